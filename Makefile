@@ -1,0 +1,56 @@
+# Two commands do all the set-up on a fresh machine:
+#   make demo   environment, install, the main scenario, a table and an HTML report
+#   make test   environment, install, lint, types, tests with coverage
+# Nothing but Python 3.11 or newer and make is needed; a second call does not install again.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+# One thread per process: the pools are outside BLAS, and internal threads only fight each other.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help demo test lint types check experiments bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,5p' Makefile
+
+$(VENV)/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "flower_coded needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# The stamps are what keeps a second run from installing again.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing flower_coded into $(VENV) (several minutes the first time: torch is large)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing flower_coded with its test tools into $(VENV) (several minutes the first time: torch is large)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+demo: $(VENV)/.installed
+	$(BIN)/flower-coded demo
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest -m 'not experiment' --cov --cov-report=term
+
+experiments: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m experiment
+
+bench: $(VENV)/.installed-dev
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -1,0 +1,3 @@
+"""Tables, plots and the self-contained HTML report of a run."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Flower strategies: the five coded systems."""
+
+__all__: list[str] = []

@@ -1,0 +1,94 @@
+"""Imports point down only: read from the import statements themselves (DESIGN: layers)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "flower_coded"
+
+# What each part may import of this package, besides itself and ``errors``.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "codes": set(),
+    "crypto": {"codes"},
+    "aggregation": set(),
+    "attacks": {"aggregation", "codes", "crypto"},
+    "protocols": {"codes", "crypto", "aggregation", "attacks"},
+    "learning": {"codes", "aggregation", "attacks", "protocols"},
+    "strategies": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
+    "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "strategies"},
+    "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
+    "testing": {"strategies", "clients", "attacks", "protocols", "learning"},
+    "cli": {*()} | {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting"},
+}
+NEVER_AT_MODULE_LEVEL = {
+    **dict.fromkeys(
+        ("errors", "codes", "crypto", "aggregation", "attacks", "protocols"), {"flwr", "torch", "torchvision"}
+    ),
+    **dict.fromkeys(("learning", "reporting"), {"flwr"}),
+}
+FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "cli"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imported_names(tree: ast.AST) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, (
+                f"line {node.lineno}: relative imports hide the layer; write the whole name"
+            )
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def module_level_imports(tree: ast.Module) -> list[str]:
+    def outside_type_checking(statements: list[ast.stmt]) -> list[ast.stmt]:
+        kept: list[ast.stmt] = []
+        for statement in statements:
+            if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+                kept += statement.orelse
+            elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                kept.append(statement)
+        return kept
+
+    return [name for statement in outside_type_checking(tree.body) for name in imported_names(statement)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_only(path: Path) -> None:
+    part = part_of(path)
+    if part == "__init__":
+        assert not [n for n in imported_names(ast.parse(path.read_text())) if n.startswith("flower_coded.")]
+        return
+    assert part in ALLOWED, f"{part} has no place in the layers; add it to ALLOWED with what it may import"
+    for name in imported_names(ast.parse(path.read_text())):
+        pieces = name.split(".")
+        if (
+            pieces[0] == "flower_coded"
+            and len(pieces) > 1
+            and pieces[1] not in {part, "errors", "__version__"}
+        ):
+            assert pieces[1] in ALLOWED[part], f"{path.relative_to(PACKAGE)} imports {name}: that points up"
+        if pieces[0] == "flwr":
+            assert part in FLOWER_MAY_BE_IMPORTED_BY, f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_mathematics_imports_neither_flower_nor_torch_at_module_level(path: Path) -> None:
+    forbidden = NEVER_AT_MODULE_LEVEL.get(part_of(path), set())
+    roots = {name.split(".")[0] for name in module_level_imports(ast.parse(path.read_text()))}
+    assert not roots & forbidden, (
+        f"{path.relative_to(PACKAGE)} imports {sorted(roots & forbidden)} at module level"
+    )
