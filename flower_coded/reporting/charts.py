@@ -1,0 +1,129 @@
+"""Charts of tidy records: lines with their range over repetitions, and bars side by side.
+
+Records without a finite value are left out of a chart; the table beside it says how many there were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from flower_coded.reporting.figures import COLOURS, MARKERS, figure_of, label_axes, new_figure
+from flower_coded.reporting.tables import Record
+
+__all__ = ["draw_bars", "draw_lines"]
+
+
+def draw_lines(
+    records: Iterable[Record],
+    *,
+    x: str,
+    y: str,
+    group: str,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    y_limits: tuple[float, float] | None = None,
+    colours: Mapping[str, str] | None = None,
+    axes: Axes | None = None,
+) -> Figure:
+    """Draw ``y`` against ``x``, one line per ``group``; several records at one ``x`` give mean and range.
+
+    Parameters
+    ----------
+    records : iterable of mapping
+        One observation each; records without a finite ``y`` are left out.
+    x, y, group : str
+        Keys of the records.
+    title, x_label, y_label : str
+        Words of the plot; axis labels default to the keys.
+    y_limits : (float, float), optional
+        Fixed range of the vertical axis, such as ``(0, 1)`` for accuracies.
+    colours : mapping from group to colour, optional
+        Fixed colours; other groups take the next free one.
+    axes : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    drawn = axes if axes is not None else new_figure().axes[0]
+    palette = _palette(_groups(records := list(records), group), colours)
+    for index, (name, colour) in enumerate(palette.items()):
+        points = _collect(records, x=x, y=y, group=group, name=name)
+        if not points:
+            continue
+        places = list(points)
+        means = [float(np.mean(values)) for values in points.values()]
+        drawn.plot(places, means, color=colour, marker=MARKERS[index % len(MARKERS)], label=name)
+        if any(len(values) > 1 for values in points.values()):
+            low, high = ([float(f(v)) for v in points.values()] for f in (np.min, np.max))
+            drawn.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    if all(isinstance(record[x], int | np.integer) for record in records):
+        drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
+    if len(palette) > 1:
+        drawn.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure_of(drawn)
+
+
+def draw_bars(
+    records: Iterable[Record],
+    *,
+    x: str,
+    y: str,
+    group: str | None = None,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    y_limits: tuple[float, float] | None = None,
+    colours: Mapping[str, str] | None = None,
+    axes: Axes | None = None,
+) -> Figure:
+    """Draw one bar per value of ``x``, side by side for each ``group``; several records give their mean.
+
+    Parameters are those of :func:`draw_lines`; without ``group`` all bars have one colour.
+    """
+    drawn = axes if axes is not None else new_figure().axes[0]
+    records = list(records)
+    places = _groups(records, x)
+    palette = _palette(_groups(records, group) if group else [""], colours)
+    width = 0.8 / len(palette)
+    for index, (name, colour) in enumerate(palette.items()):
+        points = _collect(records, x=x, y=y, group=group, name=name)
+        means = {str(place): float(np.mean(values)) for place, values in points.items()}
+        positions = [i + (index - (len(palette) - 1) / 2) * width for i, p in enumerate(places) if p in means]
+        heights = [means[p] for p in places if p in means]
+        drawn.bar(positions, heights, width=0.92 * width, color=colour, label=name)
+    drawn.set_xticks(range(len(places)), places)
+    drawn.grid(visible=False, axis="x")
+    label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
+    if group and len(palette) > 1:
+        drawn.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure_of(drawn)
+
+
+def _groups(records: Sequence[Record], key: str) -> list[str]:
+    return list(dict.fromkeys(str(record[key]) for record in records))
+
+
+def _palette(groups: Sequence[str], colours: Mapping[str, str] | None) -> dict[str, str]:
+    fixed = dict(colours or {})
+    free = [colour for colour in COLOURS if colour not in fixed.values()] or list(COLOURS)
+    names = [group for group in groups if group not in fixed]
+    taken = {group: free[i % len(free)] for i, group in enumerate(names)}
+    return {group: fixed.get(group) or taken[group] for group in groups}
+
+
+def _collect(
+    records: Iterable[Record], *, x: str, y: str, group: str | None, name: str
+) -> dict[Any, list[float]]:
+    points: dict[Any, list[float]] = {}
+    for record in records:
+        value = record.get(y)
+        belongs = group is None or str(record[group]) == name
+        if belongs and value is not None and np.isfinite(value):
+            points.setdefault(record[x], []).append(float(value))
+    return points

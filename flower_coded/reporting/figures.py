@@ -1,0 +1,85 @@
+"""How every figure of this package looks, and how it becomes a file.
+
+Figures are made as objects (``matplotlib.figure.Figure``), never through ``pyplot``: no global state, no
+window, safe in threads and in Flower's worker processes. Every ``draw_…`` takes plain records or arrays and
+returns a figure; given ``axes`` it draws there and returns the figure that holds them, so that plots stand
+side by side. Colours are those of Okabe and Ito, which colour-blind readers tell apart, and each group has a
+marker of its own too.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flower_coded.errors import ParameterError
+
+__all__ = ["COLOURS", "MARKERS", "figure_bytes", "figure_of", "label_axes", "new_figure", "save_figure"]
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#b8a900")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": "#8a949e",
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "axes.titleweight": "bold",
+    "font.size": 10,
+    "grid.color": "#e3e8ec",
+    "legend.frameon": False,
+    "svg.hashsalt": "flower-coded",
+}
+
+
+def new_figure(num_rows: int = 1, num_columns: int = 1, *, size: tuple[float, float] | None = None) -> Figure:
+    """Make a figure with ``num_rows x num_columns`` axes; ``size`` in inches, 6.4 x 4 per axes by default."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size or (6.4 * num_columns, 4.0 * num_rows), layout="constrained")
+        figure.subplots(num_rows, num_columns)
+    return figure
+
+
+def figure_bytes(figure: Figure, *, kind: Literal["png", "svg"] = "png") -> bytes:
+    """Render a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure to a PNG or SVG file, by the name's ending, and return the path."""
+    target = Path(path)
+    kinds: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
+    if target.suffix not in kinds:
+        raise ParameterError("path", "must end in .png or .svg", str(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(figure_bytes(figure, kind=kinds[target.suffix]))
+    return target
+
+
+def label_axes(
+    axes: Axes, *, title: str, x_label: str, y_label: str, y_limits: tuple[float, float] | None = None
+) -> None:
+    """Write title and axis labels, and fix the vertical range with a little air around it."""
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_axisbelow(True)
+    if y_limits is not None:
+        margin = 0.03 * (y_limits[1] - y_limits[0])
+        axes.set_ylim(y_limits[0] - margin, y_limits[1] + margin)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Give the figure that holds these axes, sub-figures aside."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
