@@ -1,0 +1,262 @@
+"""Adversarial inputs within a maximum-norm ball, and the accuracy that is left.
+
+FGSM is one step of the gradient's sign (Goodfellow et al., ICLR 2015); PGD takes many small ones from random
+starts and projects back (Madry et al., ICLR 2018). Both climb an *objective*: any function from images and
+labels to one loss per sample. A defence whose output is decoded is attacked through the decoded probabilities
+and, adaptively, through the distances that the decoder compares; what counts is the worst of all attacks for
+every single sample.
+
+Figures that look better than they are mostly come from gradients that do not point anywhere (Athalye et al.,
+ICML 2018). :func:`masking_signs` runs the usual checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flower_coded.errors import ParameterError
+
+__all__ = [
+    "AttackBudget",
+    "MaskingSigns",
+    "Objective",
+    "accuracy",
+    "fgsm",
+    "masking_signs",
+    "pgd",
+    "worst_case",
+]
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""``objective(images, labels)``: one loss per sample, which the attacker makes large."""
+
+Predict = Callable[[Tensor], Tensor]
+"""``predict(images)``: one class per sample."""
+
+
+@dataclass(frozen=True)
+class AttackBudget:
+    """What the attacker may do.
+
+    Parameters
+    ----------
+    epsilon : float
+        Radius of the maximum-norm ball, in units of the pixel range [0, 1]; 8/255 is the usual setting.
+    step_size : float
+        Length of a PGD step, in the same unit.
+    num_steps : int
+        PGD steps.
+    num_restarts : int
+        Random starts; the best result per sample is kept.
+
+    Raises
+    ------
+    ParameterError
+        If a length is not positive or a count is below 1.
+
+    Examples
+    --------
+    >>> print(AttackBudget(epsilon=0.1, step_size=0.02, num_steps=20, num_restarts=3))
+    epsilon 0.1, step 0.02, 20 steps, 3 restarts
+    """
+
+    epsilon: float = 8 / 255
+    step_size: float = 2 / 255
+    num_steps: int = 10
+    num_restarts: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "step_size"):
+            if not getattr(self, name) > 0.0:
+                raise ParameterError(
+                    name, "must be positive", getattr(self, name), hint="8/255 and 2/255 are usual"
+                )
+        for name in ("num_steps", "num_restarts"):
+            if getattr(self, name) < 1:
+                raise ParameterError(name, "must be at least 1", getattr(self, name))
+
+    def __str__(self) -> str:
+        return (
+            f"epsilon {self.epsilon:.4g}, step {self.step_size:.4g}, {self.num_steps} steps, "
+            f"{self.num_restarts} restarts"
+        )
+
+
+def fgsm(objective: Objective, images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
+    """One step of length epsilon along the sign of the gradient.
+
+    Parameters
+    ----------
+    objective : callable
+        Loss per sample to increase.
+    images : Tensor of shape (B, C, H, W), float in [0, 1]
+    labels : Tensor of shape (B,), int64
+    epsilon : float
+        Radius, in units of the pixel range.
+
+    Returns
+    -------
+    Tensor of shape (B, C, H, W)
+        Images in [0, 1], within epsilon of the given ones.
+    """
+    return (images + epsilon * _gradient(objective, images, labels).sign()).clamp(0.0, 1.0)
+
+
+def pgd(
+    objective: Objective,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    budget: AttackBudget,
+    generator: torch.Generator,
+    predict: Predict | None = None,
+) -> Tensor:
+    """Projected gradient ascent with random restarts; per sample the best image found at any restart.
+
+    Parameters
+    ----------
+    objective, images, labels
+        As for :func:`fgsm`.
+    budget : AttackBudget
+        Radius, step, number of steps and restarts.
+    generator : torch.Generator
+        Source of the random starts, on the device of the images.
+    predict : callable, optional
+        If given, an image that is misclassified beats every one that is not; otherwise only the objective
+        counts.
+
+    Returns
+    -------
+    Tensor of shape (B, C, H, W)
+        Images in [0, 1], within ``budget.epsilon`` of the given ones.
+    """
+    lower = (images - budget.epsilon).clamp_min(0.0)
+    upper = (images + budget.epsilon).clamp_max(1.0)
+    best = images.clone()
+    best_is_wrong, best_loss = _outcome(objective, predict, images, labels)
+    for _ in range(budget.num_restarts):
+        noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        current = torch.clamp(images + budget.epsilon * (2.0 * noise - 1.0), lower, upper)
+        for _ in range(budget.num_steps):
+            step = budget.step_size * _gradient(objective, current, labels).sign()
+            current = torch.clamp(current + step, lower, upper)
+        is_wrong, loss = _outcome(objective, predict, current, labels)
+        is_better = (is_wrong & ~best_is_wrong) | ((is_wrong == best_is_wrong) & (loss > best_loss))
+        best = torch.where(is_better[:, None, None, None], current, best)
+        best_loss = torch.where(is_better, loss, best_loss)
+        best_is_wrong = best_is_wrong | is_wrong
+    return best
+
+
+def accuracy(predict: Predict, images: Tensor, labels: Tensor) -> float:
+    """Share of samples that are given their label."""
+    with torch.no_grad():
+        return float((predict(images) == labels).double().mean())
+
+
+def worst_case(predict: Predict, attacked: Mapping[str, Tensor], labels: Tensor) -> float:
+    """Robust accuracy: the share of samples that are given their label under *every* one of the attacks.
+
+    Parameters
+    ----------
+    predict : callable
+    attacked : mapping of str to Tensor of shape (B, C, H, W)
+        Per attack its images, in the order of ``labels``. Put the clean images in as well.
+    labels : Tensor of shape (B,), int64
+
+    Raises
+    ------
+    ParameterError
+        If no attack is given.
+    """
+    if not attacked:
+        raise ParameterError("attacked", "must hold the images of at least one attack", dict(attacked))
+    with torch.no_grad():
+        survives = torch.stack([predict(images) == labels for images in attacked.values()])
+    return float(survives.all(dim=0).double().mean())
+
+
+@dataclass(frozen=True)
+class MaskingSigns:
+    """Signs that an accuracy comes from useless gradients; each would be False for a sound evaluation.
+
+    Attributes
+    ----------
+    one_step_beats_many : bool
+        FGSM leaves less accuracy than PGD at the same radius.
+    black_box_beats_white_box : bool
+        Images made for another model leave less accuracy than those made for this one.
+    unbounded_attack_survives : bool
+        Some accuracy is left when every pixel may take any value.
+    noise_beats_gradient : bool
+        Uniform noise in the ball leaves less accuracy than PGD.
+    """
+
+    one_step_beats_many: bool
+    black_box_beats_white_box: bool
+    unbounded_attack_survives: bool
+    noise_beats_gradient: bool
+
+    @property
+    def any(self) -> bool:
+        """Whether one of the signs is there."""
+        return any(vars(self).values())
+
+
+def masking_signs(
+    objective: Objective,
+    predict: Predict,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    budget: AttackBudget,
+    transferred: Tensor | None,
+    generator: torch.Generator,
+) -> MaskingSigns:
+    """Check an evaluation for masked gradients (Carlini et al., arXiv 1902.06705).
+
+    Parameters
+    ----------
+    objective, predict, images, labels, budget, generator
+        As for :func:`pgd`.
+    transferred : Tensor of shape (B, C, H, W) or None
+        Adversarial images made against another model at the same radius; None leaves that check out (False).
+    """
+    white_box = accuracy(
+        predict, pgd(objective, images, labels, budget=budget, generator=generator, predict=predict), labels
+    )
+    one_step = accuracy(predict, fgsm(objective, images, labels, epsilon=budget.epsilon), labels)
+    unbounded = AttackBudget(epsilon=1.0, step_size=0.05, num_steps=max(40, budget.num_steps))
+    anywhere = pgd(objective, images, labels, budget=unbounded, generator=generator, predict=predict)
+    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    noisy = (images + budget.epsilon * (2.0 * noise - 1.0)).clamp(0.0, 1.0)
+    return MaskingSigns(
+        one_step_beats_many=one_step < white_box,
+        black_box_beats_white_box=transferred is not None
+        and accuracy(predict, transferred, labels) < white_box,
+        unbounded_attack_survives=accuracy(predict, anywhere, labels) > 0.0,
+        noise_beats_gradient=accuracy(predict, noisy, labels) < white_box,
+    )
+
+
+def _gradient(objective: Objective, images: Tensor, labels: Tensor) -> Tensor:
+    with torch.enable_grad():
+        moving = images.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(moving, labels).sum(), moving)
+    return gradient
+
+
+def _outcome(
+    objective: Objective, predict: Predict | None, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Whether each sample is misclassified (never, without ``predict``), and its objective."""
+    with torch.no_grad():
+        loss = objective(images, labels)
+        is_wrong = (
+            torch.zeros_like(labels, dtype=torch.bool) if predict is None else predict(images) != labels
+        )
+    return is_wrong, loss
