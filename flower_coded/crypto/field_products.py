@@ -1,0 +1,392 @@
+"""Products of constant matrices and vectors over F_r, exact in double precision.
+
+Elements are cut into limbs so short that a whole sum of limb products stays below ``2**53``; one
+floating-point matrix product then adds them without error, at the speed of BLAS, and only carries and one
+subtraction of a multiple of r remain. The multiple, ``floor(value / r)``, comes out of the same matrix
+product: one limb more holds the same numbers divided by r, accurate to better than ``2**-15``, so that the
+quotient is right or off by one, and the last step repairs the latter. Two arrangements share this ending:
+
+* short constants, such as the powers of small evaluation points: every row's sum of absolute values is at
+  most ``2**30``. The limbs are the vector's 32-bit words; a constant fills one or two pieces.
+* any constants, such as an inverted Vandermonde matrix or random weights: each constant times ``2**(16 l)``
+  is reduced modulo r beforehand, one block per 16-bit limb l of the vector, so that the product is nearly
+  reduced.
+
+Threads work on blocks of columns, outside BLAS: keep BLAS at one thread per call
+(``OPENBLAS_NUM_THREADS=1``), its own threads only get into each other's way.
+:mod:`flower_coded.crypto.field_products_torch` repeats the arithmetic in torch, for a GPU, with the same
+integers as result.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, add, from_ints, zeros
+from flower_coded.errors import ParameterError
+
+__all__ = ["gram_matrix", "inner_products", "matmul_constant", "scale", "weighted_sum"]
+
+Matrix: TypeAlias = Sequence[Sequence[int]]
+
+# Limb widths and counts are shared with the torch twin.
+SHORT_BITS, SHORT_LIMBS, SHORT_ROW_SUM = 32, 8, 1 << 30
+GENERAL_IN_BITS, GENERAL_IN_LIMBS, GENERAL_BITS, GENERAL_LIMBS = 16, 16, 24, 11
+MAX_COLUMNS = 64  # 16 limbs * 64 columns * 2**16 * 2**24 = 2**50
+GRAM_BITS, GRAM_LIMBS, GRAM_BLOCK = 22, 12, 512  # 512 * 2**22 * 2**22 = 2**53
+_BLOCK = 512
+
+
+def matmul_constant(
+    matrix: Matrix, vectors: FieldArray, *, num_threads: int = 1, device: str | None = None
+) -> FieldArray:
+    """Multiply a small constant matrix by a stack of vectors, modulo r.
+
+    Parameters
+    ----------
+    matrix : sequence of sequence of int, shape (n, k)
+        Any integers, read modulo r; small ones of either sign are cheapest.
+    vectors : ndarray of shape (k, m, 4), uint64
+        Elements of F_r.
+    num_threads : int
+        Threads over blocks of columns.
+    device : str or None
+        A torch device (``"cuda"``, ``"cpu"``); None computes in NumPy. The result is the same.
+
+    Returns
+    -------
+    ndarray of shape (n, m, 4), uint64
+        ``sum_j matrix[i][j] * vectors[j]``.
+
+    Raises
+    ------
+    ParameterError
+        If the shapes do not match.
+
+    Examples
+    --------
+    >>> from flower_coded.crypto.field_vectors import to_signed_ints
+    >>> to_signed_ints(matmul_constant([[1, 2], [1, -3]], from_ints([[5, 6], [7, 8]])))
+    [19, 22, -16, -18]
+    """
+    check_num_threads(num_threads)
+    entries = centre_entries(matrix)
+    num_columns = len(entries[0])
+    if vectors.ndim != 3 or vectors.shape[0] != num_columns or vectors.shape[2] != 4:
+        raise ParameterError("vectors", f"must have shape ({num_columns}, m, 4)", vectors.shape)
+    if device is not None:
+        from flower_coded.crypto.field_products_torch import matmul_constant_on_device
+
+        return matmul_constant_on_device(entries, vectors, device)
+    result = zeros()
+    for first in range(0, num_columns, MAX_COLUMNS):
+        columns = slice(first, first + MAX_COLUMNS)
+        part = _matmul([row[columns] for row in entries], vectors[columns], num_threads)
+        result = part if first == 0 else add(result, part)
+    return result
+
+
+def weighted_sum(
+    weights: Sequence[int], vectors: FieldArray, *, num_threads: int = 1, device: str | None = None
+) -> FieldArray:
+    """Return ``sum_j weights[j] * vectors[j]`` modulo r; see :func:`matmul_constant`.
+
+    Parameters
+    ----------
+    weights : sequence of int, length k
+        Any integers.
+    vectors : ndarray of shape (k, m, 4), uint64
+
+    Returns
+    -------
+    ndarray of shape (m, 4), uint64
+
+    Examples
+    --------
+    >>> weighted_sum([10, 1], from_ints([[4], [2]]))
+    array([[42,  0,  0,  0]], dtype=uint64)
+    """
+    product: FieldArray = matmul_constant([weights], vectors, num_threads=num_threads, device=device)[0]
+    return product
+
+
+def scale(vector: FieldArray, factor: int, *, num_threads: int = 1) -> FieldArray:
+    """Multiply every element of a vector of any shape by one integer.
+
+    Examples
+    --------
+    >>> scale(from_ints([4, 5]), 3)[:, 0]
+    array([12, 15], dtype=uint64)
+    """
+    flat = vector.reshape(1, -1, 4)
+    return matmul_constant([[factor]], flat, num_threads=num_threads).reshape(vector.shape)
+
+
+def gram_matrix(
+    left: FieldArray, right: FieldArray | None = None, *, num_threads: int = 1, device: str | None = None
+) -> FieldArray:
+    """Return all inner products ``<left[i], right[j]>`` modulo r.
+
+    Parameters
+    ----------
+    left : ndarray of shape (n, m, 4), uint64
+        Elements of F_r; m below ``2**40``.
+    right : ndarray of shape (p, m, 4), uint64, or None
+        None takes ``left`` and does half of the work.
+    num_threads, device
+        As in :func:`matmul_constant`.
+
+    Returns
+    -------
+    ndarray of shape (n, p, 4), uint64
+
+    Examples
+    --------
+    >>> gram_matrix(from_ints([[1, 2], [3, 4]]))[..., 0]
+    array([[ 5, 11],
+           [11, 25]], dtype=uint64)
+    """
+    check_num_threads(num_threads)
+    second = left if right is None else right
+    if left.ndim != 3 or second.ndim != 3 or left.shape[1:] != second.shape[1:] or left.shape[2] != 4:
+        raise ParameterError("left and right", "must be (n, m, 4) and (p, m, 4)", (left.shape, second.shape))
+    if device is not None:
+        from flower_coded.crypto.field_products_torch import gram_limbs_on_device
+
+        return reduce_gram(gram_limbs_on_device(left, second, device))
+
+    starts = range(0, left.shape[1], GRAM_BLOCK)
+    totals = [
+        np.zeros((GRAM_LIMBS * len(left), GRAM_LIMBS * len(second)), dtype=np.int64)
+        for _ in range(num_threads)
+    ]
+
+    def one_stripe(stripe: int) -> None:
+        for start in starts[stripe::num_threads]:
+            limbs = _split(left[:, start : start + GRAM_BLOCK])
+            others = limbs if right is None else _split(second[:, start : start + GRAM_BLOCK])
+            totals[stripe] += (limbs @ others.T).astype(np.int64)  # with itself: syrk, half of the work
+
+    _run(one_stripe, range(num_threads), num_threads)
+    return reduce_gram(np.add.reduce(totals).reshape(GRAM_LIMBS, len(left), GRAM_LIMBS, len(second)))
+
+
+def inner_products(left: FieldArray, right: FieldArray) -> FieldArray:
+    """Return ``<left[i], right[i]>`` for every i.
+
+    Parameters
+    ----------
+    left, right : ndarray of shape (n, m, 4), uint64
+
+    Returns
+    -------
+    ndarray of shape (n, 4), uint64
+
+    Examples
+    --------
+    >>> inner_products(from_ints([[1, 2], [3, 4]]), from_ints([[5, 6], [7, 8]]))[:, 0]
+    array([17, 53], dtype=uint64)
+    """
+    if left.shape != right.shape:
+        raise ParameterError("left and right", "must have one shape", (left.shape, right.shape))
+    if not len(left):
+        return zeros(0)
+    rows = zip(left[:, np.newaxis], right[:, np.newaxis], strict=True)
+    return np.concatenate([gram_matrix(row, other)[0] for row, other in rows])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A constant matrix cut into limbs, and how to read what its product with limbs means.
+
+    Parameters
+    ----------
+    table : ndarray, float64
+        Short: shape (pieces, n, k). General: shape (12 n, 16 k), the last n rows being the quotient's.
+    piece_bits : int
+        Short: the weight of the second piece is ``2**piece_bits``. General: 0.
+    """
+
+    table: NDArray[np.float64]
+    piece_bits: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether this is the arrangement for short constants."""
+        return self.piece_bits > 0
+
+
+def centre_entries(matrix: Matrix) -> list[list[int]]:
+    """Return the matrix with entries of least absolute value modulo r; refuse ragged or empty ones."""
+    lengths = {len(row) for row in matrix}
+    if len(lengths) != 1 or not min(lengths):
+        raise ParameterError("matrix", "must have rows of one positive length", sorted(lengths) or "no rows")
+    half = FIELD_MODULUS // 2
+    return [[(int(entry) + half) % FIELD_MODULUS - half for entry in row] for row in matrix]
+
+
+def check_num_threads(num_threads: int) -> None:
+    """Refuse fewer than one thread."""
+    if num_threads < 1:
+        raise ParameterError("num_threads", "must be at least 1", num_threads)
+
+
+def plan_product(entries: Matrix) -> Plan:
+    """Cut centred entries, at most 64 columns of them, into the limbs of the cheaper arrangement."""
+    largest_row_sum = max(sum(abs(entry) for entry in row) for row in entries)
+    return (
+        _plan_short(entries, largest_row_sum) if largest_row_sum <= SHORT_ROW_SUM else plan_general(entries)
+    )
+
+
+def _plan_short(entries: Matrix, largest_row_sum: int) -> Plan:
+    table = np.array(entries, dtype=np.int64)
+    piece_bits = 21 - (len(entries[0]) - 1).bit_length()  # k * 2**32 * 2**piece_bits <= 2**53
+    if largest_row_sum <= 1 << 21:
+        return Plan(table[np.newaxis].astype(np.float64), piece_bits)
+    low = np.sign(table) * (np.abs(table) & ((1 << piece_bits) - 1))
+    high = np.sign(table) * (np.abs(table) >> piece_bits)
+    return Plan(np.stack([low, high]).astype(np.float64), piece_bits)
+
+
+def plan_general(entries: Matrix) -> Plan:
+    """Cut any constants, at most 64 columns of them, into limbs already reduced modulo r."""
+    n, k = len(entries), len(entries[0])
+    size = GENERAL_BITS // 8 * GENERAL_LIMBS
+    shifts = [GENERAL_IN_BITS * limb for limb in range(GENERAL_IN_LIMBS)]
+    shifted = [(entry << shift) % FIELD_MODULUS for row in entries for entry in row for shift in shifts]
+    data = np.frombuffer(b"".join(value.to_bytes(size, "little") for value in shifted), dtype=np.uint8)
+    limbs = data.reshape(n, k * GENERAL_IN_LIMBS, GENERAL_LIMBS, -1) @ (1 << np.arange(0, GENERAL_BITS, 8))
+    quotients = np.array([value / FIELD_MODULUS for value in shifted]).reshape(n, -1)
+    table = np.concatenate([limbs.transpose(2, 0, 1), quotients[np.newaxis]]).astype(np.float64)
+    return Plan(table.reshape(-1, k * GENERAL_IN_LIMBS), 0)
+
+
+def _matmul(entries: Matrix, vectors: FieldArray, num_threads: int) -> FieldArray:
+    plan = plan_product(entries)
+    result = np.empty((len(entries), *vectors.shape[1:]), dtype=np.uint64)
+    vectors = np.ascontiguousarray(vectors, dtype="<u8")
+    multiply = _short_limbs if plan.is_short else _general_limbs
+    bits = SHORT_BITS if plan.is_short else GENERAL_BITS
+
+    def one_block(start: int) -> None:
+        columns = slice(start, start + _BLOCK)
+        limbs, quotient = multiply(plan, vectors[:, columns])
+        result[:, columns] = _join(_reduce(limbs, quotient, bits), bits)
+
+    _run(one_block, range(0, vectors.shape[1], _BLOCK), num_threads)
+    return result
+
+
+def _short_limbs(plan: Plan, block: FieldArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    k, m = block.shape[:2]
+    limbs = np.empty((k, SHORT_LIMBS + 1, m))
+    limbs[:, :SHORT_LIMBS] = block.view("<u4").transpose(0, 2, 1)
+    limbs[:, SHORT_LIMBS] = (limbs[:, 7] * 2.0**32 + limbs[:, 6]) * (2.0**192 / FIELD_MODULUS)
+    pieces, n = plan.table.shape[:2]
+    product = (plan.table.reshape(-1, k) @ limbs.reshape(k, -1)).reshape(pieces, n, SHORT_LIMBS + 1, m)
+    value, quotient = product[0, :, :SHORT_LIMBS].astype(np.int64), product[0, :, SHORT_LIMBS]
+    if pieces == 2:
+        value += product[1, :, :SHORT_LIMBS].astype(np.int64) << plan.piece_bits
+        quotient += product[1, :, SHORT_LIMBS] * 2.0**plan.piece_bits
+    return value.transpose(1, 0, 2), quotient
+
+
+def _general_limbs(plan: Plan, block: FieldArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    k, m = block.shape[:2]
+    limbs = np.empty((k, GENERAL_IN_LIMBS, m))
+    limbs[...] = block.view("<u2").transpose(0, 2, 1)
+    product = (plan.table @ limbs.reshape(-1, m)).reshape(GENERAL_LIMBS + 1, -1, m)
+    return product[:GENERAL_LIMBS].astype(np.int64), product[GENERAL_LIMBS]
+
+
+def _reduce(limbs: NDArray[np.int64], quotient: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
+    """Subtract ``floor(quotient) * r`` in place, carry, and repair the quotient's error of at most one."""
+    modulus = modulus_limbs(bits, len(limbs))
+    whole = np.floor(quotient).astype(np.int64)
+    scratch = np.empty_like(whole)
+    for index, word in enumerate(modulus):
+        limbs[index] -= np.multiply(whole, word, out=scratch)
+    _carry(limbs, bits, scratch)
+    _repair(limbs, limbs[-1] < 0, modulus, bits)
+    suspect = limbs[-1] >= modulus[-1]
+    if suspect.any():
+        _repair(limbs, suspect & _at_least(limbs, modulus), [-word for word in modulus], bits)
+    return limbs
+
+
+def _carry(limbs: NDArray[np.int64], bits: int, scratch: NDArray[np.int64]) -> None:
+    mask = np.int64((1 << bits) - 1)
+    for index in range(len(limbs) - 1):
+        limbs[index + 1] += np.right_shift(limbs[index], bits, out=scratch)
+        limbs[index] &= mask
+
+
+def _repair(limbs: NDArray[np.int64], where: NDArray[np.bool_], addend: list[int], bits: int) -> None:
+    if where.any():
+        part = limbs[:, where]
+        part += np.array(addend, dtype=np.int64)[:, np.newaxis]
+        _carry(part, bits, np.empty_like(part[0]))
+        limbs[:, where] = part
+
+
+def _at_least(limbs: NDArray[np.int64], modulus: list[int]) -> NDArray[np.bool_]:
+    result = np.ones(limbs.shape[1:], dtype=bool)
+    for limb, word in zip(limbs, modulus, strict=True):  # the most significant comes last and decides
+        result = np.where(limb == word, result, limb > word)
+    return result
+
+
+def modulus_limbs(bits: int, count: int) -> list[int]:
+    """Cut r into ``count`` limbs of ``bits`` bits, least significant first."""
+    return [(FIELD_MODULUS >> (bits * limb)) & ((1 << bits) - 1) for limb in range(count)]
+
+
+def _join(limbs: NDArray[np.int64], bits: int) -> FieldArray:
+    words = np.zeros((4, *limbs.shape[1:]), dtype=np.uint64)
+    for index, limb in enumerate(limbs.view(np.uint64)):
+        word, shift = divmod(bits * index, 64)
+        words[word] |= limb << np.uint64(shift)
+        if shift + bits > 64 and word < 3:
+            words[word + 1] |= limb >> np.uint64(64 - shift)
+    return words.transpose(1, 2, 0)
+
+
+def _split(block: FieldArray) -> NDArray[np.float64]:
+    """Cut (n, m, 4) words into (12 n, m) limbs of 22 bits, limb-major."""
+    limbs = np.empty((GRAM_LIMBS, *block.shape[:2]))
+    mask = np.uint64((1 << GRAM_BITS) - 1)
+    for limb in range(GRAM_LIMBS):
+        word, shift = divmod(limb * GRAM_BITS, 64)
+        value = block[..., word] >> np.uint64(shift)
+        if shift + GRAM_BITS > 64 and word < 3:
+            value |= block[..., word + 1] << np.uint64(64 - shift)
+        limbs[limb] = value & mask
+    return limbs.reshape(-1, block.shape[1])
+
+
+def reduce_gram(limbs: NDArray[np.int64]) -> FieldArray:
+    """Turn the (12, n, 12, p) inner products of limbs into inner products modulo r."""
+    count, n, _, p = limbs.shape
+    total = np.zeros((n, p), dtype=object)
+    for weight in range(2 * count - 1):
+        pairs = range(max(0, weight - count + 1), min(count, weight + 1))
+        diagonal = sum(limbs[low, :, weight - low].astype(object) for low in pairs)
+        total += diagonal << (GRAM_BITS * weight)
+    return from_ints(total % FIELD_MODULUS)
+
+
+def _run(task: Callable[[int], None], arguments: range, num_threads: int) -> None:
+    if num_threads == 1 or len(arguments) == 1:
+        for argument in arguments:
+            task(argument)
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+        deque(pool.map(task, arguments), maxlen=0)  # raises what a task raised
