@@ -1,0 +1,299 @@
+"""Constructions of detection and correction codes, and the two baselines they are compared with.
+
+A row is worth having for the users it leaves *out*: ``k`` colluders stay undetected only if they reach
+every model, so each set of ``k`` users must lie in the complement of some row. Rows of a detection code are
+therefore the blocks of a *covering design*: blocks of at most ``n - r`` of ``n`` users such that every
+``k`` of them lie in one block. The minimal code (Theorem 3 of the coded subset aggregation paper, ``n = k +
+r``) takes all ``C(k + r, k)`` blocks of size ``k``; for more users the columns of a minimal code are
+repeated.
+
+The paper's Corollary 5.1 asks for a negative number of extra columns for many ``(k, r, n)`` (``k = 2, r =
+4, n = 16`` gives -2). What is built here instead: for ``r0 = 1, 2, ...`` repeat the columns of the minimal
+code on ``n0 = k + r0`` columns as evenly as possible. A row then weighs ``n`` minus the multiplicities of
+its ``k`` zero columns; the first ``r0`` for which that is at least ``r`` has the fewest rows. Repeating a
+column adds no new Boolean sum, so the code stays BDC or BCC. Fewer rows still, where a search finds them:
+:mod:`flower_coded.codes.covering`.
+"""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.codes.subset_code import SubsetCode
+from flower_coded.errors import ParameterError
+
+__all__ = [
+    "backdoor_correction_code",
+    "backdoor_detection_code",
+    "check_feasible",
+    "minimal_matrix",
+    "partition_code",
+    "random_code",
+]
+
+MAX_MODELS = 100_000
+"""Models beyond which a construction is refused: nobody trains that many."""
+
+
+def backdoor_detection_code(num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
+    """Build BDC(k, r, n): some model stays clean whichever ``k`` users collude.
+
+    Parameters
+    ----------
+    num_attackers : int
+        ``k >= 1``, the most colluding users.
+    row_weight : int
+        ``r >= 1``, the fewest users a model may be trained on.
+    num_users : int
+        ``n >= k + r`` (Lemma 2).
+
+    Returns
+    -------
+    SubsetCode
+        ``C(k + r0, k)`` models for the smallest sufficient ``r0``; exactly ``C(k + r, k)``, the least
+        possible by Theorem 3, when ``n = k + r``.
+
+    Raises
+    ------
+    ParameterError
+        If the parameters are infeasible (the nearest feasible ones are named) or the code would have more
+        than 100,000 models.
+
+    Examples
+    --------
+    >>> backdoor_detection_code(2, 2, 4).num_models
+    6
+    >>> backdoor_detection_code(2, 7, 8)
+    Traceback (most recent call last):
+        ...
+    flower_coded.errors.ParameterError: num_users must be at least num_attackers + row_weight = 9;
+    received 8 (nearest feasible (k, r, n): (1, 7, 8), (2, 6, 8) or (2, 7, 9))
+    """
+    check_feasible(num_attackers, row_weight, num_users)
+    matrix = _repeat_columns(
+        minimal_matrix(num_attackers, _fewest_ones(num_attackers, row_weight, num_users)), num_users
+    )
+    return SubsetCode(matrix, kind="detection", num_attackers=num_attackers)
+
+
+def backdoor_correction_code(num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
+    """Build BCC(k, r, n): the true label is known whichever ``k`` users collude.
+
+    As :func:`backdoor_detection_code`; where that ends at ``r0 = 1`` (a repeated identity, whose sums can be
+    complementary) a row of all ones is added (Lemma 4), unless ``r0 = 2`` is just as small and heavier.
+
+    Parameters
+    ----------
+    num_attackers : int
+        ``k >= 1``, the most colluding users.
+    row_weight : int
+        ``r >= 1``, the fewest users a model may be trained on.
+    num_users : int
+        ``n >= k + r`` (Lemma 2).
+
+    Returns
+    -------
+    SubsetCode
+        For ``n = k + r`` the fewest models possible: ``C(k + r, k)``, or ``k + 2`` if ``r = 1`` (Theorem 5).
+
+    Raises
+    ------
+    ParameterError
+        If the parameters are infeasible (the nearest feasible ones are named) or the code would have more
+        than 100,000 models.
+
+    Examples
+    --------
+    >>> paper = [(4, 4, 12), (2, 6, 12), (2, 4, 8), (1, 11, 16)]
+    >>> [backdoor_correction_code(*parameters).num_models for parameters in paper]
+    [15, 6, 6, 4]
+    >>> backdoor_correction_code(2, 4, 16).verify().holds
+    True
+    """
+    check_feasible(num_attackers, row_weight, num_users)
+    ones = _fewest_ones(num_attackers, row_weight, num_users)
+    if ones == 1 and num_attackers == 1 and num_users > 2:
+        ones = 2  # three rows either way; these weigh 2n/3 each instead of n/2, n/2 and n
+    matrix = _repeat_columns(minimal_matrix(num_attackers, ones), num_users)
+    if ones == 1:
+        matrix = np.vstack([np.ones((1, num_users), dtype=bool), matrix])
+    return SubsetCode(matrix, kind="correction", num_attackers=num_attackers)
+
+
+def partition_code(num_groups: int, num_users: int) -> SubsetCode:
+    """Split the users into groups that share nothing, one model per group (Levine and Feizi 2020).
+
+    Parameters
+    ----------
+    num_groups : int
+        ``m``, at most ``num_users``.
+    num_users : int
+        ``n``; sizes of groups differ by at most one.
+
+    Returns
+    -------
+    SubsetCode
+        A code with one 1 in every column.
+
+    Raises
+    ------
+    ParameterError
+        If there are more groups than users or no group.
+
+    Examples
+    --------
+    >>> partition_code(2, 4).matrix.astype(int).tolist()
+    [[1, 1, 0, 0], [0, 0, 1, 1]]
+    """
+    _check_at_least_one(num_users=num_users, num_groups=num_groups)
+    if num_groups > num_users:
+        raise ParameterError("num_groups", f"must be at most num_users = {num_users}", num_groups)
+    group_of_user = np.arange(num_users) * num_groups // num_users
+    return SubsetCode(group_of_user[None, :] == np.arange(num_groups)[:, None], kind="partition")
+
+
+def random_code(num_models: int, row_weight: int, num_users: int, seed: int) -> SubsetCode:
+    """Draw every row independently and uniformly among those of one weight (Jia et al. 2020).
+
+    Parameters
+    ----------
+    num_models : int
+        ``m``, the rows drawn.
+    row_weight : int
+        ``r``, the ones in each row.
+    num_users : int
+        ``n >= r``.
+    seed : int
+        The same seed gives the same code.
+
+    Returns
+    -------
+    SubsetCode
+        A code that promises nothing: :meth:`SubsetCode.verify` tells what it happens to be.
+
+    Raises
+    ------
+    ParameterError
+        If the row weight does not lie in ``1 .. n`` or no model is asked for.
+
+    Examples
+    --------
+    >>> random_code(3, 2, 4, seed=0).matrix.sum(axis=1).tolist()
+    [2, 2, 2]
+    """
+    _check_at_least_one(num_models=num_models, row_weight=row_weight, num_users=num_users)
+    if row_weight > num_users:
+        raise ParameterError("row_weight", f"must be at most num_users = {num_users}", row_weight)
+    generator = np.random.default_rng(seed)
+    matrix = np.zeros((num_models, num_users), dtype=bool)
+    for row in matrix:
+        row[generator.choice(num_users, size=row_weight, replace=False)] = True
+    return SubsetCode(matrix, kind="random")
+
+
+def minimal_matrix(num_attackers: int, row_weight: int) -> NDArray[np.bool_]:
+    """Build ``H(k, r)`` of Theorem 3, eqs. (1) to (3): each row of ``k + r`` bits with ``k`` zeros, once.
+
+    Parameters
+    ----------
+    num_attackers, row_weight : int
+        ``k >= 1`` and ``r >= 1``.
+
+    Returns
+    -------
+    ndarray of shape (C(k + r, k), k + r), bool
+        In the order of the recursion ``H(k, r) = [[1, H(k, r-1)], [0, H(k-1, r)]]``.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is below 1 or there would be more than 100,000 rows.
+
+    Examples
+    --------
+    >>> minimal_matrix(1, 2).astype(int).tolist()
+    [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
+    """
+    _check_at_least_one(num_attackers=num_attackers, row_weight=row_weight)
+    num_rows = comb(num_attackers + row_weight, num_attackers)
+    if num_rows > MAX_MODELS:
+        raise ParameterError(
+            "row_weight",
+            f"must lead to at most {MAX_MODELS} models",
+            row_weight,
+            hint=f"this code has {num_rows}; lower the row weight or the number of attackers",
+        )
+    return _minimal_rows(num_attackers, row_weight)
+
+
+def check_feasible(num_attackers: int, row_weight: int, num_users: int) -> None:
+    """Refuse ``(k, r, n)`` for which no code exists: ``k, r >= 1`` and ``n >= k + r`` (Lemma 2).
+
+    Were ``n < k + r``, every row would have fewer than ``k`` zeros, and any ``k`` users would reach every
+    model.
+
+    Parameters
+    ----------
+    num_attackers, row_weight, num_users : int
+        ``k``, ``r`` and ``n``.
+
+    Raises
+    ------
+    ParameterError
+        With the reason and the nearest feasible parameters.
+
+    Examples
+    --------
+    >>> check_feasible(4, 4, 12)
+    """
+    _check_at_least_one(num_attackers=num_attackers, row_weight=row_weight, num_users=num_users)
+    least = num_attackers + row_weight
+    if num_users >= least:
+        return
+    near = [
+        (num_users - row_weight, row_weight, num_users),
+        (num_attackers, num_users - num_attackers, num_users),
+        (num_attackers, row_weight, least),
+    ]
+    feasible = [f"({k}, {r}, {n})" for k, r, n in near if k >= 1 and r >= 1]
+    listed = " or ".join([", ".join(feasible[:-1]), feasible[-1]] if len(feasible) > 1 else feasible)
+    raise ParameterError(
+        "num_users",
+        f"must be at least num_attackers + row_weight = {least}",
+        num_users,
+        hint=f"nearest feasible (k, r, n): {listed}",
+    )
+
+
+def _check_at_least_one(**parameters: int) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ParameterError(name, "must be a whole number", value)
+        if value < 1:
+            raise ParameterError(name, "must be at least 1", value)
+
+
+def _minimal_rows(k: int, r: int) -> NDArray[np.bool_]:
+    if k == 0:
+        return np.ones((1, r), dtype=bool)
+    if r == 1:
+        return np.eye(k + 1, dtype=bool)
+    upper, lower = _minimal_rows(k, r - 1), _minimal_rows(k - 1, r)
+    first = np.repeat([True, False], [len(upper), len(lower)])
+    return np.column_stack([first, np.vstack([upper, lower])])
+
+
+def _fewest_ones(k: int, r: int, n: int) -> int:
+    """``r0``: the least weight of a minimal code that has row weight ``r`` once repeated to ``n`` columns."""
+    for ones in range(1, n - k + 1):
+        copies, extra = divmod(n, k + ones)
+        if n - k * copies - min(k, extra) >= r:
+            return ones
+    raise AssertionError("r0 = n - k repeats nothing and has row weight n - k >= r")
+
+
+def _repeat_columns(matrix: NDArray[np.bool_], num_users: int) -> NDArray[np.bool_]:
+    return matrix[:, np.arange(num_users) % matrix.shape[1]]
