@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["DecodingError", "FlowerCodedError", "ParameterError"]
+__all__ = [
+    "DataNotFoundError",
+    "DecodingError",
+    "FlowerCodedError",
+    "MalformedReplyError",
+    "NodesMissingError",
+    "ParameterError",
+    "PointError",
+    "RoundRefusedError",
+    "SealedChannelError",
+    "SetupError",
+]
 
 
 class FlowerCodedError(Exception):
@@ -57,3 +68,132 @@ class DecodingError(FlowerCodedError):
         self.reason, self.received, self.needed = reason, received, needed
         counts = "" if needed is None else f": received {received}, needed {needed}"
         super().__init__(reason + counts)
+
+
+class DataNotFoundError(FlowerCodedError, FileNotFoundError):
+    """A data set's files are in none of the places where they are looked for.
+
+    Parameters
+    ----------
+    name : str
+        The data set.
+    places : list of str
+        Every path or pattern that was looked for.
+    """
+
+    def __init__(self, name: str, places: list[str]) -> None:
+        self.name, self.places = name, places
+        super().__init__(
+            f"no files of data set {name!r}; looked for {', '.join(places)}. Set data-directory (or the environment "
+            "variable FLOWER_CODED_DATA) to a folder that holds one of these, or fetch the set where there is a "
+            f'network: python -c "from flower_coded.learning.images import load_images; '
+            f"load_images('{name}', 'data', download=True)\""
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class SealedChannelError(FlowerCodedError):
+    """A sealed message does not open, or a key cannot be used.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class RoundRefusedError(FlowerCodedError):
+    """A round of a protocol cannot end with a result that is known to be right; the old model stays.
+
+    Parameters
+    ----------
+    phase : str
+        The phase in which it ended.
+    reason : str
+        What was exceeded, in words.
+    received, needed : int or None
+        The numbers, where the refusal is about numbers.
+    """
+
+    def __init__(
+        self, phase: str, reason: str, *, received: int | None = None, needed: int | None = None
+    ) -> None:
+        self.phase, self.reason, self.received, self.needed = phase, reason, received, needed
+        counts = "" if needed is None else f": received {received}, needed {needed}"
+        super().__init__(f"round refused in phase {phase}: {reason}{counts}")
+
+
+class PointError(FlowerCodedError, ValueError):
+    """Bytes do not name a point of the group: wrong length or form, off the curve, or outside the subgroup.
+
+    Parameters
+    ----------
+    what : str
+        The kind of point expected.
+    reason : str
+        What is wrong with the bytes.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what, self.reason = what, reason
+        super().__init__(f"not {what}: {reason}")
+
+
+class SetupError(FlowerCodedError):
+    """A commitment's public parameters are not what they must be: their hash, their form, or their pairings.
+
+    Parameters
+    ----------
+    what : str
+        What was examined, for example a file's name.
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what, self.reason = what, reason
+        super().__init__(f"{what} cannot be used as public parameters: {reason}")
+
+
+class MalformedReplyError(FlowerCodedError):
+    """One reply of one node cannot be used.
+
+    Raised by the checks of :mod:`flower_coded.strategies.judging`, and turned there into a record that costs
+    the node its place in the round; it never ends a run.
+
+    Parameters
+    ----------
+    code : str
+        The kind of fault, one of ``flower_coded.strategies.judging.REASON_CODES``.
+    reason : str
+        The fault in words, with the values received.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        self.code, self.reason = code, reason
+        super().__init__(reason)
+
+
+class NodesMissingError(FlowerCodedError, TimeoutError):
+    """Too few nodes connected in time.
+
+    Parameters
+    ----------
+    num_connected, num_needed : int
+        Nodes there and nodes needed.
+    timeout : float
+        Seconds waited.
+    """
+
+    def __init__(self, num_connected: int, num_needed: int, timeout: float) -> None:
+        self.num_connected, self.num_needed, self.timeout = num_connected, num_needed, timeout
+        super().__init__(
+            f"{num_connected} of {num_needed} nodes connected within {timeout:g} s (in a simulation, run with "
+            f'--federation-config "num-supernodes={num_needed}")'
+        )
