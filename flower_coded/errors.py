@@ -194,6 +194,6 @@ class NodesMissingError(FlowerCodedError, TimeoutError):
     def __init__(self, num_connected: int, num_needed: int, timeout: float) -> None:
         self.num_connected, self.num_needed, self.timeout = num_connected, num_needed, timeout
         super().__init__(
-            f"{num_connected} of {num_needed} nodes connected within {timeout:g} s (in a simulation, run with "
-            f'--federation-config "num-supernodes={num_needed}")'
+            f"{num_connected} of {num_needed} nodes connected within {timeout:g} s (in a simulation, run "
+            f'with --federation-config "num-supernodes={num_needed}")'
         )
