@@ -84,9 +84,9 @@ class DataNotFoundError(FlowerCodedError, FileNotFoundError):
     def __init__(self, name: str, places: list[str]) -> None:
         self.name, self.places = name, places
         super().__init__(
-            f"no files of data set {name!r}; looked for {', '.join(places)}. Set data-directory (or the environment "
-            "variable FLOWER_CODED_DATA) to a folder that holds one of these, or fetch the set where there is a "
-            f'network: python -c "from flower_coded.learning.images import load_images; '
+            f"no files of data set {name!r}; looked for {', '.join(places)}. Set data-directory (or the "
+            "environment variable FLOWER_CODED_DATA) to a folder that holds one of these, or fetch the set "
+            'where there is a network: python -c "from flower_coded.learning.images import load_images; '
             f"load_images('{name}', 'data', download=True)\""
         )
 

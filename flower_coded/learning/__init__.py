@@ -1,3 +1,49 @@
 """Data sets, partitions, models and training loops in torch."""
 
-__all__: list[str] = []
+from flower_coded.learning.images import DATASET_NAMES, ImageData, load_images
+from flower_coded.learning.models import (
+    MODEL_NAMES,
+    ModelState,
+    build_model,
+    get_state,
+    initial_states,
+    set_state,
+    stack_states,
+    unstack_states,
+)
+from flower_coded.learning.partition import partition_dirichlet, partition_iid, user_indices
+from flower_coded.learning.stacked import predict_stacked, predict_stacked_logits, train_stacked
+from flower_coded.learning.training import (
+    TrainReport,
+    TrainSettings,
+    choose_device,
+    predict_labels,
+    predict_logits,
+    train,
+)
+
+__all__ = [
+    "DATASET_NAMES",
+    "MODEL_NAMES",
+    "ImageData",
+    "ModelState",
+    "TrainReport",
+    "TrainSettings",
+    "build_model",
+    "choose_device",
+    "get_state",
+    "initial_states",
+    "load_images",
+    "partition_dirichlet",
+    "partition_iid",
+    "predict_labels",
+    "predict_logits",
+    "predict_stacked",
+    "predict_stacked_logits",
+    "set_state",
+    "stack_states",
+    "train",
+    "train_stacked",
+    "unstack_states",
+    "user_indices",
+]

@@ -1,0 +1,197 @@
+"""Labelled images: the embedded digits and four public sets read from a data directory, offline or not.
+
+:func:`load_images` returns float32 images of shape (N, C, H, W) in [0, 1] with int64 labels. Nothing is
+augmented and nothing is normalised here: models do that, so that a trigger is drawn in pixel units.
+
+The set ``"digits"`` ships with scikit-learn and needs no file. The others are looked for in a data directory,
+in a plain folder layout or in torchvision's own; ``download=True`` lets torchvision fetch what is missing.
+
+Left out: augmentation, and any set whose images differ in size (traffic signs are resized to 32 x 32).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.errors import ParameterError
+from flower_coded.learning.image_files import RawImages, read_images
+
+__all__ = ["DATASET_NAMES", "ImageData", "load_images"]
+
+DATASET_NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "gtsrb")
+
+_NUM_DIGITS_TRAIN = 1200  # 12 users of 100 images, as the demonstration divides them
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set with its training and test parts; the arrays are read-only.
+
+    Attributes
+    ----------
+    name : str
+        One of :data:`DATASET_NAMES`, or a name of your own.
+    train_images, test_images : ndarray of shape (N, C, H, W), float32
+        Pixels in [0, 1].
+    train_labels, test_labels : ndarray of shape (N,), int64
+        Classes ``0 .. num_classes - 1``.
+    num_classes : int
+        ``c``.
+    train_groups : ndarray of shape (N,), int64, or None
+        Images of one group are near-identical (the frames of one traffic sign's track) and must stay
+        together in every split. None where every image stands alone.
+
+    Raises
+    ------
+    ParameterError
+        If shapes, types, pixel range or labels do not fit together.
+
+    Examples
+    --------
+    >>> data = load_images("digits")
+    >>> data.train_images.shape, data.test_images.shape, data.num_classes, data.image_shape
+    ((1200, 1, 8, 8), (597, 1, 8, 8), 10, (1, 8, 8))
+    """
+
+    name: str
+    train_images: NDArray[np.float32] = field(repr=False)
+    train_labels: NDArray[np.int64] = field(repr=False)
+    test_images: NDArray[np.float32] = field(repr=False)
+    test_labels: NDArray[np.int64] = field(repr=False)
+    num_classes: int
+    train_groups: NDArray[np.int64] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            _check_part(part, images, labels, self.num_classes)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise ParameterError(
+                "test_images", f"must have image shape {self.image_shape}", self.test_images.shape[1:]
+            )
+        if self.train_groups is not None and self.train_groups.shape != self.train_labels.shape:
+            raise ParameterError("train_groups", "must hold one group per image", self.train_groups.shape)
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            array.flags.writeable = False
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+
+def load_images(
+    name: str,
+    data_directory: str | Path | None = None,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    download: bool = False,
+) -> ImageData:
+    """Read a data set by name; every process that asks with the same arguments gets the same arrays.
+
+    Parameters
+    ----------
+    name : str
+        ``"digits"`` (embedded), ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` or ``"gtsrb"``.
+    data_directory : str, path or None
+        Where the files are. None or ``""`` means the environment variable ``FLOWER_CODED_DATA``, else
+        ``data`` in the working directory. ``digits`` does not look at it.
+    seed : int
+        Chooses the training and test parts of ``digits`` and the images that a limit keeps.
+    limit, test_limit : int or None
+        Keep that many training and test images, drawn without replacement; of traffic signs, whole tracks.
+    download : bool
+        Let torchvision fetch missing files into the data directory. Needs a network.
+
+    Returns
+    -------
+    ImageData
+        Shared between callers in one process, hence read-only.
+
+    Raises
+    ------
+    ParameterError
+        If the name is unknown or a limit is below 1.
+    DataNotFoundError
+        If no file is where it was looked for; the message lists the places.
+    """
+    if name not in DATASET_NAMES:
+        raise ParameterError(
+            "name", "must be a known data set", name, hint=f"one of {', '.join(DATASET_NAMES)}"
+        )
+    for parameter, value in (("limit", limit), ("test_limit", test_limit)):
+        if value is not None and value < 1:
+            raise ParameterError(parameter, "must be at least 1", value, hint="None keeps every image")
+    return _load(name, str(_data_directory(data_directory)), seed, limit, test_limit, download)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(
+    name: str, directory: str, seed: int, limit: int | None, test_limit: int | None, download: bool
+) -> ImageData:
+    generator = np.random.default_rng([seed, 0x1A6E5])
+    raw = _digits(generator) if name == "digits" else read_images(name, Path(directory), download=download)
+    train = _keep(len(raw.train_labels), limit, raw.train_groups, generator)
+    test = _keep(len(raw.test_labels), test_limit, None, generator)
+    return ImageData(
+        name=name,
+        train_images=_as_pixels(raw.train_images[train]),
+        train_labels=raw.train_labels[train].astype(np.int64),
+        test_images=_as_pixels(raw.test_images[test]),
+        test_labels=raw.test_labels[test].astype(np.int64),
+        num_classes=raw.num_classes,
+        train_groups=None if raw.train_groups is None else raw.train_groups[train],
+    )
+
+
+def _data_directory(data_directory: str | Path | None) -> Path:
+    return Path(data_directory or os.environ.get("FLOWER_CODED_DATA") or "data").expanduser()
+
+
+def _digits(generator: np.random.Generator) -> RawImages:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images[:, None] * (255 / 16)).astype(np.uint8)
+    order = generator.permutation(len(images))
+    train, test = order[:_NUM_DIGITS_TRAIN], order[_NUM_DIGITS_TRAIN:]
+    labels = digits.target.astype(np.int64)
+    return RawImages(images[train], labels[train], images[test], labels[test], num_classes=10)
+
+
+def _keep(
+    count: int, limit: int | None, groups: NDArray[np.int64] | None, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Give indices of at most ``limit`` images, in ascending order; whole groups where there are groups."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    if groups is None:
+        return np.sort(generator.permutation(count)[:limit])
+    _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = generator.permutation(len(sizes))
+    kept = order[np.cumsum(sizes[order]) <= limit]
+    return np.flatnonzero(np.isin(group_of, kept))
+
+
+def _as_pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def _check_part(part: str, images: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int) -> None:
+    if images.ndim != 4 or images.dtype != np.float32:
+        raise ParameterError(
+            f"{part}_images", "must be float32 of shape (N, C, H, W)", f"{images.dtype} {images.shape}"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != np.int64:
+        raise ParameterError(f"{part}_labels", f"must be int64 of shape {images.shape[:1]}", labels.shape)
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= num_classes:
+        raise ParameterError(f"{part}_labels", f"must be classes 0 to {num_classes - 1}", np.unique(labels))

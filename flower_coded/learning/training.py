@@ -1,0 +1,232 @@
+"""Training and prediction of one model.
+
+The order of the images is drawn from the seed alone, and so is every dropout mask, so one seed gives one
+result (on one machine; devices differ in the last bits). Torch's global generator is forked and put back. A
+call trains on one user's data, therefore no batch ever mixes users. The optimiser is Adam with the paper's
+settings, fresh in each call: a federated round averages models, not optimiser states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flower_coded.errors import ParameterError
+
+__all__ = ["TrainReport", "TrainSettings", "choose_device", "predict_labels", "predict_logits", "train"]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a call of training did.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy over the images of the last epoch, each as it was when its batch was met.
+    num_examples : int
+        Images trained on, each counted once.
+    model_losses : tuple of float
+        The same loss for every stacked model; one value for one model.
+    """
+
+    loss: float
+    num_examples: int
+    model_losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Numbers of the training loop, checked once; defaults are the paper's.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+        At least 1.
+    learning_rate : float
+        Adam's step, positive.
+    weight_decay : float
+        Adam's L2 term, not negative.
+    seed : int
+        Seed of image order and dropout masks, not negative.
+
+    Raises
+    ------
+    ParameterError
+        If a number is outside its range.
+    """
+
+    epochs: int = 1
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ParameterError(name, f"must be an integer of at least {least}", value)
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ParameterError(
+                "learning_rate", "must be a positive number", self.learning_rate, hint="0.001"
+            )
+        if not (np.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ParameterError("weight_decay", "must not be negative", self.weight_decay, hint="0.0001")
+
+    def batches(self, num_images: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Epoch number and image indices of every batch, in the order that the seed gives."""
+        generator = np.random.default_rng([self.seed, 0x0BDE5])
+        for epoch in range(self.epochs):
+            order = generator.permutation(num_images)
+            for start in range(0, num_images, self.batch_size):
+                yield epoch, order[start : start + self.batch_size]
+
+
+def train(
+    model: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    epochs: int = 1,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-4,
+    seed: int = 0,
+    device: str = "cpu",
+) -> TrainReport:
+    """Train the model in place on one user's images with Adam on the cross-entropy.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps (B, C, H, W) to logits (B, c). Left on ``device``, in training mode.
+    images : ndarray of shape (N, C, H, W), float32
+        Pixels in [0, 1].
+    labels : ndarray of shape (N,), int64
+        Classes.
+    epochs, batch_size, learning_rate, weight_decay, seed
+        See :class:`TrainSettings`.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+
+    Returns
+    -------
+    TrainReport
+
+    Raises
+    ------
+    ParameterError
+        If a setting is outside its range, the images do not fit the labels, or the device is not there.
+    """
+    settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed)
+    target = choose_device(device)
+    pixels, classes = as_tensors(images, labels, target)
+    model.to(target).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    loss_sum = torch.zeros((), device=target)
+    with seeded_torch(seed):
+        for epoch, indices in settings.batches(len(labels)):
+            batch = torch.from_numpy(indices).to(target)
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(pixels[batch]), classes[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if epoch == epochs - 1:
+                loss_sum += loss.detach() * len(indices)
+    mean_loss = float(loss_sum) / len(labels)
+    return TrainReport(mean_loss, len(labels), (mean_loss,))
+
+
+def predict_labels(
+    model: nn.Module, images: NDArray[np.float32], *, batch_size: int = 1024, device: str = "cpu"
+) -> NDArray[np.int64]:
+    """Most likely class of every image.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Put into evaluation mode and onto ``device``.
+    images : ndarray of shape (B, C, H, W), float32
+        Pixels in [0, 1].
+    batch_size : int
+        Images at a time.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+
+    Returns
+    -------
+    ndarray of shape (B,), int64
+    """
+    logits = predict_logits(model, images, batch_size=batch_size, device=device)
+    labels: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
+    return labels
+
+
+def predict_logits(
+    model: nn.Module, images: NDArray[np.float32], *, batch_size: int = 1024, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Logits (B, c) of every image; parameters as for :func:`predict_labels`."""
+    target = choose_device(device)
+    model.to(target).eval()
+    with torch.no_grad():
+        parts = [
+            model(torch.tensor(images[start : start + batch_size], device=target)).cpu().numpy()
+            for start in range(0, len(images), batch_size)
+        ]
+    if not parts:
+        raise ParameterError("images", "must hold at least one image", images.shape)
+    logits: NDArray[np.float32] = np.concatenate(parts)
+    return logits
+
+
+def choose_device(device: str) -> torch.device:
+    """Torch device by name, refused with the reason where it is not there.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    kind, _, index = device.partition(":")
+    if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
+        raise ParameterError(
+            "device", "must be cpu, cuda or cuda:<number>", device, hint="'cpu' works everywhere"
+        )
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(
+            "device",
+            "must be there, but torch sees no CUDA device",
+            device,
+            hint="set device to 'cpu'; or install a CUDA build of torch and give clients a share of the GPU "
+            "(client-resources-num-gpus in --federation-config)",
+        )
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        raise ParameterError("device", f"must be below cuda:{torch.cuda.device_count()}", device)
+    return torch.device(device)
+
+
+def as_tensors(
+    images: NDArray[np.float32], labels: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Images and labels of one user on the device, after checking that they belong together."""
+    if images.ndim != 4 or labels.shape != images.shape[:1] or len(labels) == 0:
+        raise ParameterError(
+            "images", "must be (N, C, H, W) with N >= 1 labels beside", f"{images.shape} and {labels.shape}"
+        )
+    return torch.tensor(images, device=device), torch.tensor(labels, device=device)
+
+
+@contextmanager
+def seeded_torch(seed: int) -> Iterator[None]:
+    """Seed torch's generator inside the block; put it back as it was behind it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
