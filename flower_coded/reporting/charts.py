@@ -65,7 +65,7 @@ def draw_lines(
         drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
     if len(palette) > 1:
-        drawn.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+        drawn.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure_of(drawn)
 
 
@@ -101,7 +101,7 @@ def draw_bars(
     drawn.grid(visible=False, axis="x")
     label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
     if group and len(palette) > 1:
-        drawn.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+        drawn.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure_of(drawn)
 
 

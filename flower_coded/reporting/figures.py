@@ -69,7 +69,7 @@ def label_axes(
     axes: Axes, *, title: str, x_label: str, y_label: str, y_limits: tuple[float, float] | None = None
 ) -> None:
     """Write title and axis labels, and fix the vertical range with a little air around it."""
-    axes.set_title(title, loc="left")
+    axes.set_title(title, loc="left", fontweight="bold")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_axisbelow(True)

@@ -153,7 +153,10 @@ class Table:
         write_json(path, self.records())
 
     def _layout(self, digits: int) -> tuple[list[list[str]], list[int], list[bool]]:
-        cells = [[_shown(value, digits) for value in row] for row in self.rows]
+        floats = [any(isinstance(row[i], float) for row in self.rows) for i in range(len(self.columns))]
+        cells = [
+            [_shown(v, digits, as_float=f) for v, f in zip(row, floats, strict=True)] for row in self.rows
+        ]
         widths = [max(len(name), *(len(row[i]) for row in cells), 0) for i, name in enumerate(self.columns)]
         numeric = [
             any(isinstance(row[i], int | float) for row in self.rows)
@@ -196,9 +199,11 @@ def _jsonable(content: Any) -> Any:
     return content if content is None or isinstance(content, str | int) else str(content)
 
 
-def _shown(value: Value, digits: int) -> str:
+def _shown(value: Value, digits: int, *, as_float: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) or (as_float and isinstance(value, int)):
+        return f"{value:.{digits}f}"
+    return str(value)

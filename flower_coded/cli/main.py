@@ -1,0 +1,164 @@
+"""The commands of ``flower-coded``: what they take, print and leave; the work is done in the modules beside.
+
+Modules that take long to import (torch, matplotlib, Flower) are imported inside the commands that need them,
+so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flower_coded import __version__
+from flower_coded.cli.exit_codes import COMPLETED, EXIT_STATUS_HELP, refusals_as_status
+from flower_coded.cli.plan import PlanGroup
+from flower_coded.cli.scenario import find_scenario, scenario_directories
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="flower-coded",
+    help="Coding theory and cryptography for Flower: federated learning that holds when participants lie.",
+    epilog=EXIT_STATUS_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+plan = typer.Typer(
+    cls=PlanGroup, no_args_is_help=True, help="Work out a system's parameters before anything runs."
+)
+app.add_typer(plan, name="plan")
+
+ResultsOption = Annotated[Path, typer.Option(help="Where runs leave their files.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Serve the options that belong to no command."""
+    if version:
+        typer.echo(f"flower-coded {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog=EXIT_STATUS_HELP)
+def run(
+    scenario: Annotated[str, typer.Argument(help="A scenario's name, or the path of any Flower app.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings of the scenario: key=value …")
+    ] = None,
+    results: ResultsOption = Path("results"),
+    name: Annotated[str, typer.Option(help="Name of the run's directory; the time by default.")] = "",
+    gpus_per_client: Annotated[
+        float, typer.Option(min=0.0, help="Share of a GPU for each client, 0.25 for four at a time.")
+    ] = 0.0,
+    cpus_per_client: Annotated[int, typer.Option(min=1, help="Processor slots that a client occupies.")] = 1,
+    cpu_slots: Annotated[int, typer.Option(min=0, help="Slots in all; 0 for the number of processors.")] = 0,
+    timeout: Annotated[float | None, typer.Option(help="Stop the run after so many seconds.")] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show progress only; the log is in log.txt.")
+    ] = False,
+) -> None:
+    """Run a scenario through `flwr run`, in a SuperLink of its own, and tell how it ended.
+
+    The scenario's settings are those of its pyproject.toml; `flower-coded scenarios` lists them. What the run
+    writes is in results/<scenario>/<time>/.
+    """
+    with refusals_as_status():
+        from flower_coded.cli.running import run_scenario
+
+        outcome, directory = run_scenario(
+            find_scenario(scenario),
+            settings or [],
+            results=results,
+            name=name,
+            cpus_per_client=cpus_per_client,
+            gpus_per_client=gpus_per_client,
+            cpu_slots=cpu_slots,
+            timeout=timeout,
+            verbose=not quiet,
+        )
+    done = outcome.exit_status == COMPLETED
+    typer.secho(
+        f"{outcome.status} after {outcome.seconds:.0f} s {outcome.details}".rstrip(),
+        fg=typer.colors.GREEN if done else typer.colors.RED,
+    )
+    typer.echo(f"files: {directory.path}")
+    if directory.report_path.is_file():
+        typer.echo(f"report: {directory.report_path}")
+    raise typer.Exit(outcome.exit_status)
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios of this checkout with their settings and defaults."""
+    with refusals_as_status():
+        for directory in scenario_directories():
+            for file in sorted(directory.glob("*/pyproject.toml")):
+                found = find_scenario(str(file.parent))
+                typer.secho(found.name, bold=True, nl=False)
+                typer.echo(f"  {found.description}")
+                typer.echo("  " + "  ".join(f"{key}={value}" for key, value in found.defaults.items()) + "\n")
+
+
+@app.command(epilog=EXIT_STATUS_HELP)
+def demo(
+    results: ResultsOption = Path("results"),
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Flower's whole log.")] = False,
+) -> None:
+    """Run the main scenario: FedAvg and a coded ensemble under the same backdoor attack."""
+    with refusals_as_status():
+        from flower_coded.cli.demo import run_demo
+
+        raise typer.Exit(run_demo(results=results, verbose=verbose))
+
+
+@app.command()
+def codes(
+    num_users: Annotated[int, typer.Option("--users", "-n", min=2, help="n, the users of the code.")] = 12,
+    num_attackers: Annotated[
+        int, typer.Option("--attackers", "-k", min=1, help="k, the colluding users it withstands.")
+    ] = 4,
+    kind: Annotated[str, typer.Option(help="detection, correction or tracking.")] = "correction",
+    row_weight: Annotated[
+        int, typer.Option("--row-weight", "-r", min=0, help="Show this code's matrix too; 0 for none.")
+    ] = 0,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw it into this PNG or SVG file.")] = None,
+) -> None:
+    """Explore the trade-off of subset codes: for n users and k attackers, models against data per model."""
+    with refusals_as_status():
+        from flower_coded.cli.codes import explore
+
+        explore(
+            kind=kind,
+            num_attackers=num_attackers,
+            num_users=num_users,
+            row_weight=row_weight,
+            csv=csv,
+            picture=picture,
+        )
+
+
+@app.command()
+def report(
+    run_directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's directory, or a parent of some.")
+    ],
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Compose overview.html anew from the run's tables and pictures.")
+    ] = False,
+) -> None:
+    """Print a run's table and say where its report is, composing one if it has none."""
+    with refusals_as_status():
+        from flower_coded.reporting.run_directory import RunDirectory
+
+        found = RunDirectory.open(run_directory)
+        typer.echo(found.metrics().to_text())
+        page = found.report_path
+        if rebuild or not page.is_file():
+            page = found.report().write(found.path / ("overview.html" if page.is_file() else page.name))
+        typer.echo(f"\nreport: {page}")

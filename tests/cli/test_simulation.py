@@ -1,0 +1,136 @@
+"""Real Flower sessions: the true status comes out, and nothing stays behind, however they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flower_coded.cli.environment import SimulationResources, session_environment
+from flower_coded.cli.guard import processes_of, stop_session
+from flower_coded.cli.scenario import Scenario
+from flower_coded.cli.simulation import FlowerSession, RunOutcome
+from flower_coded.errors import ParameterError
+
+PATIENCE_SECONDS = 120
+
+
+@pytest.mark.slow
+def test_one_session_tells_completed_failed_and_late_apart_and_leaves_nothing(
+    endings: Scenario, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    resources = SimulationResources(num_clients=3)
+    with FlowerSession(on_line=lines.append) as session:
+        home = session.home
+        completed = session.run(endings.path, {"out": str(tmp_path)}, resources)
+        failed = session.run(endings.path, {"out": str(tmp_path), "ending": "fail"}, resources)
+        assert processes_of(home), "the SuperLink stays for the session's next run"
+        late = session.run(endings.path, {"out": str(tmp_path), "ending": "never"}, resources, timeout=6.0)
+    assert (completed.status, completed.exit_status) == ("finished:completed", 0)
+    assert (failed.status, failed.exit_status) == ("finished:failed", 1)
+    assert "told to fail" in failed.details
+    assert (late.status, late.exit_status) == ("timeout", 4)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == [{"round": 1, "nodes": 3}]
+    assert any("progress: 3 nodes are here" in line for line in lines)
+    assert not processes_of(home)
+    assert not home.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_killing_the_command_in_the_middle_leaves_no_superlink(
+    endings: Scenario, tmp_path: Path, name: str
+) -> None:
+    command = [sys.executable, "-c", "from flower_coded.cli import app; app()", "run", str(endings.path)]
+    process = subprocess.Popen(
+        [*command, "ending=never", "--results", str(tmp_path), "--name", "run"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    run = tmp_path / "endings" / "run"
+    wait_until((run / "started").exists)
+    (home,) = tmp_path.glob("flower-coded-*")
+    assert processes_of(home)
+    process.send_signal(getattr(signal, name))
+    status = process.wait(timeout=PATIENCE_SECONDS)
+    assert status == (143 if name == "SIGTERM" else -signal.SIGKILL)
+    wait_until(lambda: not home.exists())
+    assert not processes_of(home)
+
+
+def test_stop_session__ends_a_process_that_ignores_politeness_and_spares_the_others(tmp_path: Path) -> None:
+    stubborn = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('.', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    ours, other = (
+        subprocess.Popen(
+            [sys.executable, "-c", stubborn],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"FLWR_HOME": str(path)},
+        )
+        for path in (home, tmp_path / "another")
+    )
+    try:
+        for process in (ours, other):
+            assert process.stdout is not None
+            assert process.stdout.read(1) == b"."
+        assert [process.pid for process in processes_of(home)] == [ours.pid]
+        assert stop_session(home) == 1
+        assert processes_of(home) == []
+        assert other.poll() is None
+        assert not home.exists()
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.communicate()
+
+
+def test_the_environment_is_the_sessions_own(tmp_path: Path) -> None:
+    first, second = (session_environment(path) for path in (tmp_path, tmp_path))
+    ports = [first[key] for key in first if key.endswith("_PORT")]
+    assert len(set(ports)) == 2
+    assert first["FLWR_HOME"] == str(tmp_path)
+    assert first["FLWR_TELEMETRY_ENABLED"] == second["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert first["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_resources_are_spelled_as_flower_reads_them() -> None:
+    spelled = SimulationResources(12, cpus_per_client=1, gpus_per_client=0.25, cpu_slots=4).to_flower()
+    assert spelled == (
+        "num-supernodes=12 client-resources-num-cpus=1 client-resources-num-gpus=0.25 init-args-num-cpus=4"
+    )
+    assert f"init-args-num-cpus={os.cpu_count()}" in SimulationResources(2).to_flower()
+
+
+@pytest.mark.parametrize("wrong", [{"num_clients": 0}, {"cpus_per_client": 0}, {"gpus_per_client": -0.1}])
+def test_impossible_resources_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ParameterError, match="must be at least"):
+        SimulationResources(**({"num_clients": 2} | wrong))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("finished:completed", 0), ("finished:failed", 1), ("finished:stopped", 1), ("timeout", 4)],
+)
+def test_an_outcome_becomes_an_exit_status(status: str, expected: int) -> None:
+    assert RunOutcome("1", status, "", 0.0).exit_status == expected
+
+
+def wait_until(condition: object) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)

@@ -1,0 +1,109 @@
+"""Charts and pictures: what is drawn is what the records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flower_coded.errors import ParameterError
+from flower_coded.reporting import (
+    COLOURS,
+    draw_bars,
+    draw_images,
+    draw_lines,
+    draw_matrix,
+    new_figure,
+    save_figure,
+)
+
+RECORDS = [
+    {"attackers": attackers, "accuracy": accuracy + shift, "method": method}
+    for method, accuracies in {"FedAvg": [0.9, 0.5], "BCC": [0.8, 0.8]}.items()
+    for attackers, accuracy in enumerate(accuracies)
+    for shift in (0.0, 0.1)
+]
+
+
+def test_draw_lines__draws_the_mean_of_repetitions() -> None:
+    axes = draw_lines(RECORDS, x="attackers", y="accuracy", group="method").axes[0]
+    drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(drawn["FedAvg"], [0.95, 0.55])
+    np.testing.assert_allclose(drawn["BCC"], [0.85, 0.85])
+
+
+def test_draw_lines__leaves_out_what_is_not_finite() -> None:
+    records = [
+        {"x": 0, "y": 1.0, "g": "a"},
+        {"x": 1, "y": float("nan"), "g": "a"},
+        {"x": 2, "y": None, "g": "a"},
+    ]
+    axes = draw_lines(records, x="x", y="y", group="g").axes[0]
+    assert list(axes.lines[0].get_xdata()) == [0]
+
+
+def test_a_fixed_colour_is_kept_from_the_others() -> None:
+    axes = draw_lines(RECORDS, x="attackers", y="accuracy", group="method", colours={"BCC": COLOURS[0]}).axes[
+        0
+    ]
+    assert [line.get_color() for line in axes.lines] == [COLOURS[1], COLOURS[0]]
+
+
+def test_draw_bars__stands_groups_side_by_side() -> None:
+    axes = draw_bars(RECORDS, x="attackers", y="accuracy", group="method").axes[0]
+    heights = [bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(heights, [0.95, 0.55, 0.85, 0.85])
+    assert len({round(bar.get_x(), 6) for bar in axes.patches}) == 4
+
+
+def test_draw_bars__needs_no_group() -> None:
+    axes = draw_bars([{"u": "a", "v": 1.0}, {"u": "b", "v": 2.0}], x="u", y="v").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert axes.get_legend() is None
+
+
+def test_draw_matrix__shades_ones_and_marks_columns() -> None:
+    axes = draw_matrix(np.array([[True, False], [True, True]]), highlight_columns=[1]).axes[0]
+    image = np.asarray(axes.images[0].get_array())
+    blue, vermilion = (np.array([int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for c in COLOURS[:2])
+    np.testing.assert_allclose(image[0, 0], blue)
+    np.testing.assert_allclose(image[1, 1], vermilion)
+    assert image[0, 1].min() > 0.9  # no entry: close to white
+
+
+def test_draw_matrix__refuses_what_is_no_matrix() -> None:
+    with pytest.raises(ParameterError, match="two axes"):
+        draw_matrix(np.zeros(3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_draw_images__shows_each_image_once(channels: int) -> None:
+    figure = draw_images(np.full((5, channels, 4, 4), 0.5), titles=list("abcde"), num_columns=3, title="all")
+    assert [axes.get_title() for axes in figure.axes if axes.images] == list("abcde")
+    assert len(figure.axes) == 6
+
+
+def test_draw_images__refuses_a_batch_without_channels() -> None:
+    with pytest.raises(ParameterError, match="shape"):
+        draw_images(np.zeros((5, 4, 4)))
+
+
+def test_plots_stand_side_by_side_in_one_figure() -> None:
+    figure = new_figure(1, 2)
+    draw_lines(RECORDS, x="attackers", y="accuracy", group="method", axes=figure.axes[0])
+    assert draw_matrix(np.eye(2), axes=figure.axes[1]) is figure
+
+
+@pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_save_figure__writes_the_kind_its_name_says_and_the_same_bytes_twice(
+    tmp_path: Path, ending: str, start: bytes
+) -> None:
+    contents = [save_figure(draw_matrix(np.eye(2)), tmp_path / f"{i}.{ending}").read_bytes() for i in (1, 2)]
+    assert contents[0].startswith(start)
+    assert contents[0] == contents[1]
+
+
+def test_save_figure__refuses_another_ending(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"\.png or \.svg"):
+        save_figure(draw_matrix(np.eye(2)), tmp_path / "x.jpg")
