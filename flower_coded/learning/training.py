@@ -8,7 +8,7 @@ settings, fresh in each call: a federated round averages models, not optimiser s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,15 @@ from torch.nn import functional
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["TrainReport", "TrainSettings", "choose_device", "predict_labels", "predict_logits", "train"]
+__all__ = [
+    "TrainReport",
+    "TrainSettings",
+    "choose_device",
+    "predict_labels",
+    "predict_logits",
+    "train",
+    "train_with",
+]
 
 
 @dataclass(frozen=True)
@@ -127,19 +135,55 @@ def train(
         If a setting is outside its range, the images do not fit the labels, or the device is not there.
     """
     settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed)
+
+    def loss_of(pixels: Tensor, classes: Tensor) -> Tensor:
+        return functional.cross_entropy(model(pixels), classes)
+
+    return train_with(loss_of, model, images, labels, settings=settings, device=device)
+
+
+def train_with(
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    model: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    settings: TrainSettings,
+    device: str = "cpu",
+) -> TrainReport:
+    """Train the model in place with Adam on any loss of a batch.
+
+    Parameters
+    ----------
+    loss_of : callable
+        ``loss_of(pixels, classes)``: the mean loss of a batch of shape (B, C, H, W) and (B,), on ``device``.
+        What it draws from torch's generator comes from the seed.
+    model : torch.nn.Module
+        Whose parameters are trained. Left on ``device``, in training mode.
+    images, labels, device
+        See :func:`train`.
+    settings : TrainSettings
+        Epochs, batch size, learning rate, weight decay, seed.
+
+    Returns
+    -------
+    TrainReport
+    """
     target = choose_device(device)
     pixels, classes = as_tensors(images, labels, target)
     model.to(target).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     loss_sum = torch.zeros((), device=target)
-    with seeded_torch(seed):
+    with seeded_torch(settings.seed):
         for epoch, indices in settings.batches(len(labels)):
             batch = torch.from_numpy(indices).to(target)
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(pixels[batch]), classes[batch])
+            loss = loss_of(pixels[batch], classes[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if epoch == epochs - 1:
+            if epoch == settings.epochs - 1:
                 loss_sum += loss.detach() * len(indices)
     mean_loss = float(loss_sum) / len(labels)
     return TrainReport(mean_loss, len(labels), (mean_loss,))

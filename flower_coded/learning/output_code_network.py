@@ -1,0 +1,136 @@
+"""Network that predicts a codeword: feature extractor f, encoder E, and a projection head g for pretraining.
+
+The encoder is one linear layer followed by ``tanh``, so that every bit of a predicted codeword lies in (-1,
+1): a code book made of means of such words is bounded, whoever contributes to it. The projection head (one
+hidden layer, as in SimCLR) is used while pretraining only and travels with the rest, so that pretraining can
+go on later.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from flower_coded.errors import ParameterError
+from flower_coded.learning.models import build_model
+
+__all__ = ["OutputCodeNetwork", "build_output_code_network", "without_head"]
+
+
+class OutputCodeNetwork(nn.Module):
+    """Images to codewords, and codewords to projections.
+
+    Parameters
+    ----------
+    features : torch.nn.Module
+        f: maps images of shape (B, C, H, W) to features of shape (B, num_features); any module will do.
+    num_features : int
+        Width of the features.
+    num_bits : int
+        Length of a codeword.
+    num_projections : int
+        Width of the projections that the contrastive loss compares.
+
+    Raises
+    ------
+    ParameterError
+        If a width is below 1.
+
+    Examples
+    --------
+    >>> network = OutputCodeNetwork(nn.Flatten(), 64, num_bits=16)
+    >>> words = network(torch.rand(5, 1, 8, 8))
+    >>> words.shape, network.project(words).shape
+    (torch.Size([5, 16]), torch.Size([5, 64]))
+    """
+
+    def __init__(
+        self, features: nn.Module, num_features: int, num_bits: int, *, num_projections: int = 64
+    ) -> None:
+        for name, value in (
+            ("num_features", num_features),
+            ("num_bits", num_bits),
+            ("num_projections", num_projections),
+        ):
+            if value < 1:
+                raise ParameterError(name, "must be at least 1", value)
+        super().__init__()
+        self.num_bits = num_bits
+        self.features = features
+        self.encoder = nn.Linear(num_features, num_bits)
+        self.projection = nn.Sequential(
+            nn.Linear(num_bits, num_projections), nn.ReLU(), nn.Linear(num_projections, num_projections)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predicted codewords of shape (B, num_bits), every entry in (-1, 1)."""
+        words: Tensor = torch.tanh(self.encoder(self.features(images)))
+        return words
+
+    def project(self, words: Tensor) -> Tensor:
+        """Projections of shape (B, num_projections), for the contrastive loss alone."""
+        projections: Tensor = self.projection(words)
+        return projections
+
+
+def build_output_code_network(
+    name: str, image_shape: tuple[int, int, int], num_bits: int, *, seed: int, num_projections: int = 64
+) -> OutputCodeNetwork:
+    """Network on one of the package's own models.
+
+    Parameters
+    ----------
+    name : str
+        ``"small-cnn"``, ``"cnn4"`` or ``"resnet18"``; see :func:`flower_coded.learning.models.build_model`.
+    image_shape : (int, int, int)
+        Channels, height, width.
+    num_bits, num_projections : int
+        See :class:`OutputCodeNetwork`.
+    seed : int
+        Seed of the initial weights.
+
+    Returns
+    -------
+    OutputCodeNetwork
+    """
+    features, num_features = without_head(build_model(name, image_shape, 2, seed=seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return OutputCodeNetwork(features, num_features, num_bits, num_projections=num_projections)
+
+
+def without_head(classifier: nn.Module) -> tuple[nn.Module, int]:
+    """Copy of a classifier whose last linear layer passes its input through, and the width of that input.
+
+    Parameters
+    ----------
+    classifier : torch.nn.Module
+        Any classifier that ends in a linear layer.
+
+    Raises
+    ------
+    ParameterError
+        If the module has no linear layer.
+
+    Examples
+    --------
+    >>> classifier = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    >>> features, width = without_head(classifier)
+    >>> width, features(torch.rand(5, 8, 8)).shape
+    (32, torch.Size([5, 32]))
+    """
+    linear = [name for name, module in classifier.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ParameterError("classifier", "must end in a linear layer", type(classifier).__name__)
+    features = copy.deepcopy(classifier)
+    parent_name, _, name = linear[-1].rpartition(".")
+    if not name:
+        raise ParameterError(
+            "classifier", "must have layers before its linear one", type(classifier).__name__
+        )
+    parent = features.get_submodule(parent_name)
+    head = getattr(parent, name)
+    setattr(parent, name, nn.Identity())
+    return features, int(head.in_features)
