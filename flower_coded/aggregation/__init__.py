@@ -1,3 +1,16 @@
-"""Aggregation rules on arrays: baselines that the coded strategies are compared with."""
+"""Aggregation rules on arrays: mean, median, trimmed mean, Krum, multi-Krum."""
 
-__all__: list[str] = []
+from flower_coded.aggregation.coordinates import coordinate_median, finite_rows, mean, trimmed_mean
+from flower_coded.aggregation.krum import krum, krum_scores, krum_selection, multi_krum, squared_distances
+
+__all__ = [
+    "coordinate_median",
+    "finite_rows",
+    "krum",
+    "krum_scores",
+    "krum_selection",
+    "mean",
+    "multi_krum",
+    "squared_distances",
+    "trimmed_mean",
+]
