@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import svd as lapack_svd
 
+from flower_coded.codes.array_namespace import constant_like, namespace_of
 from flower_coded.errors import ParameterError
 
 __all__ = [
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 Numbers = NDArray[Any]
-"""Float64 or complex128 array."""
+"""Float64 or complex128 array of NumPy, or a torch tensor where a function says that it is batched."""
 
 
 def syndromes(check: Numbers, words: Numbers) -> Numbers:
@@ -75,7 +76,7 @@ def syndromes(check: Numbers, words: Numbers) -> Numbers:
     """
     if words.ndim < 2 or words.shape[-2] != check.shape[1]:
         raise ParameterError("words", f"must have shape (..., {check.shape[1]}, p)", words.shape)
-    result: Numbers = np.matmul(check, words)
+    result: Numbers = constant_like(check, words) @ words
     return result
 
 
@@ -109,7 +110,8 @@ def window_syndromes(values: Numbers, window: int) -> Numbers:
     if not 1 <= window <= num_checks:
         raise ParameterError("window", f"must be between 1 and {num_checks}", window)
     cuts = [values[..., j : j + window, :] for j in range(num_checks - window + 1)]
-    return np.concatenate(cuts, axis=-1)
+    joined: Numbers = namespace_of(values).concatenate(cuts, axis=-1)
+    return joined
 
 
 def numerical_rank(
@@ -172,7 +174,8 @@ def locator_polynomials(values: Numbers, num_errors: int) -> Numbers:
     """
     windows = window_syndromes(values, num_errors + 1)
     left, _ = singular_space(windows)
-    return np.asarray(left[..., :, num_errors].conj())
+    polynomials: Numbers = left[..., :, num_errors].conj()
+    return polynomials
 
 
 def locator_values(polynomials: Numbers, nodes: Numbers) -> NDArray[np.float64]:
@@ -190,7 +193,8 @@ def locator_values(polynomials: Numbers, nodes: Numbers) -> NDArray[np.float64]:
     ndarray of shape (..., m), float64
     """
     powers = nodes[None, :] ** np.arange(polynomials.shape[-1])[:, None]
-    return np.asarray(np.abs(polynomials @ powers) ** 2, dtype=np.float64)
+    values: NDArray[np.float64] = abs(polynomials @ constant_like(powers, polynomials)) ** 2
+    return values
 
 
 def subspace_residuals(
@@ -229,13 +233,15 @@ def subspace_residuals(
     gone = np.zeros(check.shape[1], dtype=bool) if erased is None else erased
     if gone.any():
         outside = null_space(columns[:, gone].conj().T).conj().T
-        columns, snapshots = outside @ columns, outside @ snapshots
+        columns, snapshots = outside @ columns, constant_like(outside, snapshots) @ snapshots
     left, _ = singular_space(snapshots)
-    noise_space = left[..., :, num_errors:]
-    distances = np.linalg.norm(noise_space.conj().swapaxes(-1, -2) @ columns, axis=-2)
-    lengths = np.linalg.norm(columns, axis=0)
+    noise_space = left[..., :, num_errors:].conj().swapaxes(-1, -2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(gone, np.inf, distances / lengths)
+        columns = columns / np.linalg.norm(columns, axis=0)
+    parts = noise_space @ constant_like(columns, snapshots)
+    distances: NDArray[np.float64] = (abs(parts) ** 2).sum(-2) ** 0.5
+    distances[..., constant_like(gone, snapshots)] = np.inf
+    return distances
 
 
 def singular_space(matrices: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
@@ -260,6 +266,10 @@ def singular_space(matrices: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
     array([4., 3.])
     """
     rows, columns = matrices.shape[-2:]
+    namespace = namespace_of(matrices)
+    if namespace is not np:
+        left, sizes, _ = namespace.linalg.svd(matrices, full_matrices=columns < rows)
+        return left, sizes
     try:
         left, sizes, _ = np.linalg.svd(matrices, full_matrices=columns < rows)
     except np.linalg.LinAlgError:
@@ -288,9 +298,10 @@ def smallest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     >>> smallest(np.array([0.3, 0.1, 0.2]), 2)
     array([False,  True,  True])
     """
-    order = np.argsort(values, axis=-1, kind="stable")[..., :count]
-    marks = np.zeros(values.shape, dtype=bool)
-    np.put_along_axis(marks, order, True, axis=-1)
+    namespace = namespace_of(values)
+    order = namespace.argsort(values, stable=True)
+    ranks = namespace.argsort(order)
+    marks: NDArray[np.bool_] = ranks < count
     return marks
 
 
