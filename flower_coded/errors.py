@@ -13,6 +13,7 @@ __all__ = [
     "DecodingError",
     "FlowerCodedError",
     "MalformedReplyError",
+    "MissingClassError",
     "NodesMissingError",
     "ParameterError",
     "PointError",
@@ -197,3 +198,24 @@ class NodesMissingError(FlowerCodedError, TimeoutError):
             f"{num_connected} of {num_needed} nodes connected within {timeout:g} s (in a simulation, run "
             f'with --federation-config "num-supernodes={num_needed}")'
         )
+
+
+class MissingClassError(FlowerCodedError):
+    """Classes of which no codeword can be made.
+
+    Parameters
+    ----------
+    classes : list of int
+        The classes.
+    num_clients_needed : int or None
+        Clients that a robust rule needs to report a class; None where no client has a sample of it.
+    """
+
+    def __init__(self, classes: list[int], *, num_clients_needed: int | None = None) -> None:
+        self.classes, self.num_clients_needed = classes, num_clients_needed
+        fault = (
+            "have no sample at any client"
+            if num_clients_needed is None
+            else f"are reported by fewer than {num_clients_needed} clients, too few for the rule"
+        )
+        super().__init__(f"classes {classes} {fault} (train with more clients, or on data that hold them)")

@@ -37,7 +37,6 @@ from flower_coded.learning.training import (
 __all__ = [
     "ContrastiveSettings",
     "class_word_sums",
-    "code_book_from_sums",
     "fine_tune",
     "pretrain",
     "simclr_augmentation",
@@ -272,37 +271,6 @@ def class_word_sums(
     words = predict_logits(network, images, batch_size=batch_size, device=device).astype(np.float64)
     sums, counts = losses.codeword_sums(torch.from_numpy(words), torch.from_numpy(labels), num_classes)
     return sums.numpy(), counts.numpy().astype(np.int64)
-
-
-def code_book_from_sums(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Eq. 3: the mean codeword of every class.
-
-    Parameters
-    ----------
-    sums : ndarray of shape (num_classes, num_bits), float64
-    counts : ndarray of shape (num_classes,), int64
-
-    Returns
-    -------
-    ndarray of shape (num_classes, num_bits), float64
-
-    Raises
-    ------
-    ParameterError
-        If a class has no sample anywhere; the message names it.
-
-    Examples
-    --------
-    >>> code_book_from_sums(np.array([[2.0, -2.0]]), np.array([4]))
-    array([[ 0.5, -0.5]])
-    """
-    absent = np.flatnonzero(np.asarray(counts) < 1).tolist()
-    if absent:
-        raise ParameterError(
-            "counts", "must be at least 1 for every class", f"classes without a sample: {absent}"
-        )
-    means: NDArray[np.float64] = np.asarray(sums, dtype=np.float64) / np.asarray(counts)[:, None]
-    return means
 
 
 def _follow(remembered: Tensor, words: Tensor, classes: Tensor, momentum: float) -> Tensor:

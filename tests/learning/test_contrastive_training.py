@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flower_coded.errors import ParameterError
+from flower_coded.learning.code_book import code_book_from_sums
 from flower_coded.learning.codeword_losses import maximum_cosine
 from flower_coded.learning.contrastive_training import (
     ContrastiveSettings,
     class_word_sums,
-    code_book_from_sums,
     fine_tune,
     pretrain,
     simclr_augmentation,
@@ -149,11 +149,6 @@ def test_the_federated_code_book_is_the_central_one_for_any_split(seed: int, num
     ]
     federated = code_book_from_sums(sum(s for s, _ in parts), sum(c for _, c in parts))
     np.testing.assert_allclose(federated, central, atol=1e-6)
-
-
-def test_a_class_that_nobody_has_is_named() -> None:
-    with pytest.raises(ParameterError, match=r"classes without a sample: \[1, 3\]"):
-        code_book_from_sums(np.zeros((4, 2)), np.array([1, 0, 5, 0]))
 
 
 def test_colour_views_keep_shape_and_range() -> None:
