@@ -19,7 +19,7 @@ purpose are refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,7 @@ from flower_coded.codes.error_location import (
     syndromes,
     window_syndromes,
 )
+from flower_coded.codes.locator_matrix import LocatorMatrix
 from flower_coded.errors import DecodingError, ParameterError
 
 __all__ = ["Location", "LocatorMatrix", "locate_errors", "robust_tolerance"]
@@ -43,54 +44,6 @@ _SAFETY = 64.0
 """How far the tolerance lies above the rounding noise itself."""
 _CLEAR = 10.0
 """A partial explanation counts if each of its rows explains this many times what all of them leave."""
-
-
-@dataclass(frozen=True, eq=False)
-class LocatorMatrix:
-    """Check matrix of a real or complex code, in two bases of the same row space.
-
-    Parameters
-    ----------
-    structured : ndarray of shape (k, m), k < m, float64 or complex128
-        Rows of consecutive powers, ``c_i * z_i**j``, any ``k`` columns independent.
-    check : ndarray of shape (k, m), optional
-        Orthonormal rows spanning the same space, real if the code is; computed if absent.
-
-    Examples
-    --------
-    >>> LocatorMatrix(np.vander([1.0, 2.0, 3.0], 2, increasing=True).T).num_checks
-    2
-    """
-
-    structured: Numbers
-    check: Numbers = field(default_factory=lambda: np.empty((0, 0)))
-
-    def __post_init__(self) -> None:
-        rows, columns = self.structured.shape
-        if not 0 < rows < columns:
-            raise ParameterError(
-                "structured", "must have fewer rows than columns, at least 1", (rows, columns)
-            )
-        if self.check.size == 0:
-            orthogonal, _ = np.linalg.qr(self.structured.conj().T)
-            object.__setattr__(self, "check", orthogonal.conj().T)
-        if self.check.shape != self.structured.shape:
-            raise ParameterError("check", f"must have shape {self.structured.shape}", self.check.shape)
-
-    @property
-    def num_checks(self) -> int:
-        """``k``."""
-        return int(self.check.shape[0])
-
-    @property
-    def num_workers(self) -> int:
-        """``m``."""
-        return int(self.check.shape[1])
-
-    def to_structured(self, values: Numbers) -> Numbers:
-        """Turn syndromes taken with ``check`` into those taken with ``structured``."""
-        result: Numbers = (self.structured @ self.check.conj().T) @ values
-        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,5 +328,6 @@ class _Search:
         columns = self.reduced_check[:, rows]
         inverse = np.linalg.pinv(columns)
         errors = inverse @ values
-        strengths = np.linalg.norm(errors, axis=1) / np.linalg.norm(inverse, axis=1)
+        lengths = np.maximum(np.linalg.norm(inverse, axis=1), np.finfo(float).tiny)
+        strengths = np.linalg.norm(errors, axis=1) / lengths
         return strengths, float(np.linalg.norm(values - columns @ errors))
