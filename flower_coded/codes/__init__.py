@@ -7,8 +7,8 @@ from flower_coded.codes.constructions import (
     random_code,
 )
 from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
-from flower_coded.codes.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
+from flower_coded.codes.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 from flower_coded.codes.subset_code import SubsetCode, Verification
 from flower_coded.codes.subset_decoder import Decoded, SubsetDecoder, confusion_counts
 
