@@ -1,3 +1,6 @@
 """Flower strategies: the five coded systems."""
 
-__all__: list[str] = []
+from flower_coded.strategies.coded_subset import CodedSubsetAggregation
+from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator, model_predictor
+
+__all__ = ["CodedSubsetAggregation", "EnsembleEvaluator", "model_predictor"]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from logging import WARNING
 
-from flwr.app import Message, MetricRecord
+from flwr.app import MetricRecord
 from flwr.common.logger import log
 
 from flower_coded.strategies.array_reading import ArrayTemplate, read_array, read_array_record, template_of
@@ -47,7 +47,6 @@ __all__ = [
     "read_array_record",
     "read_weight",
     "rejection_metrics",
-    "silent_users",
     "template_of",
     "the_only_record",
     "wait_for_nodes",
@@ -91,33 +90,3 @@ def rejection_metrics(rejected: Sequence[Rejected]) -> MetricRecord:
     for code in sorted(counts):
         metrics[f"rejected-{code}"] = counts[code]
     return metrics
-
-
-def silent_users(roster: Roster, asked: Iterable[int], replies: Iterable[Message]) -> list[Rejected]:
-    """Return a rejection for every asked user of whom there is no reply at all.
-
-    Parameters
-    ----------
-    roster : Roster
-        Users and nodes.
-    asked : iterable of int
-        Users who were sent a message.
-    replies : iterable of Message
-        Everything that arrived.
-
-    Returns
-    -------
-    list of Rejected
-        With code ``no-reply``, in the order of ``asked``.
-
-    Examples
-    --------
-    >>> silent_users(Roster((71, 13)), [1], [])[0].user
-    1
-    """
-    heard = {message.metadata.src_node_id for message in replies}
-    return [
-        Rejected(roster.node_of(user), user, "no reply before the timeout", "no-reply")
-        for user in asked
-        if roster.node_of(user) not in heard
-    ]

@@ -1,0 +1,249 @@
+"""Server-side measurement of a coded ensemble on held-out data, clean and triggered.
+
+One half of the held-out samples estimates the models' confusion matrices, which the posterior decoder
+needs; the other half measures (the paper's protocol, Sec. 6: 5,000 test images each). Per call: accuracy
+of the decoded ensemble and of a plain majority vote; with a trigger at hand also accuracy under attack,
+attack success rate, the posterior attack probability of clean and of triggered samples, and the users the
+decoder names. What it leaves out: finding a trigger nobody gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.attacks.data import Trigger
+from flower_coded.codes import Decoded, SubsetCode, SubsetDecoder, confusion_counts, majority_vote
+from flower_coded.errors import ParameterError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["EnsembleEvaluation", "EnsembleEvaluator", "model_predictor"]
+
+Predict = Callable[[Mapping[str, NDArray[Any]], NDArray[np.float32]], NDArray[np.int64]]
+
+
+Measured = float | list[float] | list[int]
+
+
+@dataclass(frozen=True)
+class EnsembleEvaluation:
+    """One measurement.
+
+    Parameters
+    ----------
+    metrics : dict
+        Numbers and lists of numbers; names in :class:`EnsembleEvaluator`.
+    confusion : ndarray of shape (m, c, c), int64
+        Counts of (model, true class, answer) on the calibration half.
+    """
+
+    metrics: dict[str, Measured]
+    confusion: NDArray[np.int64]
+
+
+class EnsembleEvaluator:
+    """Measure stacked states on held-out samples.
+
+    Parameters
+    ----------
+    code : SubsetCode
+        ``m`` models, ``n`` users.
+    predict : callable
+        ``predict(stacked_state, images) -> ndarray of shape (m, B), int``; for torch models see
+        :func:`model_predictor`.
+    images : ndarray of shape (B, C, H, W), float32
+        Held-out images in [0, 1], never trained on.
+    labels : ndarray of shape (B,), int64
+        Their classes, ``0 .. num_classes - 1``.
+    num_classes : int
+        ``c``.
+    trigger : object with ``apply(images) -> images``, optional
+        The backdoor to test against.
+    target : int, optional
+        The class the trigger aims at; needed with ``trigger``.
+    attackers : sequence of int
+        The true attackers, where an experiment knows them: true and false positives are then counted.
+    calibration_share : float in (0, 1)
+        Share of the samples that estimates the confusion matrices.
+    seed : int
+        Draws the split.
+    decoder_options : mapping
+        Passed to :class:`~flower_coded.codes.SubsetDecoder` (``attack_rate``, ``attacker_prior``, ...).
+
+    Notes
+    -----
+    Metrics, all on the measuring half:
+
+    ``ensemble-accuracy``, ``majority-accuracy``
+        Share of clean samples given their label, by the decoder and by majority vote.
+    ``model-accuracies``
+        Of every model alone, a list of ``m``.
+    ``attack-probability-clean``, ``attack-probability-triggered``
+        Mean posterior probability that a sample carries a trigger.
+    ``accuracy-under-attack``, ``majority-accuracy-under-attack``
+        Share of triggered samples given their true label.
+    ``attack-success-rate``, ``majority-attack-success-rate``
+        Share of triggered samples of other classes given the target.
+    ``suspect-rates``, ``suspected-users``
+        Of the samples held for attacked (posterior above 1/2; of the triggered ones where there is a
+        trigger, else of the clean ones): the share that names each user, a list of ``n``; and the users
+        named by more than half. The second is left out when it would be empty.
+    ``true-positives``, ``false-positives``
+        Attackers and honest users named per triggered sample, on average (the paper's Table 1).
+
+    Raises
+    ------
+    ParameterError
+        If images, labels and parameters do not fit together.
+
+    Examples
+    --------
+    >>> from flower_coded.codes import backdoor_correction_code
+    >>> code = backdoor_correction_code(1, 2, 3)
+    >>> labels = np.arange(40) % 4
+    >>> images = labels.astype(np.float32).reshape(-1, 1, 1, 1)
+    >>> def perfect(state, images):  # three models that read the label off the image
+    ...     return np.tile(images.reshape(1, -1).astype(np.int64), (3, 1))
+    >>> evaluator = EnsembleEvaluator(code, perfect, images, labels, 4)
+    >>> evaluator.evaluate({}).metrics["ensemble-accuracy"]
+    1.0
+    """
+
+    def __init__(
+        self,
+        code: SubsetCode,
+        predict: Predict,
+        images: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        num_classes: int,
+        *,
+        trigger: Trigger | None = None,
+        target: int | None = None,
+        attackers: Sequence[int] = (),
+        calibration_share: float = 0.5,
+        seed: int = 0,
+        decoder_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if len(images) != len(labels) or len(labels) < 2:
+            raise ParameterError("images", f"must be one per label, at least 2 ({len(labels)})", len(images))
+        if not 0 < calibration_share < 1:
+            raise ParameterError("calibration_share", "must lie in (0, 1)", calibration_share, hint="0.5")
+        if (trigger is None) != (target is None):
+            raise ParameterError("target", "must be given with trigger, and only then", target)
+        if not all(0 <= user < code.num_users for user in attackers):
+            raise ParameterError("attackers", f"must be users 0 .. {code.num_users - 1}", list(attackers))
+        self.code, self.num_classes, self.target = code, num_classes, target
+        self.attackers = sorted(set(attackers))
+        self.decoder_options = dict(decoder_options or {})
+        self._predict = predict
+        order = np.random.default_rng(seed).permutation(len(labels))
+        count = min(max(1, round(calibration_share * len(labels))), len(labels) - 1)
+        self._calibration = (images[order[:count]], labels[order[:count]])
+        self._measuring = (images[order[count:]], labels[order[count:]])
+        self._triggered = None if trigger is None else trigger.apply(self._measuring[0])
+
+    def confusion(self, stacked_state: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Count (model, true class, answer) on the calibration half; shape (m, c, c)."""
+        images, labels = self._calibration
+        return confusion_counts(self._predict(stacked_state, images), labels, self.num_classes)
+
+    def evaluate(self, stacked_state: Mapping[str, NDArray[Any]]) -> EnsembleEvaluation:
+        """Measure one stacked state.
+
+        Parameters
+        ----------
+        stacked_state : mapping of str to ndarray of shape (m, ...)
+            The ensemble.
+
+        Returns
+        -------
+        EnsembleEvaluation
+        """
+        confusion = self.confusion(stacked_state)
+        decoder = SubsetDecoder(self.code, confusion, **self.decoder_options)
+        images, labels = self._measuring
+        answers = self._predict(stacked_state, images)
+        decoded = decoder.decode(answers)
+        metrics: dict[str, Measured] = {
+            "ensemble-accuracy": _share(decoded.labels == labels),
+            "majority-accuracy": _share(majority_vote(answers, self.num_classes).labels == labels),
+            "model-accuracies": [_share(row == labels) for row in answers],
+            "attack-probability-clean": float(decoded.attack_probability.mean()),
+        }
+        if self._triggered is not None:
+            triggered_answers = self._predict(stacked_state, self._triggered)
+            decoded = decoder.decode(triggered_answers)
+            metrics |= self._attack_metrics(triggered_answers, decoded)
+        return EnsembleEvaluation(metrics | self._suspects(decoded), confusion)
+
+    def _attack_metrics(self, answers: NDArray[np.int64], decoded: Decoded) -> dict[str, Measured]:
+        labels = self._measuring[1]
+        vote = majority_vote(answers, self.num_classes).labels
+        others = labels != self.target
+        metrics: dict[str, Measured] = {
+            "accuracy-under-attack": _share(decoded.labels == labels),
+            "majority-accuracy-under-attack": _share(vote == labels),
+            "attack-success-rate": _share(decoded.labels[others] == self.target),
+            "majority-attack-success-rate": _share(vote[others] == self.target),
+            "attack-probability-triggered": float(decoded.attack_probability.mean()),
+        }
+        if self.attackers:
+            named = decoded.suspects.mean(axis=0)
+            metrics["true-positives"] = float(named[self.attackers].sum())
+            metrics["false-positives"] = float(named.sum() - named[self.attackers].sum())
+        return metrics
+
+    def _suspects(self, decoded: Decoded) -> dict[str, Measured]:
+        attacked = decoded.attack_probability > 0.5
+        named = decoded.suspects[attacked].sum(axis=0) / max(1, int(attacked.sum()))
+        suspected = [int(user) for user in np.flatnonzero(named > 0.5)]
+        rates: dict[str, Measured] = {"suspect-rates": [float(share) for share in named]}
+        return rates | ({"suspected-users": suspected} if suspected else {})
+
+
+def model_predictor(model: nn.Module, *, device: str = "cpu", batch_size: int = 1024) -> Predict:
+    """Make ``predict(stacked_state, images)`` from one torch model, one state after the other.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any classifier with logits of shape (B, c), batch normalisation included; its weights are overwritten.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    batch_size : int
+        Images at a time.
+
+    Returns
+    -------
+    callable
+        ``(stacked_state, images (B, C, H, W)) -> ndarray of shape (m, B), int64``.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> predict = model_predictor(nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)))
+    >>> two_models = {"1.weight": np.stack([np.eye(2), -np.eye(2)]).astype(np.float32)}
+    >>> predict(two_models, np.array([[[[1.0, 0.0]]]], dtype=np.float32)).tolist()  # brighter, then darker
+    [[0], [1]]
+    """
+    from flower_coded.learning.models import set_state, unstack_states
+    from flower_coded.learning.training import predict_labels
+
+    def predict(stacked_state: Mapping[str, NDArray[Any]], images: NDArray[np.float32]) -> NDArray[np.int64]:
+        answers = []
+        for state in unstack_states(stacked_state):
+            set_state(model, state)
+            answers.append(predict_labels(model, images, batch_size=batch_size, device=device))
+        return np.stack(answers)
+
+    return predict
+
+
+def _share(hits: NDArray[np.bool_]) -> float:
+    return float(hits.mean()) if hits.size else 0.0
