@@ -16,14 +16,15 @@ families:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flower_coded.codes.error_location import Numbers
+from flower_coded.codes.error_location import Numbers, null_space
 from flower_coded.errors import ParameterError
 
-__all__ = ["LocatorMatrix", "chebyshev_nodes", "dft_locator", "vandermonde_locator"]
+__all__ = ["LocatorMatrix", "ReducedChecks", "chebyshev_nodes", "dft_locator", "vandermonde_locator"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,42 @@ class LocatorMatrix:
         """Turn syndromes taken with ``check`` into those taken with ``structured``."""
         result: Numbers = (self.structured @ self.check.conj().T) @ values
         return result
+
+    def without(self, dropped: NDArray[np.bool_]) -> ReducedChecks:
+        """Return what is left of the code when rows of its words are dropped; kept for the next call.
+
+        Parameters
+        ----------
+        dropped : ndarray of shape (m,), bool
+            At most ``k`` workers.
+
+        Returns
+        -------
+        ReducedChecks
+        """
+        return _reduce(self, np.asarray(dropped, dtype=bool).tobytes())
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedChecks:
+    """Checks of a code whose words have lost some rows.
+
+    Parameters
+    ----------
+    outside : ndarray of shape (k, k - r)
+        Orthonormal; turns syndromes into those that ignore the ``r`` dropped rows.
+    check : ndarray of shape (k - r, m)
+        Orthonormal checks of the rows that are left, zero at the dropped ones.
+    prediction : ndarray of shape (m, m)
+        Turns a word into the word of the code nearest to the rows that are left; zero at the dropped columns.
+    growth : ndarray of shape (m,), float64
+        Most by which deviations of size one change the difference between a row and its prediction.
+    """
+
+    outside: Numbers
+    check: Numbers
+    prediction: Numbers
+    growth: NDArray[np.float64]
 
 
 def dft_locator(num_workers: int, num_checks: int) -> LocatorMatrix:
@@ -153,3 +190,15 @@ def chebyshev_nodes(count: int) -> NDArray[np.float64]:
     array([ 0.707, -0.707])
     """
     return np.asarray(np.cos(np.pi * (np.arange(count) + 0.5) / count))
+
+
+@lru_cache(maxsize=256)
+def _reduce(locator: LocatorMatrix, dropped_bytes: bytes) -> ReducedChecks:
+    dropped = np.frombuffer(dropped_bytes, dtype=bool)
+    outside = null_space(locator.check[:, dropped].conj().T)
+    check = outside.conj().T @ locator.check
+    check[:, dropped] = 0.0
+    basis = null_space(locator.check)
+    prediction = np.zeros((locator.num_workers, locator.num_workers), dtype=basis.dtype)
+    prediction[:, ~dropped] = basis @ np.linalg.pinv(basis[~dropped])
+    return ReducedChecks(outside, check, prediction, 1.0 + np.linalg.norm(prediction, axis=1))

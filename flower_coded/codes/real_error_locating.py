@@ -17,7 +17,7 @@ is tested.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -180,10 +180,10 @@ class RealErrorLocatingCode:
         """
         blocks = self._blocks(matrix)
         shares = np.empty((self.num_workers, blocks.shape[0], *matrix.shape[1:]))
-        for position, worker in enumerate(self.systematic_workers):
-            shares[worker] = blocks[:, position]
-        mixed = np.matmul(self.generator[self._parity_workers], blocks.reshape(*blocks.shape[:2], -1))
-        shares[self._parity_workers] = np.moveaxis(mixed, 1, 0).reshape(-1, *shares.shape[1:])
+        plain = np.ascontiguousarray(np.moveaxis(blocks, 1, 0))
+        shares[self.systematic_workers] = plain
+        mixed = self.generator[self._parity_workers] @ plain.reshape(self.block_size, -1)
+        shares[self._parity_workers] = mixed.reshape(-1, *shares.shape[1:])
         return shares
 
     def encode_row(self, row_index: int, row: Reals) -> tuple[int, Reals]:
@@ -326,11 +326,17 @@ class RealErrorLocatingCode:
         DecodingError
             If fewer than ``q`` workers are left.
         """
-        kept = ~np.asarray(dropped, dtype=bool)
-        if kept.sum() < self.block_size:
-            raise DecodingError("too few workers are left", received=int(kept.sum()), needed=self.block_size)
-        solved = np.tensordot(np.linalg.pinv(self.generator[kept]), words[kept], axes=(1, 0))
-        rows = np.moveaxis(solved, 0, 1).reshape(-1, *words.shape[2:])
+        gone = np.asarray(dropped, dtype=bool)
+        left = self.num_workers - int(gone.sum())
+        if left < self.block_size:
+            raise DecodingError("too few workers are left", received=left, needed=self.block_size)
+        if not np.isfinite(words).all():
+            words = np.where(gone.reshape(-1, *(1,) * (words.ndim - 1)), 0.0, words)
+        solver = _recovery(self, gone.tobytes())
+        if words.ndim == 2:
+            rows = (words.T @ solver.T).reshape(-1)
+        else:
+            rows = np.moveaxis(np.tensordot(solver, words, axes=1), 0, 1).reshape(-1, *words.shape[2:])
         return np.asarray(rows[:num_rows])
 
     def condition(self, dropped: NDArray[np.bool_]) -> float:
@@ -362,3 +368,12 @@ class RealErrorLocatingCode:
         if tolerance is not None and np.ndim(tolerance) == 1:
             tolerance = np.repeat(np.asarray(tolerance), flat.shape[1] // expected[1])
         return flat, tolerance
+
+
+@lru_cache(maxsize=256)
+def _recovery(code: RealErrorLocatingCode, dropped_bytes: bytes) -> Reals:
+    """Least-squares inverse of ``F_perp`` without the dropped rows, zero at their columns: (q, m)."""
+    kept = ~np.frombuffer(dropped_bytes, dtype=bool)
+    solver = np.zeros((code.block_size, code.num_workers))
+    solver[:, kept] = np.linalg.pinv(code.generator[kept])
+    return solver

@@ -26,7 +26,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from flower_coded.codes.error_location import (
     Numbers,
-    null_space,
     numerical_rank,
     singular_space,
     smallest,
@@ -167,7 +166,7 @@ class _Search:
     ) -> None:
         self.locator, self.words, self.tolerance, self.noise = locator, words, tolerance, noise
         self.erased, self.dropped, self.budget = erased, erased.copy(), max_errors
-        self._look()
+        self._reduced = locator.without(self.dropped)
 
     @classmethod
     def begin(
@@ -213,12 +212,25 @@ class _Search:
         if self.is_clean():
             return True
         self.dropped, self.budget = self.erased.copy(), self.budget + int(new.sum())
-        self._look()
         return False
 
     def is_clean(self) -> bool:
-        """Tell whether what is left is a word of the code within tolerance."""
-        return bool(self.ratio.max(initial=0.0) <= 1.0)
+        """Take the syndromes of the rows that are left; tell whether they are a word within tolerance.
+
+        The rounding of the entries themselves is looked at only where the tolerance is exceeded: huge entries
+        of liars round off everything else.
+        """
+        self._reduced = self.locator.without(self.dropped)
+        self.values = syndromes(self._reduced.check, self.words)
+        sizes = np.abs(self.values).max(axis=0, initial=0.0)
+        self.limits = self.tolerance
+        self.residual = float((sizes / self.limits).max(initial=0.0))
+        if self.residual > 1.0:
+            self.largest = np.abs(self.words[~self.dropped]).max(axis=0, initial=0.0)
+            self.limits = np.maximum(self.tolerance, _SAFETY * _EPSILON * self.largest)
+            ratio = sizes / self.limits
+            self.offending, self.residual = ratio > 1.0, float(ratio.max())
+        return self.residual <= 1.0
 
     def drop_largest(self) -> None:
         """Drop the smallest set of rows that explains all, or else the one that stands out most clearly."""
@@ -244,38 +256,21 @@ class _Search:
         accused = self.dropped & ~self.erased
         corrupt = accused.copy()
         if accused.any():
-            basis = null_space(self.locator.check)
-            kept = ~self.dropped
-            solve = basis[accused] @ np.linalg.pinv(basis[kept])
-            deviation = np.abs(self.words[accused] - solve @ self.words[kept])
-            growth = 1.0 + np.linalg.norm(solve, axis=1)
-            corrupt[accused] = (deviation > growth[:, None] * self.tolerance).any(axis=1)
-        return Location(corrupt, self.dropped, num_stages, float(self.ratio.max(initial=0.0)))
+            reduced = self._reduced
+            deviation = np.abs(self.words[accused] - reduced.prediction[accused] @ self.words)
+            corrupt[accused] = (deviation > reduced.growth[accused, None] * self.limits).any(axis=1)
+        return Location(corrupt, self.dropped, num_stages, self.residual)
 
     def _drop(self, rows: NDArray[np.bool_]) -> None:
         self.dropped = self.dropped | rows
         self.budget -= int(rows.sum())
-        self._look()
-
-    def _look(self) -> None:
-        """Take the syndromes of the rows that are left, free of the dropped ones, and their size."""
-        kept = ~self.dropped
-        self.outside = null_space(self.locator.check[:, self.dropped].conj().T)
-        self.reduced_check = self.outside.conj().T @ self.locator.check
-        self.reduced_check[:, self.dropped] = 0.0
-        present = self.words[kept]
-        self.values = syndromes(self.reduced_check[:, kept], present)
-        largest = np.abs(present).max(axis=0, initial=0.0)
-        self.present_tolerance = np.maximum(self.tolerance, _SAFETY * _EPSILON * largest)
-        self.present_noise = np.maximum(self.noise, _EPSILON * largest)
-        self.ratio = np.abs(self.values).max(axis=0, initial=0.0) / self.present_tolerance
 
     def _compress(self) -> tuple[Numbers, float]:
         """Weigh the offending words by their tolerance and reduce them to at most ``k`` columns."""
-        offending = self.ratio > 1.0
-        weighted = self.values[:, offending] / self.present_tolerance[offending]
-        spread = float((self.present_noise[offending] / self.present_tolerance[offending]).max())
-        level = 2.0 * spread * (np.sqrt(weighted.shape[1]) + np.sqrt(weighted.shape[0]))
+        limits = self.limits[self.offending]
+        noise = np.maximum(self.noise, _EPSILON * self.largest)[self.offending]
+        weighted = self.values[:, self.offending] / limits
+        level = float(2.0 * (noise / limits).max() * np.sqrt(weighted.shape).sum())
         if weighted.shape[1] > weighted.shape[0]:
             weighted = np.asarray(np.linalg.qr(weighted.conj().T, mode="r")).conj().T
         return weighted, level
@@ -300,9 +295,9 @@ class _Search:
         """Rank all rows by how well they fit the signal: as independent errors, then as colluding ones."""
         num_checks, rank = signal.shape
         if rank <= self.budget:
-            yield rank, subspace_residuals(self.reduced_check, signal, rank, self.dropped)
+            yield rank, subspace_residuals(self._reduced.check, signal, rank, self.dropped)
         most = min(self.budget, (num_checks - 1 + rank) // 2)
-        whole = self.locator.to_structured(self.outside @ signal)
+        whole = self.locator.to_structured(self._reduced.outside @ signal)
         window = (num_checks - 1 + rank) // 2 + 1 + int(self.dropped.sum())
         windows = window_syndromes(whole, min(window, whole.shape[0]))
         for size in range(rank, most + 1):
@@ -325,7 +320,7 @@ class _Search:
 
     def _explain(self, rows: NDArray[np.bool_], values: Numbers) -> tuple[NDArray[np.float64], float]:
         """Part of the syndromes that only each row explains, and the part that none of them does."""
-        columns = self.reduced_check[:, rows]
+        columns = self._reduced.check[:, rows]
         inverse = np.linalg.pinv(columns)
         errors = inverse @ values
         lengths = np.maximum(np.linalg.norm(inverse, axis=1), np.finfo(float).tiny)
