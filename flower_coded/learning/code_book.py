@@ -14,10 +14,17 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation import coordinate_median, multi_krum, trimmed_mean
+from flower_coded.aggregation import coordinate_median, mean, multi_krum, trimmed_mean
 from flower_coded.errors import MissingClassError, ParameterError
 
-__all__ = ["CodeBookRule", "aggregate_code_book", "check_contribution", "code_book_from_sums"]
+__all__ = [
+    "CodeBookRule",
+    "aggregate_code_book",
+    "check_contribution",
+    "code_book_from_sums",
+    "num_clients_needed",
+    "robust_combination",
+]
 
 CodeBookRule = Literal["mean", "median", "trimmed-mean", "multi-krum"]
 """How clients' class means become one codeword per class."""
@@ -127,26 +134,49 @@ def aggregate_code_book(
     >>> aggregate_code_book(sums, counts, rule="median", num_byzantine=1)
     array([[ 1., -1.]])
     """
-    if rule not in get_args(CodeBookRule):
-        raise ParameterError("rule", f"must be one of {list(get_args(CodeBookRule))}", rule)
+    needed = num_clients_needed(rule, num_byzantine)
     if num_byzantine < 0:
         raise ParameterError("num_byzantine", "must not be negative", num_byzantine)
     if rule == "mean":
         return code_book_from_sums(sums.sum(axis=0), counts.sum(axis=0))
-    needed = 2 * num_byzantine + (3 if rule == "multi-krum" else 1)
     short = np.flatnonzero((counts > 0).sum(axis=0) < needed).tolist()
     if short:
         raise MissingClassError(short, num_clients_needed=needed)
-    combine = _combination(rule, num_byzantine)
+    combine = robust_combination(rule, num_byzantine)
     means = sums / np.maximum(counts, 1)[:, :, None]
     return np.stack([combine(means[counts[:, label] > 0, label]) for label in range(sums.shape[1])])
 
 
-def _combination(
+def num_clients_needed(rule: CodeBookRule, num_byzantine: int) -> int:
+    """Fewest vectors with which a rule withstands that many liars.
+
+    Raises
+    ------
+    ParameterError
+        If the rule is unknown.
+
+    Examples
+    --------
+    >>> num_clients_needed("mean", 2), num_clients_needed("median", 2), num_clients_needed("multi-krum", 2)
+    (1, 5, 7)
+    """
+    if rule not in get_args(CodeBookRule):
+        raise ParameterError("rule", f"must be one of {list(get_args(CodeBookRule))}", rule)
+    return 1 if rule == "mean" else 2 * num_byzantine + (3 if rule == "multi-krum" else 1)
+
+
+def robust_combination(
     rule: CodeBookRule, num_byzantine: int
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    if rule == "median":
-        return coordinate_median
+    """Give the function from vectors (n, d) to one vector (d,) of a rule; all vectors count alike.
+
+    Examples
+    --------
+    >>> robust_combination("median", 1)(np.array([[0.0], [1.0], [50.0]]))
+    array([1.])
+    """
     if rule == "trimmed-mean":
-        return lambda means: trimmed_mean(means, num_byzantine)
-    return lambda means: multi_krum(means, num_byzantine, len(means) - num_byzantine - 2)
+        return lambda vectors: trimmed_mean(vectors, num_byzantine)
+    if rule == "multi-krum":
+        return lambda vectors: multi_krum(vectors, num_byzantine, len(vectors) - num_byzantine - 2)
+    return {"mean": mean, "median": coordinate_median}[rule]

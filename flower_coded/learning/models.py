@@ -24,10 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
+from flower_coded.learning.output_code_head import with_output_code
 
 __all__ = [
     "MODEL_NAMES",
+    "OUTPUT_CODE_NAMES",
     "ModelState",
     "build_model",
     "get_state",
@@ -40,6 +43,7 @@ __all__ = [
 ModelState = dict[str, NDArray[np.generic]]
 
 MODEL_NAMES = ("small-cnn", "cnn4", "resnet18")
+OUTPUT_CODE_NAMES = ("hadamard",)
 
 
 def build_model(
@@ -53,6 +57,8 @@ def build_model(
         ``"small-cnn"``: 16 and 32 convolutions of 3x3 with padding, 2x2 max-pool, 64 units; for 8x8 digits.
         ``"cnn4"``: the paper's 32 and 64 convolutions of 3x3, 2x2 max-pool, dropout 0.25, 128 units.
         ``"resnet18"``: ResNet-18 with a 3x3 first convolution and no first pooling, group normalisation.
+        With ``"+hadamard"`` behind any of them the last layer predicts a codeword of a Hadamard code instead;
+        see :mod:`flower_coded.learning.output_code_head`.
     image_shape : (int, int, int)
         Channels, height, width.
     num_classes : int
@@ -76,15 +82,18 @@ def build_model(
     >>> sum(parameter.numel() for parameter in model.parameters())
     38282
     """
-    if name not in MODEL_NAMES:
-        raise ParameterError("model", "must be a known model", name, hint=f"one of {', '.join(MODEL_NAMES)}")
+    base, _, code = name.partition("+")
+    if base not in MODEL_NAMES or ("+" in name and code not in OUTPUT_CODE_NAMES):
+        names = f"one of {', '.join(MODEL_NAMES)}, or one with +{' or +'.join(OUTPUT_CODE_NAMES)} behind it"
+        raise ParameterError("model", "must be a known model", name, hint=names)
     if num_classes < 2:
         raise ParameterError("num_classes", "must be at least 2", num_classes)
     if min(image_shape[1:]) < 6:
         raise ParameterError("image_shape", "must be at least 6 x 6 pixels", image_shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _BUILDERS[name](image_shape, num_classes)
+        model = _BUILDERS[base](image_shape, num_classes)
+        return with_output_code(model, OutputCode.hadamard(num_classes)) if code else model
 
 
 def initial_states(

@@ -8,15 +8,14 @@ go on later.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from flower_coded.errors import ParameterError
 from flower_coded.learning.models import build_model
+from flower_coded.learning.output_code_head import without_head
 
-__all__ = ["OutputCodeNetwork", "build_output_code_network", "without_head"]
+__all__ = ["OutputCodeNetwork", "build_output_code_network"]
 
 
 class OutputCodeNetwork(nn.Module):
@@ -99,38 +98,3 @@ def build_output_code_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return OutputCodeNetwork(features, num_features, num_bits, num_projections=num_projections)
-
-
-def without_head(classifier: nn.Module) -> tuple[nn.Module, int]:
-    """Copy of a classifier whose last linear layer passes its input through, and the width of that input.
-
-    Parameters
-    ----------
-    classifier : torch.nn.Module
-        Any classifier that ends in a linear layer.
-
-    Raises
-    ------
-    ParameterError
-        If the module has no linear layer.
-
-    Examples
-    --------
-    >>> classifier = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    >>> features, width = without_head(classifier)
-    >>> width, features(torch.rand(5, 8, 8)).shape
-    (32, torch.Size([5, 32]))
-    """
-    linear = [name for name, module in classifier.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ParameterError("classifier", "must end in a linear layer", type(classifier).__name__)
-    features = copy.deepcopy(classifier)
-    parent_name, _, name = linear[-1].rpartition(".")
-    if not name:
-        raise ParameterError(
-            "classifier", "must have layers before its linear one", type(classifier).__name__
-        )
-    parent = features.get_submodule(parent_name)
-    head = getattr(parent, name)
-    setattr(parent, name, nn.Identity())
-    return features, int(head.in_features)

@@ -19,11 +19,8 @@ from flower_coded.learning.contrastive_training import (
     pretrain,
     simclr_augmentation,
 )
-from flower_coded.learning.output_code_network import (
-    OutputCodeNetwork,
-    build_output_code_network,
-    without_head,
-)
+from flower_coded.learning.output_code_head import without_head
+from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
 from flower_coded.learning.training import TrainSettings
 
 SETTINGS = ContrastiveSettings()
