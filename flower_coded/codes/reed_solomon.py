@@ -32,11 +32,18 @@ from flower_coded.crypto.field_vectors import (
     random_elements,
     to_ints,
 )
+from flower_coded.crypto.polynomials import (
+    Polynomial,
+    divide,
+    evaluate,
+    interpolate,
+    lagrange_basis,
+    subtract_product,
+    vanishing,
+)
 from flower_coded.errors import DecodingError, ParameterError
 
 __all__ = ["DecodedColumns", "DecodedWord", "ReedSolomonCode"]
-
-Polynomial = list[int]  # coefficients, constant first, without leading zeros; the zero polynomial is empty
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ class ReedSolomonCode:
         reduced = [value % FIELD_MODULUS for value in values]
         polynomial = _gao(points, reduced, self.dimension)
         pairs = zip(points, reduced, strict=True)
-        differs = [polynomial is None or _evaluate(polynomial, x) != y for x, y in pairs]
+        differs = [polynomial is None or evaluate(polynomial, x) != y for x, y in pairs]
         if polynomial is None or sum(differs) > self.radius(len(received)):
             raise DecodingError(
                 f"more than {self.radius(len(received))} of {len(received)} values are wrong, and no more "
@@ -242,7 +249,7 @@ class ReedSolomonCode:
         """
         if len(set(rows)) != self.dimension:
             raise ParameterError("rows", f"must be {self.dimension} distinct indices", list(rows))
-        basis = _lagrange_basis([self.points[row] for row in rows])
+        basis = lagrange_basis([self.points[row] for row in rows])
         return [list(coefficients) for coefficients in zip(*basis, strict=True)]
 
     def _check_rows(self, rows: Sequence[int] | None, num_values: int) -> list[int]:
@@ -267,76 +274,15 @@ class ReedSolomonCode:
 
 def _gao(points: list[int], values: list[int], dimension: int) -> Polynomial | None:
     """Return the polynomial of degree below ``dimension`` near the values, or None if there is none."""
-    interpolated = _interpolate(points, values)
+    interpolated = interpolate(points, values)
     if len(interpolated) <= dimension:
         return interpolated
-    previous, current = _vanishing(points), interpolated
+    previous, current = vanishing(points), interpolated
     multiplier_before: Polynomial = []
     multiplier: Polynomial = [1]
     while 2 * (len(current) - 1) >= len(points) + dimension:
-        quotient, remainder = _divide(previous, current)
+        quotient, remainder = divide(previous, current)
         previous, current = current, remainder
-        multiplier_before, multiplier = multiplier, _subtract_product(multiplier_before, quotient, multiplier)
-    result, remainder = _divide(current, multiplier)
+        multiplier_before, multiplier = multiplier, subtract_product(multiplier_before, quotient, multiplier)
+    result, remainder = divide(current, multiplier)
     return None if remainder or len(result) > dimension else result
-
-
-def _interpolate(points: list[int], values: list[int]) -> Polynomial:
-    columns = zip(*_lagrange_basis(points), strict=True)
-    return _trim(
-        [sum(c * v for c, v in zip(column, values, strict=True)) % FIELD_MODULUS for column in columns]
-    )
-
-
-def _lagrange_basis(points: Sequence[int]) -> list[Polynomial]:
-    """Return, for every point, the polynomial that is 1 there and 0 at the others, with n coefficients."""
-    product = _vanishing(points)
-    basis = []
-    for point in points:
-        quotient, carry = [0] * len(points), 0
-        for power in range(len(points), 0, -1):  # Horner's division by x - point
-            carry = (product[power] + carry * point) % FIELD_MODULUS
-            quotient[power - 1] = carry
-        inverse = pow(_evaluate(quotient, point), -1, FIELD_MODULUS)
-        basis.append([coefficient * inverse % FIELD_MODULUS for coefficient in quotient])
-    return basis
-
-
-def _vanishing(points: Sequence[int]) -> Polynomial:
-    product = [1]
-    for point in points:
-        shifted, scaled = [0, *product], [*product, 0]
-        product = [(high - point * low) % FIELD_MODULUS for high, low in zip(shifted, scaled, strict=True)]
-    return product
-
-
-def _evaluate(polynomial: Sequence[int], point: int) -> int:
-    value = 0
-    for coefficient in reversed(polynomial):
-        value = (value * point + coefficient) % FIELD_MODULUS
-    return value
-
-
-def _divide(dividend: Polynomial, divisor: Polynomial) -> tuple[Polynomial, Polynomial]:
-    rest, degree = list(dividend), len(divisor) - 1
-    inverse = pow(divisor[-1], -1, FIELD_MODULUS)
-    quotient = [0] * max(len(rest) - degree, 0)
-    for power in range(len(quotient) - 1, -1, -1):
-        factor = quotient[power] = rest[power + degree] * inverse % FIELD_MODULUS
-        for offset, coefficient in enumerate(divisor):
-            rest[power + offset] = (rest[power + offset] - factor * coefficient) % FIELD_MODULUS
-    return quotient, _trim(rest[:degree])
-
-
-def _subtract_product(minuend: Polynomial, left: Polynomial, right: Polynomial) -> Polynomial:
-    result = minuend + [0] * max(len(left) + len(right) - 1 - len(minuend), 0)
-    for i, x in enumerate(left):
-        for j, y in enumerate(right):
-            result[i + j] = (result[i + j] - x * y) % FIELD_MODULUS
-    return _trim(result)
-
-
-def _trim(polynomial: Polynomial) -> Polynomial:
-    while polynomial and polynomial[-1] == 0:
-        polynomial.pop()
-    return polynomial
