@@ -1,3 +1,21 @@
 """Finite-field vectors, BLS12-381, commitments, ramp sharing, fixed point and sealed channels."""
 
-__all__: list[str] = []
+from flower_coded.crypto.backends import Backend, available_backends, get_backend
+from flower_coded.crypto.commitment import Claim, Commitment, VectorCommitment
+from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray
+from flower_coded.crypto.srs import ReferenceString, generate_reference_string
+from flower_coded.crypto.srs_cache import cached_reference_string
+
+__all__ = [
+    "FIELD_MODULUS",
+    "Backend",
+    "Claim",
+    "Commitment",
+    "FieldArray",
+    "ReferenceString",
+    "VectorCommitment",
+    "available_backends",
+    "cached_reference_string",
+    "generate_reference_string",
+    "get_backend",
+]
