@@ -67,4 +67,4 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     >>> to_numpy(np.arange(2))
     array([0, 1])
     """
-    return array if isinstance(array, np.ndarray) else np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array if namespace_of(array) is np else array.detach().cpu().numpy())
