@@ -1,5 +1,6 @@
 """Codes and decoders: pure mathematics on NumPy arrays, without Flower and without torch."""
 
+from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
 from flower_coded.codes.constructions import (
     backdoor_correction_code,
     backdoor_detection_code,
@@ -9,8 +10,11 @@ from flower_coded.codes.constructions import (
 from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
 from flower_coded.codes.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
+from flower_coded.codes.separable import kautz_singleton_matrix, separable_matrix
 from flower_coded.codes.subset_code import SubsetCode, Verification
 from flower_coded.codes.subset_decoder import Decoded, SubsetDecoder, confusion_counts
+from flower_coded.codes.tracking import backdoor_tracking_code
+from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
 
 __all__ = [
     "Decoded",
@@ -22,12 +26,21 @@ __all__ = [
     "ReedSolomonCode",
     "SubsetCode",
     "SubsetDecoder",
+    "TradeOff",
     "Verification",
     "backdoor_correction_code",
     "backdoor_detection_code",
+    "backdoor_tracking_code",
+    "build_code",
     "certified_against",
     "confusion_counts",
+    "correction_bound",
+    "detection_bound",
+    "explore_trade_off",
+    "kautz_singleton_matrix",
     "majority_vote",
     "partition_code",
     "random_code",
+    "separable_matrix",
+    "tracking_bound",
 ]

@@ -37,7 +37,7 @@ __all__ = ["Decoded", "SubsetDecoder", "confusion_counts"]
 RATE_SAMPLES = 1000
 """Samples per class that a confusion matrix of rates is taken to rest on when it is smoothed."""
 
-_BLOCK_ENTRIES = {"cpu": 1 << 17, "cuda": 1 << 25}
+_BLOCK_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 25}
 _TIE = 1e-9  # log posteriors closer than this are a tie, which fewer attackers win
 
 
@@ -225,13 +225,13 @@ class SubsetDecoder:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Do the same for samples that all have this many distinct answers."""
         num_samples, num_models = answers.shape
-        targets = _distinct_answers(answers, num_targets)
+        targets = _distinct_answers(answers, num_targets).T
         clean = self._log_clean(answers)
-        rows = np.empty((num_samples, num_targets, self.num_classes, num_models + 2))
-        hits = answers[:, None, None, :] == targets[:, :, None, None]
-        gain = self._log_gain[np.arange(num_models)[None, :], answers].transpose(0, 2, 1)
-        np.multiply(hits, gain[:, None], out=rows[..., :num_models])
-        rows[..., num_models] = clean[:, None, :]
+        rows = np.empty((num_targets, self.num_classes, num_samples, num_models + 2))
+        hits = answers[None, None, :, :] == targets[:, None, :, None]
+        gain = self._log_gain[np.arange(num_models)[None, :], answers].transpose(2, 0, 1)
+        np.multiply(hits, gain[None], out=rows[..., :num_models])
+        rows[..., num_models] = clean.T
         rows[..., num_models + 1] = 1.0
         log_labels, log_patterns = _sum_terms(self._namespace, rows, self._device_columns)
         absent = self.num_classes - num_targets
@@ -285,18 +285,20 @@ def _sum_terms(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-sums of ``exp(rows @ columns)`` over (target, pattern) and over (target, label); NumPy or torch.
 
-    ``rows`` has shape (B, targets, labels, m + 2). The largest term of a sample is taken out first, so a
-    sum can underflow to log 0 only beside a term that outweighs it beyond double precision.
+    ``rows`` has shape (targets, labels, B, m + 2). The largest term of a sample is taken out first, so a sum
+    can underflow to log 0 only beside a term that outweighs it beyond double precision.
     """
-    num_samples, num_targets, num_classes, depth = rows.shape
+    num_targets, num_classes, num_samples, depth = rows.shape
+    num_patterns = columns.shape[1]
     flat = rows.reshape(-1, depth)
     terms = (flat if xp is np else xp.as_tensor(flat, device=columns.device)) @ columns
-    terms = terms.reshape(num_samples, num_targets * num_classes * columns.shape[1])
-    peak = xp.amax(terms, axis=1, keepdims=True)
+    terms = terms.reshape(num_targets * num_classes, num_samples, num_patterns)
+    peak = xp.amax(xp.amax(terms, axis=0), axis=1)[:, None]
     terms -= peak
     xp.exp(terms, out=terms)
-    terms = terms.reshape(num_samples, num_targets, num_classes, columns.shape[1])
-    by_label, by_pattern = terms.sum(axis=3).sum(axis=1), terms.sum(axis=2).sum(axis=1)
+    by_pattern = terms.sum(axis=0)
+    by_label = terms.reshape(-1, num_patterns) @ xp.ones_like(columns[0])
+    by_label = by_label.reshape(num_targets, num_classes, num_samples).sum(axis=0).T
     if xp is not np:
         by_label, by_pattern, peak = (part.cpu().numpy() for part in (by_label, by_pattern, peak))
     with np.errstate(divide="ignore"):

@@ -1,0 +1,139 @@
+"""Tracking codes: whose backdoor it is can be read off the models that have it.
+
+A BTC(k, r, n) has all its k-bar-sums distinct, none all-ones and no two complementary. Corollary 5.2 stacks
+a correction code on a k-bar-separable matrix; but the rows of either part do work for the other, so a code
+need not be a stack, and the search here is over the definition. For every feasible ``(k, r, n)`` the
+smallest is taken of
+
+* the minimal code, for ``n = k + r``: the zero sets that contain ``X`` meet exactly in ``X``, so its sums
+  are distinct too, and by Theorem 3 nothing is smaller;
+* a code found beforehand (:mod:`flower_coded.codes.tracking_table`), for ``n <= 16``;
+* a correction code with rows added until it tracks (:mod:`flower_coded.codes.row_search`), which never fails;
+* a search column by column (:mod:`flower_coded.codes.column_search`), if the above leave room above the
+  lower bound;
+* for very many users the stack of Corollary 5.2 on a Kautz-Singleton matrix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.codes.bounds import tracking_bound
+from flower_coded.codes.column_search import MAX_SEARCH_MODELS, search_columns
+from flower_coded.codes.column_sums import count_sums
+from flower_coded.codes.constructions import backdoor_correction_code, check_feasible
+from flower_coded.codes.row_search import separate_by_rows
+from flower_coded.codes.separable import kautz_singleton_matrix, raise_row_weight
+from flower_coded.codes.subset_code import SubsetCode
+from flower_coded.codes.tracking_table import TRACKING_CODES
+
+__all__ = ["backdoor_tracking_code", "stacked_tracking_matrix"]
+
+_MOST_SUMS_FOR_ROW_SEARCH = 200_000
+
+
+def backdoor_tracking_code(
+    num_attackers: int, row_weight: int, num_users: int, *, seed: int = 0
+) -> SubsetCode:
+    """Build BTC(k, r, n): attack, true label and attackers are known whichever ``k`` users collude.
+
+    Deterministic and of bounded effort: at most a few seconds of search, and none where a code is known
+    beforehand.
+
+    Parameters
+    ----------
+    num_attackers : int
+        ``k >= 1``, the most colluding users.
+    row_weight : int
+        ``r >= 1``, the fewest users a model may be trained on.
+    num_users : int
+        ``n >= k + r`` (Lemma 2).
+    seed : int
+        Seed of the searches; the same seed gives the same code.
+
+    Returns
+    -------
+    SubsetCode
+        The smallest code found; compare :func:`~flower_coded.codes.bounds.tracking_bound`.
+
+    Raises
+    ------
+    ParameterError
+        If the parameters are infeasible (the nearest feasible ones are named).
+
+    Examples
+    --------
+    >>> paper = [(2, 2, 8), (1, 11, 16), (2, 4, 16)]
+    >>> [backdoor_tracking_code(*parameters).num_models for parameters in paper]
+    [7, 6, 10]
+    >>> backdoor_tracking_code(2, 4, 16).verify(row_weight=4).holds
+    True
+    """
+    k, r, n = num_attackers, row_weight, num_users
+    check_feasible(k, r, n)
+    if n == k + r:
+        matrix = backdoor_correction_code(k, r, n).matrix
+    elif (known := _known_code(k, r, n)) is not None:
+        matrix = known
+    else:
+        matrix = _searched_code(k, r, n, np.random.default_rng(seed))
+    return SubsetCode(matrix, kind="tracking", num_attackers=k)
+
+
+def stacked_tracking_matrix(num_attackers: int, row_weight: int, num_users: int) -> NDArray[np.bool_]:
+    """Stack a correction code on a Kautz-Singleton matrix (Corollary 5.2), whatever its row weight.
+
+    The corollary needs rows of weight ``r`` in the separable part;
+    :func:`~flower_coded.codes.separable.raise_row_weight` provides them, so that this works for every
+    feasible ``(k, r, n)``.
+
+    Parameters
+    ----------
+    num_attackers, row_weight, num_users : int
+        ``k``, ``r`` and ``n``, feasible.
+
+    Returns
+    -------
+    ndarray of shape (m, n), bool
+        A BTC(k, r, n), not a small one.
+
+    Raises
+    ------
+    ParameterError
+        If the parameters are infeasible.
+
+    Examples
+    --------
+    >>> SubsetCode(stacked_tracking_matrix(2, 3, 9)).verify("tracking", 2, row_weight=3).holds
+    True
+    """
+    correction = backdoor_correction_code(num_attackers, row_weight, num_users).matrix
+    separable = kautz_singleton_matrix(num_users, num_attackers)
+    return np.vstack([correction, raise_row_weight(separable, num_attackers, row_weight)])
+
+
+def _known_code(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
+    """Find the smallest table entry that gives BTC(k, r, n), if need be without some of its columns."""
+    fitting = [
+        (num_models, users, words)
+        for (attackers, weight, users), (num_models, words) in TRACKING_CODES.items()
+        if attackers == k and users >= n and weight - (users - n) >= r
+    ]
+    if not fitting:
+        return None
+    num_models, _, words = min(fitting)
+    columns = np.array([int(word, 16) for word in words.split()[:n]], dtype=np.int64)
+    return ((columns[None, :] >> np.arange(num_models)[:, None]) & 1).astype(bool)
+
+
+def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    if count_sums(n, k) > _MOST_SUMS_FOR_ROW_SEARCH:
+        return stacked_tracking_matrix(k, r, n)
+    start = backdoor_correction_code(k, r, n).matrix
+    matrix = separate_by_rows(start, k, r, generator)
+    for num_models in range(tracking_bound(k, r, n), min(len(matrix), MAX_SEARCH_MODELS + 1)):
+        found = search_columns(k, r, n, num_models, generator, max_lookups=1 << 26)
+        if found is not None:
+            return found
+    return matrix

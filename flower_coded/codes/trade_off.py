@@ -1,0 +1,158 @@
+"""The trade-off between data utilisation, robustness and cost, as a table to choose a code from.
+
+For given users and colluders every row weight ``r`` buys data utilisation ``r / n`` with models: detection
+and correction cost ``C(k + r0, k)`` models where ``r0 / (k + r0)`` is about ``r / n``, whatever ``n`` is;
+tracking costs more. Beside each figure stands a proven lower bound (:mod:`flower_coded.codes.bounds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
+from flower_coded.codes.constructions import (
+    backdoor_correction_code,
+    backdoor_detection_code,
+    check_feasible,
+)
+from flower_coded.codes.subset_code import PROPERTIES, SubsetCode
+from flower_coded.codes.tracking import backdoor_tracking_code
+from flower_coded.errors import ParameterError
+
+__all__ = ["TradeOff", "build_code", "explore_trade_off"]
+
+_CONSTRUCTIONS: dict[str, Callable[[int, int, int], SubsetCode]] = {
+    "detection": backdoor_detection_code,
+    "correction": backdoor_correction_code,
+    "tracking": backdoor_tracking_code,
+}
+_BOUNDS: dict[str, Callable[[int, int, int], int]] = {
+    "detection": detection_bound,
+    "correction": correction_bound,
+    "tracking": tracking_bound,
+}
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """What one code offers and costs.
+
+    Parameters
+    ----------
+    kind : str
+        ``"detection"``, ``"correction"`` or ``"tracking"``.
+    num_attackers, row_weight, num_users : int
+        ``k``, ``r`` and ``n``; every model is trained on at least ``r`` users.
+    data_utilization : float
+        ``r / n`` of the code itself, whose lightest row may weigh more than ``r``.
+    num_models : int
+        ``m``, the models to store, train and run.
+    lower_bound : int
+        No code with these parameters has fewer models.
+    training_cost : float
+        Ones of ``H`` over ``n``: client work in rounds of a single model on all users.
+    """
+
+    kind: str
+    num_attackers: int
+    row_weight: int
+    num_users: int
+    data_utilization: float
+    num_models: int
+    lower_bound: int
+    training_cost: float
+
+    @property
+    def is_optimal(self) -> bool:
+        """Whether the number of models is proven least."""
+        return self.num_models == self.lower_bound
+
+
+def build_code(kind: str, num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
+    """Build a code of a kind given by name.
+
+    Parameters
+    ----------
+    kind : str
+        ``"detection"``, ``"correction"`` or ``"tracking"``.
+    num_attackers, row_weight, num_users : int
+        ``k``, ``r`` and ``n``.
+
+    Returns
+    -------
+    SubsetCode
+        As the construction of that kind gives it.
+
+    Raises
+    ------
+    ParameterError
+        If the kind is unknown or the parameters are infeasible.
+
+    Examples
+    --------
+    >>> build_code("correction", 2, 4, 8).num_models
+    6
+    """
+    if kind not in _CONSTRUCTIONS:
+        raise ParameterError("kind", f"must be one of {', '.join(PROPERTIES)}", kind)
+    return _CONSTRUCTIONS[kind](num_attackers, row_weight, num_users)
+
+
+def explore_trade_off(
+    num_users: int, num_attackers: int, kind: str = "correction", *, max_models: int = 1000
+) -> list[TradeOff]:
+    """List every row weight with the code it takes.
+
+    Parameters
+    ----------
+    num_users, num_attackers : int
+        ``n`` and ``k``, with ``n > k``.
+    kind : str
+        ``"detection"``, ``"correction"`` or ``"tracking"``.
+    max_models : int
+        Row weights whose lower bound is above this are left out.
+
+    Returns
+    -------
+    list of TradeOff
+        By increasing row weight ``1 .. n - k``.
+
+    Raises
+    ------
+    ParameterError
+        If the kind is unknown or no code exists for ``k`` and ``n``.
+
+    Examples
+    --------
+    >>> for code in explore_trade_off(8, 2):
+    ...     print(code.row_weight, code.num_models, code.lower_bound)
+    1 4 4
+    2 4 4
+    3 6 4
+    4 6 6
+    5 21 11
+    6 28 28
+    """
+    if kind not in _CONSTRUCTIONS:
+        raise ParameterError("kind", f"must be one of {', '.join(PROPERTIES)}", kind)
+    check_feasible(num_attackers, 1, num_users)
+    table = []
+    for row_weight in range(1, num_users - num_attackers + 1):
+        bound = _BOUNDS[kind](num_attackers, row_weight, num_users)
+        if bound > max_models:
+            break
+        code = build_code(kind, num_attackers, row_weight, num_users)
+        table.append(
+            TradeOff(
+                kind=kind,
+                num_attackers=num_attackers,
+                row_weight=row_weight,
+                num_users=num_users,
+                data_utilization=code.data_utilization,
+                num_models=code.num_models,
+                lower_bound=bound,
+                training_cost=code.training_cost,
+            )
+        )
+    return table
