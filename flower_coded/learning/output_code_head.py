@@ -32,7 +32,8 @@ class OutputCodeHead(nn.Module):
     code : OutputCode
         Code book.
     temperature : float
-        Scores are cosines divided by it; cross-entropy needs scores that spread beyond [-1, 1].
+        Scores are cosines divided by it. Cross-entropy needs scores that spread beyond [-1, 1]; at 0.1 a short
+        code of few classes was seen to get stuck with two classes on one codeword, at 0.3 and above never.
 
     Raises
     ------
@@ -46,11 +47,11 @@ class OutputCodeHead(nn.Module):
     (torch.Size([5, 10]), ['encoder.weight', 'encoder.bias'])
     """
 
-    def __init__(self, num_features: int, code: OutputCode, *, temperature: float = 0.1) -> None:
+    def __init__(self, num_features: int, code: OutputCode, *, temperature: float = 0.3) -> None:
         if num_features < 1:
             raise ParameterError("num_features", "must be at least 1", num_features)
         if not temperature > 0.0:
-            raise ParameterError("temperature", "must be positive", temperature, hint="0.1")
+            raise ParameterError("temperature", "must be positive", temperature, hint="0.3")
         super().__init__()
         self.temperature = temperature
         self.encoder = nn.Linear(num_features, code.num_bits)
@@ -85,7 +86,7 @@ class OutputCodeClassifier(nn.Module):
         return scores
 
 
-def with_output_code(classifier: nn.Module, code: OutputCode, *, temperature: float = 0.1) -> nn.Module:
+def with_output_code(classifier: nn.Module, code: OutputCode, *, temperature: float = 0.3) -> nn.Module:
     """Copy of a classifier with an output-code head in place of its last linear layer.
 
     Parameters

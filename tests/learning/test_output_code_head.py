@@ -33,7 +33,7 @@ def test_scores_rank_classes_as_the_nearest_codeword_does() -> None:
 
 def test_a_model_with_an_output_code_trains_like_any_other() -> None:
     model = build_model("small-cnn+hadamard", (1, 8, 8), 4, seed=1)
-    train(model, *stripes(200, 0), epochs=15, batch_size=20, learning_rate=5e-3, seed=2)
+    train(model, *stripes(200, 0), epochs=5, batch_size=20, learning_rate=5e-3, seed=2)
     images, labels = stripes(100, 1)
     assert (predict_labels(model, images) == labels).mean() > 0.95
 
