@@ -32,8 +32,9 @@ class OutputCodeHead(nn.Module):
     code : OutputCode
         Code book.
     temperature : float
-        Scores are cosines divided by it. Cross-entropy needs scores that spread beyond [-1, 1]; at 0.1 a short
-        code of few classes was seen to get stuck with two classes on one codeword, at 0.3 and above never.
+        Scores are cosines divided by it. Cross-entropy needs scores that spread beyond [-1, 1]; at 0.1 a
+        short code of few classes was seen to get stuck with two classes on one codeword, at 0.3 and above
+        never.
 
     Raises
     ------
