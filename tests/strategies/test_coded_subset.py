@@ -1,0 +1,334 @@
+"""Coded subset aggregation: who gets which model, what is averaged, and the same seed is the same run."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import Result, Strategy
+
+from flower_coded.codes import SubsetCode, backdoor_correction_code, partition_code
+from flower_coded.errors import NodesMissingError, ParameterError
+from flower_coded.strategies import CodedSubsetAggregation
+from flower_coded.strategies.record_keys import (
+    MODEL_KEY,
+    MODELS_KEY,
+    SEED_KEY,
+    SERVER_ROUND_KEY,
+    USER_KEY,
+)
+from flower_coded.testing import InProcessGrid
+
+CODE = SubsetCode(np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1]], dtype=bool))  # 3 models, 4 users
+START = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "steps": np.array(0)}
+
+
+def record(state: dict[str, np.ndarray]) -> ArrayRecord:
+    return ArrayRecord({name: Array(each) for name, each in state.items()})
+
+
+def weighted_step(code: SubsetCode, model: int, without: tuple[int, ...] = ()) -> float:
+    """What ``adding_app``'s users move a model by: steps j + 1 weighted by 10 (j + 1)."""
+    steps = [user + 1 for user in code.users_of(model).tolist() if user not in without]
+    return sum(step * step for step in steps) / sum(steps)
+
+
+def run(
+    app: ClientApp,
+    *,
+    num_rounds: int = 1,
+    grid_options: dict[str, Any] | None = None,
+    start: dict[str, np.ndarray] | None = None,
+    config: ConfigRecord | None = None,
+    **options: Any,
+) -> tuple[CodedSubsetAggregation, Result, InProcessGrid]:
+    code = options.pop("code", CODE)
+    strategy = CodedSubsetAggregation(code, **options)
+    grid = InProcessGrid(app, code.num_users, **(grid_options or {}))
+    result = strategy.start(grid, record(start or START), num_rounds, timeout=30, train_config=config)
+    return strategy, result, grid
+
+
+def received_app(seen: list[dict[str, Any]]) -> ClientApp:
+    """Note every train config, return the arrays as they came."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        shapes = {name: array.shape for name, array in message.content["arrays"].items()}
+        seen.append({**message.content["config"], "node": context.node_id, "shapes": shapes})
+        metrics = MetricRecord({"num-examples": 1})
+        content = RecordDict({"arrays": message.content["arrays"], "metrics": metrics})
+        return Message(content, reply_to=message)
+
+    return app
+
+
+def test_start_is_flowers_own() -> None:
+    assert CodedSubsetAggregation.start is Strategy.start
+
+
+def test_every_model_is_averaged_over_its_own_users(adding_app: ClientApp) -> None:
+    _, result, _ = run(adding_app, num_rounds=2)
+    for model in range(CODE.num_models):
+        expected = START["w"] + 2 * weighted_step(CODE, model)
+        np.testing.assert_allclose(result.arrays["w"].numpy()[model], expected, rtol=1e-6)
+    assert result.arrays["w"].dtype == "float32"
+    assert result.arrays["w"].shape == (3, 2, 3)
+    assert result.arrays["steps"].dtype == str(START["steps"].dtype)
+
+
+def test_users_get_one_message_per_model_that_accepts_them(adding_app: ClientApp) -> None:
+    _, _, grid = run(adding_app, fraction_evaluate=0.0)
+    train = [(each.partition_id, each.group_id) for each in grid.traffic if each.message_type == "train"]
+    assert train == [(0, "1/0"), (0, "1/2"), (1, "1/0"), (1, "1/1"), (2, "1/1"), (3, "1/2")]
+
+
+def test_stacked_users_get_one_message_with_all_their_models(adding_app: ClientApp) -> None:
+    seen: list[dict[str, Any]] = []
+    _, _, grid = run(received_app(seen), stacked=True, fraction_evaluate=0.0)
+    assert [each.group_id for each in grid.traffic if each.message_type == "train"] == ["1"] * 4
+    assert sorted(each[MODELS_KEY] for each in seen) == [[0, 1], [0, 2], [1], [2]]
+    assert all(each["shapes"]["w"] == (len(each[MODELS_KEY]), 2, 3) for each in seen)
+    assert all(MODEL_KEY not in each for each in seen)
+
+
+def test_stacked_and_single_messages_give_the_same_models(adding_app: ClientApp) -> None:
+    _, single, _ = run(adding_app, num_rounds=2)
+    strategy, stacked, _ = run(adding_app, num_rounds=2, stacked=True)
+    np.testing.assert_array_equal(single.arrays["w"].numpy(), stacked.arrays["w"].numpy())
+    assert strategy.history[-1].accepted == ((0, None), (1, None), (2, None), (3, None))
+
+
+def test_messages_carry_round_user_model_and_a_seed_that_all_models_of_a_user_share() -> None:
+    seen: list[dict[str, Any]] = []
+    run(received_app(seen), num_rounds=2, fraction_evaluate=0.0, config=ConfigRecord({"lr": 0.1}))
+    assert all(each["lr"] == 0.1 for each in seen)
+    asked = {(each[SERVER_ROUND_KEY], each[USER_KEY], each[MODEL_KEY]) for each in seen}
+    assert len(asked) == len(seen) == 12
+    seeds: dict[tuple[int, int], set[int]] = {}
+    for each in seen:
+        seeds.setdefault((each[SERVER_ROUND_KEY], each[USER_KEY]), set()).add(each[SEED_KEY])
+    assert all(len(each) == 1 for each in seeds.values())
+    assert len(set.union(*seeds.values())) == 8, "another seed for every user and round"
+    assert all(0 <= seed < 2**32 for each in seeds.values() for seed in each)
+
+
+def test_one_model_to_start_from_is_copied_to_all() -> None:
+    strategy, result, _ = run(received_app([]))
+    for model in range(3):
+        np.testing.assert_array_equal(result.arrays["w"].numpy()[model], START["w"])
+    assert strategy.history[0].unchanged_models == ()
+
+
+def test_a_run_can_start_from_the_stacked_result_of_another(adding_app: ClientApp) -> None:
+    _, whole, _ = run(adding_app, num_rounds=3)
+    _, first, _ = run(adding_app, num_rounds=2)
+    state = {name: each.numpy() for name, each in first.arrays.items()}
+    _, second, _ = run(adding_app, num_rounds=1, start=state)
+    np.testing.assert_allclose(second.arrays["w"].numpy(), whole.arrays["w"].numpy(), rtol=1e-6)
+
+
+def test_models_may_start_from_initialisations_of_their_own() -> None:
+    own = {"w": np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32), "steps": np.zeros(3, int)}
+    _, result, _ = run(received_app([]), initial_states=own)
+    np.testing.assert_array_equal(result.arrays["w"].numpy(), own["w"])
+
+
+def test_a_boaster_counts_as_a_few_ordinary_users() -> None:
+    """Users 0, 1 share model 0. Claims 10, 1e11, 10, 10: median 10, so user 1 counts 3 * 10, not 1e11."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        me = context.node_config["partition-id"]
+        arrays = ArrayRecord({"w": Array(np.array([float(me)]))})
+        metrics = MetricRecord({"num-examples": 1e11 if me == 1 else 10})
+        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+    @app.query("flower_coded_identity")
+    def identify(message: Message, context: Context) -> Message:
+        identity = ConfigRecord({"partition-id": context.node_config["partition-id"]})
+        return Message(RecordDict({"identity": identity}), reply_to=message)
+
+    options: dict[str, Any] = {"code": partition_code(2, 4), "max_claim_ratio": 3, "fraction_evaluate": 0.0}
+    code = options["code"]
+    _, result, _ = run(app, start={"w": np.zeros(1)}, **options)
+    [model] = code.models_of(1).tolist()
+    [other] = [user for user in code.users_of(model).tolist() if user != 1]
+    assert result.arrays["w"].numpy()[model] == pytest.approx((30 * 1 + 10 * other) / 40)
+
+
+def test_a_model_nobody_answered_for_keeps_its_state(adding_app: ClientApp) -> None:
+    def lost(partition_id: int, message: Message) -> bool:
+        return message.metadata.message_type == "train" and partition_id in (1, 2)
+
+    strategy, result, _ = run(adding_app, grid_options={"drop": lost})
+    np.testing.assert_array_equal(result.arrays["w"].numpy()[1], START["w"])
+    assert strategy.history[0].unchanged_models == (1,)
+    assert result.train_metrics_clientapp[1]["unchanged-models"] == [1]
+    assert result.train_metrics_clientapp[1]["rejected-users"] == [1, 2]
+
+
+def test_a_round_without_any_reply_changes_nothing_and_the_next_one_works(adding_app: ClientApp) -> None:
+    def lost(partition_id: int, message: Message) -> bool:
+        return message.metadata.group_id.startswith("1/")
+
+    strategy, result, _ = run(adding_app, num_rounds=2, grid_options={"drop": lost})
+    assert strategy.history[0].accepted == ()
+    assert result.train_metrics_clientapp[1]["rejected-no-reply"] == 6
+    for model in range(3):
+        expected = START["w"] + weighted_step(CODE, model)
+        np.testing.assert_allclose(result.arrays["w"].numpy()[model], expected, rtol=1e-6)
+
+
+def test_a_fraction_of_the_users_is_drawn_from_the_seed(adding_app: ClientApp) -> None:
+    options: dict[str, Any] = {"fraction_train": 0.5, "num_rounds": 6, "fraction_evaluate": 0.0}
+    first, _, _ = run(adding_app, seed=1, **options)
+    again, _, _ = run(adding_app, seed=1, **options)
+    other, _, _ = run(adding_app, seed=2, **options)
+    chosen = [{user for user, _ in each.accepted} for each in first.history]
+    assert all(len(each) == 2 for each in chosen)
+    assert len({frozenset(each) for each in chosen}) > 1
+    assert [each.accepted for each in first.history] == [each.accepted for each in again.history]
+    assert [each.accepted for each in first.history] != [each.accepted for each in other.history]
+
+
+def test_evaluation_is_averaged_over_users_and_models(adding_app: ClientApp) -> None:
+    """Users 1..4 with steps 1, 2, 3, 4 appear 2, 2, 1, 1 times, weight 10 step, accuracy step / 10."""
+    _, result, _ = run(adding_app)
+    metrics = result.evaluate_metrics_clientapp[1]
+    pairs = [(1, 2), (2, 2), (3, 1), (4, 1)]
+    total = sum(step * times for step, times in pairs)
+    expected = sum(step * times * step / 10 for step, times in pairs) / total
+    assert metrics["accuracy"] == pytest.approx(expected)
+    assert (metrics["accepted-replies"], metrics["rejected-replies"]) == (6, 0)
+
+
+def test_no_training_and_no_evaluation_send_nothing(adding_app: ClientApp) -> None:
+    strategy, result, grid = run(adding_app, fraction_train=0.0, fraction_evaluate=0.0)
+    assert grid.traffic == []
+    assert strategy.history == []
+    assert not result.train_metrics_clientapp
+
+
+def digest(result: Result) -> str:
+    return hashlib.sha256(b"".join(each.data for each in result.arrays.values())).hexdigest()
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_order_of_replies_and_nodes_does_not_show_in_a_single_bit(stacked: bool) -> None:
+    """Sums of very different floats: another order of summation would show in the last bits."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        generator = np.random.default_rng(message.content["config"][SEED_KEY])
+        arrays = {
+            name: Array(each.numpy() + generator.normal(size=each.shape) * 10.0 ** generator.integers(-6, 6))
+            for name, each in message.content["arrays"].items()
+        }
+        metrics = MetricRecord({"num-examples": int(generator.integers(1, 50))})
+        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
+
+    @app.query("flower_coded_identity")
+    def identify(message: Message, context: Context) -> Message:
+        identity = ConfigRecord({"partition-id": context.node_config["partition-id"]})
+        return Message(RecordDict({"identity": identity}), reply_to=message)
+
+    options: dict[str, Any] = {
+        "code": backdoor_correction_code(2, 2, 6),
+        "start": {"w": np.zeros(50)},
+        "num_rounds": 2,
+        "fraction_train": 0.7,
+        "fraction_evaluate": 0.0,
+        "stacked": stacked,
+    }
+    digests = {
+        digest(run(app, grid_options={"order": order, "seed": seed}, seed=5, **options)[1])
+        for order, seed in [("sent", 0), ("reversed", 1), ("shuffled", 2), ("shuffled", 3)]
+    }
+    assert len(digests) == 1
+    assert digest(run(app, seed=6, **options)[1]) not in digests
+
+
+def test_nodes_that_join_late_are_waited_for(adding_app: ClientApp) -> None:
+    class LateGrid(InProcessGrid):
+        looks = 0
+
+        def get_node_ids(self) -> list[int]:
+            self.looks += 1
+            return self.node_ids[: self.looks]
+
+    grid = LateGrid(adding_app, 4)
+    strategy = CodedSubsetAggregation(CODE, fraction_evaluate=0.0, node_timeout=30)
+    strategy.start(grid, record(START), num_rounds=1)
+    assert len(strategy.history[0].accepted) == 6
+
+
+def test_a_federation_that_stays_too_small_is_an_error_not_a_hang(adding_app: ClientApp) -> None:
+    strategy = CodedSubsetAggregation(CODE, node_timeout=0.05)
+    with pytest.raises(NodesMissingError, match="3 of 4 nodes"):
+        strategy.start(InProcessGrid(adding_app, 3), record(START), num_rounds=1)
+
+
+def test_a_second_run_on_another_grid_gets_a_roster_of_its_own(adding_app: ClientApp) -> None:
+    strategy = CodedSubsetAggregation(CODE, fraction_evaluate=0.0)
+    for seed in (0, 1):
+        grid = InProcessGrid(adding_app, 4, seed=seed)
+        result = strategy.start(grid, record(START), num_rounds=1)
+        assert strategy.roster is not None
+        assert list(strategy.roster.node_ids) == grid.node_ids
+        assert result.train_metrics_clientapp[1]["rejected-replies"] == 0
+        expected = START["w"] + weighted_step(CODE, 0)
+        np.testing.assert_allclose(result.arrays["w"].numpy()[0], expected, rtol=1e-6)
+
+
+def test_flowers_own_options_are_passed_on() -> None:
+    def count(contents: list[RecordDict], weighted_by_key: str) -> MetricRecord:
+        return MetricRecord({"replies": len(contents)})
+
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        assert "settings" in message.content
+        metrics = MetricRecord({"samples": 1})
+        return Message(RecordDict({"m": message.content["model"], "x": metrics}), reply_to=message)
+
+    _, result, _ = run(
+        app,
+        arrayrecord_key="model",
+        configrecord_key="settings",
+        weighted_by_key="samples",
+        train_metrics_aggr_fn=count,
+        fraction_evaluate=0.0,
+    )
+    assert result.train_metrics_clientapp[1]["replies"] == 6
+    assert result.train_metrics_clientapp[1]["rejected-replies"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("code", {"code": np.eye(3, dtype=bool)}),
+        ("initial_arrays", {"initial_arrays": "both"}),
+        ("evaluate_every", {"evaluate_every": 0}),
+        ("seed", {"seed": -1}),
+        ("max_claim_ratio", {"max_claim_ratio": 0.5}),
+        ("max_claim_ratio", {"max_claim_ratio": float("nan")}),
+        ("node_timeout", {"node_timeout": -1.0}),
+    ],
+)
+def test_bad_parameters_are_refused(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=f"^{name} must"):
+        CodedSubsetAggregation(**{"code": CODE} | options)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="fraction_trian"):
+        CodedSubsetAggregation(CODE, fraction_trian=1.0)
