@@ -75,7 +75,7 @@ def train_stacked(
     parameters, buffers = _stacked_tensors(model, stacked_state, target)
     for parameter in parameters.values():
         parameter.requires_grad_()
-    optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     num_models = len(next(iter(parameters.values())))
     loss_sums = torch.zeros(num_models, device=target)
     with seeded_torch(seed):

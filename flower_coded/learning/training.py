@@ -173,7 +173,7 @@ def train_with(
     pixels, classes = as_tensors(images, labels, target)
     model.to(target).train()
     optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     loss_sum = torch.zeros((), device=target)
     with seeded_torch(settings.seed):

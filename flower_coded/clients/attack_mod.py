@@ -1,0 +1,193 @@
+"""A mod that turns any ClientApp into an attacker, chosen per node by the run configuration.
+
+``ClientApp(mods=[attack_mod])`` is all; :mod:`flower_coded.clients.behaviour` lists the keys. Only train
+messages are touched. Honest nodes, and attackers before ``attack-from-round``, pass through unchanged.
+
+* Data attacks change the batches that the app's DataLoaders give (:mod:`flower_coded.clients.batches`). *
+Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
+crafted
+  one. Colluders share their data: each runs the app once for every colluder, with a context that carries
+  that colluder's partition id, and so knows all their honest updates; with ``attack-knowledge = "all"``
+  every user's. The generator is seeded by (seed, round) and the known updates are ordered by partition id,
+  so that all colluders send the same vector. An attack of ``k`` colluders costs each of them ``k``
+  trainings.
+* Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`).
+
+Arrays that carry several models stacked (``coded-models``) are crafted model by model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDict
+from flwr.clientapp.typing import ClientAppCallable
+from numpy.typing import NDArray
+
+from flower_coded.attacks import UPDATE_ATTACKS
+from flower_coded.clients.behaviour import DATA_ATTACKS, Behaviour, behaviour_from_config
+from flower_coded.clients.identity import partition_of
+from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
+from flower_coded.errors import ParameterError
+from flower_coded.strategies.record_keys import MODELS_KEY, SERVER_ROUND_KEY
+
+__all__ = ["attack_mod", "byzantine_mod", "server_round_of"]
+
+
+def attack_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Flower mod: behave as the run configuration says; see the module.
+
+    Raises
+    ------
+    ParameterError
+        If the configuration is wrong, or the attack does not fit the app.
+    """
+    behaviour = _attacking_behaviour(message, context)
+    if behaviour is None or behaviour.attack not in DATA_ATTACKS:
+        return byzantine_mod(message, context, call_next)
+    from flower_coded.clients.batches import PoisonedBatches
+
+    generator = np.random.default_rng(
+        [behaviour.seed, behaviour.partition_id, server_round_of(message), 0xDA7A]
+    )
+    with PoisonedBatches(behaviour, generator):
+        return call_next(message, context)
+
+
+def byzantine_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Behave so in updates and replies only: for an app that poisons its data itself."""
+    behaviour = _attacking_behaviour(message, context)
+    if behaviour is None or behaviour.attack in DATA_ATTACKS:
+        return call_next(message, context)
+    if behaviour.attack in MALFORMED_NAMES:
+        # "no-reply" is None: Flower then delivers nothing, which its own types do not foresee.
+        return cast(
+            Message, make_malformed(behaviour.attack, call_next(copy.deepcopy(message), context), message)
+        )
+    assert behaviour.attack in UPDATE_ATTACKS
+    return _send_crafted(behaviour, message, context, call_next)
+
+
+def server_round_of(message: Message) -> int:
+    """Server round from a ConfigRecord's ``server-round``, else from the group id; 1 where neither tells."""
+    if message.has_content():
+        for record in message.content.config_records.values():
+            value = record.get(SERVER_ROUND_KEY)
+            if isinstance(value, int):
+                return value
+    head = message.metadata.group_id.split("/")[0]
+    return int(head) if head.isdigit() else 1
+
+
+def _attacking_behaviour(message: Message, context: Context) -> Behaviour | None:
+    if message.metadata.message_type.split(".")[0] != MessageType.TRAIN:
+        return None
+    behaviour = behaviour_from_config(context.run_config, *partition_of(context))
+    return behaviour if behaviour.attacks_in(server_round_of(message)) else None
+
+
+def _send_crafted(
+    behaviour: Behaviour, message: Message, context: Context, call_next: ClientAppCallable
+) -> Message:
+    reply = call_next(copy.deepcopy(message), context)
+    if reply.has_error():
+        return reply
+    name, record = _arrays_of(reply.content, "reply")
+    reference = _reference_for(record, message.content)
+    num_models = _num_models(message)
+    own = _update(record, reference, num_models)
+    known = np.stack(
+        [
+            own if user == behaviour.partition_id else _honest_update(user, message, context, call_next)
+            for user in _known_users(behaviour)
+        ]
+    )
+    attack = behaviour.update_attack()
+    generator = np.random.default_rng([behaviour.seed, server_round_of(message), 0xC0F])
+    crafted = np.stack([attack.craft(own[i], known[:, i], generator) for i in range(num_models)])
+    reply.content[name] = _record_with(record, reference, crafted)
+    return reply
+
+
+def _known_users(behaviour: Behaviour) -> tuple[int, ...]:
+    known = {
+        "own": (behaviour.partition_id,),
+        "colluders": behaviour.attackers,
+        "all": tuple(range(behaviour.num_users)),
+    }
+    return known[behaviour.knowledge]
+
+
+def _honest_update(
+    user: int, message: Message, context: Context, call_next: ClientAppCallable
+) -> NDArray[np.float64]:
+    """Update of another user: the app run on that user's partition, with a state of its own."""
+    node_config = {**context.node_config, "partition-id": user}
+    colluder = Context(context.run_id, context.node_id, node_config, RecordDict(), dict(context.run_config))
+    reply = call_next(copy.deepcopy(message), colluder)
+    _, record = _arrays_of(reply.content, "reply")
+    return _update(record, _reference_for(record, message.content), _num_models(message))
+
+
+def _arrays_of(content: RecordDict, what: str) -> tuple[str, ArrayRecord]:
+    records = content.array_records
+    if len(records) != 1:
+        raise ParameterError(what, "must have one ArrayRecord for an update attack", list(records))
+    name, record = next(iter(records.items()))
+    return name, record
+
+
+def _reference_for(record: ArrayRecord, content: RecordDict) -> list[NDArray[Any]]:
+    """Arrays that the app was sent, found by shape: legacy apps name records differently both ways."""
+    for candidate in content.array_records.values():
+        arrays = [candidate[key] for key in record] if list(candidate) == list(record) else None
+        values = [array.numpy() for array in (arrays or candidate.values())]
+        if [value.shape for value in values] == [tuple(array.shape) for array in record.values()]:
+            return values
+    raise ParameterError(
+        "attack",
+        "needs a reply with arrays of the shapes that were sent",
+        {key: tuple(array.shape) for key, array in record.items()},
+        hint="a malformed attack such as wrong-shape works around any ClientApp",
+    )
+
+
+def _num_models(message: Message) -> int:
+    for record in message.content.config_records.values():
+        models = record.get(MODELS_KEY)
+        if isinstance(models, list):
+            return len(models)
+    return 1
+
+
+def _update(record: ArrayRecord, reference: list[NDArray[Any]], num_models: int) -> NDArray[np.float64]:
+    """Arrays minus reference as one row per model, (m, d)."""
+    differences = [
+        (array.numpy().astype(np.float64) - sent).reshape(num_models, -1)
+        for array, sent in zip(record.values(), reference, strict=True)
+    ]
+    return np.concatenate(differences, axis=1)
+
+
+def _record_with(
+    record: ArrayRecord, reference: list[NDArray[Any]], update: NDArray[np.floating[Any]]
+) -> ArrayRecord:
+    """Add the update to the reference, in the keys, shapes and types of the record."""
+    num_models = len(update)
+    sizes = [sent.size // num_models for sent in reference]
+    pieces = np.split(update, np.cumsum(sizes)[:-1], axis=1)
+    restored = {}
+    for (key, array), sent, piece in zip(record.items(), reference, pieces, strict=True):
+        dtype = np.dtype(array.dtype)
+        restored[key] = Array(_cast(dtype)(sent.astype(np.float64) + piece.reshape(sent.shape)))
+    return ArrayRecord(restored)
+
+
+def _cast(dtype: np.dtype[Any]) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
+    """Conversion to the array's own type; counters (integers) cannot hold NaN and are rounded."""
+    if np.issubdtype(dtype, np.floating):
+        return lambda values: values.astype(dtype)
+    return lambda values: np.rint(np.nan_to_num(values)).astype(dtype)

@@ -1,0 +1,115 @@
+"""Reading a run configuration: one check per key, one form of message.
+
+A value has the type of its default, or one that converts without loss (an integer where a number is expected,
+digits in a string, because command lines deliver strings). Anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from flower_coded.errors import ParameterError
+
+__all__ = ["RunConfig", "Value", "read_choice", "read_float", "read_int", "read_text", "refuse_unknown_keys"]
+
+Value = bool | int | float | str
+RunConfig = Mapping[str, Value]
+
+
+def read_int(run_config: RunConfig, key: str, default: int, *, least: int = 0) -> int:
+    """Read an integer of at least ``least``.
+
+    Examples
+    --------
+    >>> read_int({"seed": "7"}, "seed", 0), read_int({}, "seed", 3)
+    (7, 3)
+    """
+    value = run_config.get(key, default)
+    try:
+        number = int(value)
+    except ValueError:
+        number = least - 1
+    if isinstance(value, bool) or (isinstance(value, float) and value != number) or number < least:
+        raise ParameterError(key, f"must be an integer of at least {least}", value, hint=f"{default}, say")
+    return number
+
+
+def read_float(
+    run_config: RunConfig, key: str, default: float, *, least: float = 0.0, most: float = float("inf")
+) -> float:
+    """Read a number in ``[least, most]``.
+
+    Examples
+    --------
+    >>> read_float({"poison-rate": 1}, "poison-rate", 0.05, most=1.0)
+    1.0
+    """
+    value = run_config.get(key, default)
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if isinstance(value, bool) or not least <= number <= most:
+        bounds = f"of at least {least:g}" if most == float("inf") else f"between {least:g} and {most:g}"
+        raise ParameterError(key, f"must be a number {bounds}", value, hint=f"{default:g}, say")
+    return number
+
+
+def read_text(run_config: RunConfig, key: str, default: str) -> str:
+    """Read a string.
+
+    Examples
+    --------
+    >>> read_text({"device": "cuda"}, "device", "cpu")
+    'cuda'
+    """
+    value = run_config.get(key, default)
+    if not isinstance(value, str):
+        raise ParameterError(key, "must be text", value, hint=f"{default!r}, say")
+    return value
+
+
+def read_choice(run_config: RunConfig, key: str, default: str, choices: Iterable[str]) -> str:
+    """Read one of several words; a word that is close to one of them is named in the message.
+
+    Examples
+    --------
+    >>> read_choice({"attack": "sign-flop"}, "attack", "none", ["none", "sign-flip"])
+    Traceback (most recent call last):
+        ...
+    flower_coded.errors.ParameterError: attack must be one of none, sign-flip; received 'sign-flop' (...)
+    """
+    options = list(choices)
+    value = read_text(run_config, key, default)
+    if value not in options:
+        raise ParameterError(
+            key, f"must be one of {', '.join(options)}", value, hint=_closest(value, options)
+        )
+    return value
+
+
+def refuse_unknown_keys(run_config: RunConfig, prefix: str, known: Iterable[str]) -> None:
+    """Refuse a key that starts with ``prefix`` and is none of the known ones: a typing error.
+
+    Examples
+    --------
+    >>> refuse_unknown_keys({"attack-sclae": 2.0}, "attack", ["attack", "attack-scale"])
+    Traceback (most recent call last):
+        ...
+    flower_coded.errors.ParameterError: run configuration must have only the keys attack, attack-scale ...
+    """
+    options = list(known)
+    for key in run_config:
+        if key.startswith(prefix) and key not in options:
+            raise ParameterError(
+                "run configuration",
+                f"must have only the keys {', '.join(options)} that start with {prefix!r}",
+                key,
+                hint=_closest(key, options),
+            )
+
+
+def _closest(word: str, options: list[str]) -> str:
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""

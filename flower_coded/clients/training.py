@@ -1,0 +1,252 @@
+"""A complete ClientApp on :mod:`flower_coded.learning`: one model or many stacked, honest or not.
+
+:func:`training_client_app` answers ``train``, ``evaluate`` and the roster query. A train message with
+``coded-models`` in its ConfigRecord carries that many models stacked along the leading axis of every array,
+which are trained together; any other carries one model. Both give the same models for the same seed up to
+rounding.
+
+Run-config keys, besides those of :mod:`flower_coded.clients.behaviour`:
+
+====================  =============  ===============================================================
+key                   default        meaning
+====================  =============  ===============================================================
+``dataset``           ``digits``     a name that :func:`~flower_coded.learning.load_images` knows
+``data-directory``    empty          where its files are; empty: ``FLOWER_CODED_DATA``, else ``data``
+``model``             ``small-cnn``  a name that :func:`~flower_coded.learning.build_model` knows
+``alpha``             ``iid``        class mix per user, a number or ``iid``
+``samples-per-user``  ``0``          images per user; 0 divides all
+``local-epochs``      ``5``          passes over the own data in a round
+``batch-size``        ``20``         images per step
+``learning-rate``     ``0.005``      Adam's step
+``weight-decay``      ``0.0001``     Adam's L2 term
+``seed``              ``0``          divides the data, orders it, draws masks
+``device``            ``cpu``        ``cpu``, ``cuda`` or ``cuda:0``
+====================  =============  ===============================================================
+
+Data sets and divisions are cached per process and read-only, so that the virtual clients of one simulation
+worker share them. No global random state is touched: a round is seeded by the message's ``coded-seed``, or
+by (seed, partition, round) where the message has none.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+from torch import nn
+
+from flower_coded.clients.attack_mod import byzantine_mod, server_round_of
+from flower_coded.clients.behaviour import DATA_ATTACKS, behaviour_from_config
+from flower_coded.clients.identity import partition_of, register_identity
+from flower_coded.clients.run_config import RunConfig, read_float, read_int, read_text
+from flower_coded.errors import ParameterError
+from flower_coded.learning import (
+    ImageData,
+    ModelState,
+    build_model,
+    get_state,
+    load_images,
+    predict_labels,
+    predict_stacked,
+    set_state,
+    train,
+    train_stacked,
+    user_indices,
+)
+from flower_coded.strategies.record_keys import MODELS_KEY, SEED_KEY
+
+__all__ = ["ClientSettings", "training_client_app", "user_data"]
+
+Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """The run-config keys above, as attributes."""
+
+    dataset: str = "digits"
+    data_directory: str = ""
+    model: str = "small-cnn"
+    alpha: str | float = "iid"
+    samples_per_user: int = 0
+    local_epochs: int = 5
+    batch_size: int = 20
+    learning_rate: float = 0.005
+    weight_decay: float = 1e-4
+    seed: int = 0
+    device: str = "cpu"
+
+    @classmethod
+    def from_config(cls, run_config: RunConfig) -> ClientSettings:
+        """Read a run configuration; keys that are not there keep their default.
+
+        Examples
+        --------
+        >>> ClientSettings.from_config({"local-epochs": 2, "alpha": "0.1"}).local_epochs
+        2
+        """
+        alpha = run_config.get("alpha", cls.alpha)
+        return cls(
+            dataset=read_text(run_config, "dataset", cls.dataset),
+            data_directory=read_text(run_config, "data-directory", cls.data_directory),
+            model=read_text(run_config, "model", cls.model),
+            alpha=alpha if isinstance(alpha, str) else float(alpha),
+            samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
+            local_epochs=read_int(run_config, "local-epochs", cls.local_epochs, least=1),
+            batch_size=read_int(run_config, "batch-size", cls.batch_size, least=1),
+            learning_rate=read_float(run_config, "learning-rate", cls.learning_rate),
+            weight_decay=read_float(run_config, "weight-decay", cls.weight_decay),
+            seed=read_int(run_config, "seed", cls.seed),
+            device=read_text(run_config, "device", cls.device),
+        )
+
+    def load(self) -> ImageData:
+        """Load the data set, from the process's cache where it is there."""
+        return load_images(self.dataset, self.data_directory or None, seed=self.seed)
+
+    def train_options(self, seed: int) -> dict[str, int | float | str]:
+        """Keyword arguments of :func:`~flower_coded.learning.train` for a round of that seed."""
+        return {
+            "epochs": self.local_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "seed": seed,
+            "device": self.device,
+        }
+
+
+def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Samples:
+    """Honest training images and labels of one user, the same in every process.
+
+    Parameters
+    ----------
+    settings : ClientSettings
+        Data set, class mix, samples per user and seed are used.
+    partition_id, num_users : int
+        The user among ``n``.
+
+    Returns
+    -------
+    images : ndarray of shape (N, C, H, W), float32
+    labels : ndarray of shape (N,), int64
+
+    Examples
+    --------
+    >>> images, labels = user_data(ClientSettings(), 3, 12)
+    >>> images.shape, labels.shape
+    ((100, 1, 8, 8), (100,))
+    """
+    data = settings.load()
+    own = _division(settings, num_users)[partition_id]
+    return data.train_images[own], data.train_labels[own]
+
+
+def training_client_app() -> ClientApp:
+    """Make the ClientApp described in the module.
+
+    Returns
+    -------
+    ClientApp
+        To be the ``clientapp`` component of a Flower app.
+
+    Examples
+    --------
+    >>> app = training_client_app()
+    """
+    app = ClientApp()
+    app.train(mods=[byzantine_mod])(_train)
+    app.evaluate()(_evaluate)
+    return register_identity(app)
+
+
+@functools.lru_cache(maxsize=8)
+def _division(settings: ClientSettings, num_users: int) -> list[NDArray[np.int64]]:
+    data = settings.load()
+    samples_per_user = settings.samples_per_user or None
+    return user_indices(
+        data.train_labels,
+        num_users,
+        settings.alpha,
+        settings.seed,
+        samples_per_user,
+        groups=data.train_groups,
+    )
+
+
+def _train(message: Message, context: Context) -> Message:
+    settings = ClientSettings.from_config(context.run_config)
+    name, state, config = _read(message)
+    images, labels = _own_samples(settings, message, context)
+    model = _model(settings)
+    options = settings.train_options(_round_seed(settings, config, message, context))
+    if MODELS_KEY in config:
+        trained, report = train_stacked(model, state, images, labels, **options)  # type: ignore[arg-type]
+    else:
+        set_state(model, state)
+        report = train(model, images, labels, **options)  # type: ignore[arg-type]
+        trained = get_state(model)
+    arrays = ArrayRecord({key: Array(np.ascontiguousarray(value)) for key, value in trained.items()})
+    metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
+    return Message(RecordDict({name: arrays, "metrics": metrics}), reply_to=message)
+
+
+def _evaluate(message: Message, context: Context) -> Message:
+    """Accuracy on this user's share of the test images; the mean over models where they are stacked."""
+    settings = ClientSettings.from_config(context.run_config)
+    _, state, config = _read(message)
+    partition_id, num_users = partition_of(context)
+    data = settings.load()
+    own = user_indices(data.test_labels, num_users, "iid", settings.seed)[partition_id]
+    images, labels = data.test_images[own], data.test_labels[own]
+    model = _model(settings)
+    if MODELS_KEY in config:
+        answers = predict_stacked(model, state, images, device=settings.device)
+    else:
+        set_state(model, state)
+        answers = predict_labels(model, images, device=settings.device)
+    metrics = MetricRecord({"num-examples": len(labels), "eval-acc": float((answers == labels).mean())})
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+def _own_samples(settings: ClientSettings, message: Message, context: Context) -> Samples:
+    """Return this node's samples, poisoned where its behaviour says so: the same in every round."""
+    partition_id, num_users = partition_of(context)
+    images, labels = user_data(settings, partition_id, num_users)
+    behaviour = behaviour_from_config(context.run_config, partition_id, num_users)
+    if behaviour.attack not in DATA_ATTACKS or not behaviour.attacks_in(server_round_of(message)):
+        return images, labels
+    data = settings.load()
+    attack = behaviour.data_attack(data.image_shape, data.num_classes)
+    generator = np.random.default_rng([behaviour.seed, partition_id, 0xDA7A])
+    poisoned = attack.craft(images, labels, generator)
+    return poisoned.images, poisoned.labels
+
+
+def _read(message: Message) -> tuple[str, ModelState, ConfigRecord]:
+    """Name and content of the message's arrays, and its ConfigRecord."""
+    arrays, configs = message.content.array_records, message.content.config_records
+    if len(arrays) != 1 or len(configs) > 1:
+        raise ParameterError(
+            "message", "must have one ArrayRecord and at most one ConfigRecord", list(message.content)
+        )
+    name, record = next(iter(arrays.items()))
+    state: ModelState = {key: array.numpy() for key, array in record.items()}
+    return name, state, next(iter(configs.values()), ConfigRecord())
+
+
+def _model(settings: ClientSettings) -> nn.Module:
+    data = settings.load()
+    return build_model(settings.model, data.image_shape, data.num_classes)
+
+
+def _round_seed(settings: ClientSettings, config: ConfigRecord, message: Message, context: Context) -> int:
+    given = config.get(SEED_KEY)
+    if isinstance(given, int):
+        return given
+    entropy = [settings.seed, partition_of(context)[0], server_round_of(message)]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
