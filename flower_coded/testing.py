@@ -88,8 +88,9 @@ class InProcessGrid(Grid):
         ``drop(partition_id, message) -> bool``: True makes the node silent for this message; its handler
         does not run.
     tamper : callable, optional
-        ``tamper(partition_id, reply) -> Message | list[Message] | None``: what arrives in place of the
-        reply. A list is delivered whole (duplicates), None is nothing at all.
+        ``tamper(partition_id, reply) -> Message | list[Message] | Error | None``: what arrives in place of
+        the reply. A list is delivered whole (duplicates), an ``Error`` becomes an error reply, None is
+        nothing at all.
     delay : callable, optional
         ``delay(partition_id, message) -> float``: seconds the reply takes, in pretended time (nobody
         sleeps; the handler's own run time counts as well). Replies arrive in this order; one later than the
@@ -135,7 +136,7 @@ class InProcessGrid(Grid):
         wire: bool = True,
         seed: int = 0,
         drop: Callable[[int, Message], bool] | None = None,
-        tamper: Callable[[int, Message], Message | Sequence[Message] | None] | None = None,
+        tamper: Callable[[int, Message], Message | Sequence[Message] | Error | None] | None = None,
         delay: Callable[[int, Message], float] | None = None,
         order: ReplyOrder = "sent",
     ) -> None:
@@ -225,7 +226,7 @@ class InProcessGrid(Grid):
         reply = self._run_client(partition_id, message, worker)
         seconds = time.perf_counter() - started
         delay = 0.0 if self.delay is None else self.delay(partition_id, message)
-        replies = [] if reply is None else self._tampered(partition_id, reply)
+        replies = [] if reply is None else self._tampered(partition_id, message, reply)
         if replies:
             self._arrivals[message_id] = _Arrival(delay, seconds + delay, replies)
         return message_id
@@ -258,13 +259,15 @@ class InProcessGrid(Grid):
     def _carry(self, message: Message) -> Message:
         return wire_round_trip(message) if self.wire else copy.deepcopy(message)
 
-    def _tampered(self, partition_id: int, reply: Message) -> list[Message]:
+    def _tampered(self, partition_id: int, message: Message, reply: Message) -> list[Message]:
         _set_metadata(reply, message_id=f"reply-to-{reply.metadata.reply_to_message_id}")
         if self.tamper is None:
             return [reply]
         arriving = self.tamper(partition_id, reply)
         if arriving is None:
             return []
+        if isinstance(arriving, Error):
+            arriving = Message(arriving, reply_to=message)
         return [arriving] if isinstance(arriving, Message) else list(arriving)
 
     def _collect(self, message_ids: list[str], timeout: float) -> list[Message]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
@@ -169,11 +169,14 @@ def test_replies_come_in_the_order_asked_for() -> None:
 
 
 def test_tampering_replaces_removes_or_repeats_a_reply() -> None:
-    def tamper(partition_id: int, reply: Message) -> Message | list[Message] | None:
+    def tamper(partition_id: int, reply: Message) -> Message | list[Message] | Error | None:
         reply.content["reply"]["id"] += 100
-        return {0: reply, 1: None, 2: [reply, reply]}[partition_id]
+        return {0: reply, 1: None, 2: [reply, reply], 3: Error(1000, "no power")}[partition_id]
 
-    assert ids(ask(InProcessGrid(counting_app(), 3, tamper=tamper), 0, 1, 2)) == [100, 102, 102]
+    grid = InProcessGrid(counting_app(), 4, tamper=tamper)
+    assert ids(ask(grid, 0, 1, 2)) == [100, 102, 102]
+    [reply] = ask(grid, 3)
+    assert (reply.error.code, reply.metadata.src_node_id) == (1000, grid.node_ids[3])
 
 
 def test_traffic_records_every_message() -> None:
