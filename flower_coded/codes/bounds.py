@@ -11,7 +11,7 @@ from itertools import count
 from math import comb
 
 from flower_coded.codes.column_sums import count_sums
-from flower_coded.codes.constructions import check_feasible
+from flower_coded.codes.feasibility import check_feasible
 
 __all__ = ["correction_bound", "detection_bound", "tracking_bound"]
 

@@ -7,12 +7,13 @@ therefore the blocks of a *covering design*: blocks of at most ``n - r`` of ``n`
 r``) takes all ``C(k + r, k)`` blocks of size ``k``; for more users the columns of a minimal code are
 repeated.
 
-The paper's Corollary 5.1 asks for a negative number of extra columns for many ``(k, r, n)`` (``k = 2, r =
-4, n = 16`` gives -2). What is built here instead: for ``r0 = 1, 2, ...`` repeat the columns of the minimal
+The paper's Corollary 5.1 asks for a negative number of extra columns for many ``(k, r, n)`` (``k = 2, r = 4,
+n = 16`` gives -2). What is built here instead: for ``r0 = 1, 2, ...`` repeat the columns of the minimal
 code on ``n0 = k + r0`` columns as evenly as possible. A row then weighs ``n`` minus the multiplicities of
 its ``k`` zero columns; the first ``r0`` for which that is at least ``r`` has the fewest rows. Repeating a
-column adds no new Boolean sum, so the code stays BDC or BCC. Fewer rows still, where a search finds them:
-:mod:`flower_coded.codes.covering`.
+column adds no new Boolean sum, so the code stays BDC or BCC. Where that leaves room above the lower bound,
+a greedy covering design (:mod:`flower_coded.codes.covering`) often has far fewer rows, and is taken if it
+has.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from flower_coded.codes.bounds import detection_bound
+from flower_coded.codes.covering import greedy_detection_matrix
+from flower_coded.codes.feasibility import check_at_least_one, check_feasible
 from flower_coded.codes.subset_code import SubsetCode
 from flower_coded.errors import ParameterError
 
 __all__ = [
     "backdoor_correction_code",
     "backdoor_detection_code",
-    "check_feasible",
     "minimal_matrix",
     "partition_code",
     "random_code",
@@ -73,17 +76,16 @@ def backdoor_detection_code(num_attackers: int, row_weight: int, num_users: int)
     received 8 (nearest feasible (k, r, n): (1, 7, 8), (2, 6, 8) or (2, 7, 9))
     """
     check_feasible(num_attackers, row_weight, num_users)
-    matrix = _repeat_columns(
-        minimal_matrix(num_attackers, _fewest_ones(num_attackers, row_weight, num_users)), num_users
-    )
+    candidates = _detection_matrices(num_attackers, row_weight, num_users)
+    matrix = min(candidates, key=lambda candidate: (len(candidate), -candidate.sum(axis=1).min()))
     return SubsetCode(matrix, kind="detection", num_attackers=num_attackers)
 
 
 def backdoor_correction_code(num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
     """Build BCC(k, r, n): the true label is known whichever ``k`` users collude.
 
-    As :func:`backdoor_detection_code`; where that ends at ``r0 = 1`` (a repeated identity, whose sums can be
-    complementary) a row of all ones is added (Lemma 4), unless ``r0 = 2`` is just as small and heavier.
+    The candidates are those of :func:`backdoor_detection_code`, with a row of all ones added where sums are
+    complementary (Lemma 4), as they are in a repeated identity. The fewest rows win, then the heavier ones.
 
     Parameters
     ----------
@@ -114,12 +116,9 @@ def backdoor_correction_code(num_attackers: int, row_weight: int, num_users: int
     True
     """
     check_feasible(num_attackers, row_weight, num_users)
-    ones = _fewest_ones(num_attackers, row_weight, num_users)
-    if ones == 1 and num_attackers == 1 and num_users > 2:
-        ones = 2  # three rows either way; these weigh 2n/3 each instead of n/2, n/2 and n
-    matrix = _repeat_columns(minimal_matrix(num_attackers, ones), num_users)
-    if ones == 1:
-        matrix = np.vstack([np.ones((1, num_users), dtype=bool), matrix])
+    candidates = _detection_matrices(num_attackers, row_weight, num_users)
+    candidates = [_made_correcting(candidate, num_attackers) for candidate in candidates]
+    matrix = min(candidates, key=lambda candidate: (len(candidate), -candidate.sum(axis=1).min()))
     return SubsetCode(matrix, kind="correction", num_attackers=num_attackers)
 
 
@@ -148,7 +147,7 @@ def partition_code(num_groups: int, num_users: int) -> SubsetCode:
     >>> partition_code(2, 4).matrix.astype(int).tolist()
     [[1, 1, 0, 0], [0, 0, 1, 1]]
     """
-    _check_at_least_one(num_users=num_users, num_groups=num_groups)
+    check_at_least_one(num_users=num_users, num_groups=num_groups)
     if num_groups > num_users:
         raise ParameterError("num_groups", f"must be at most num_users = {num_users}", num_groups)
     group_of_user = np.arange(num_users) * num_groups // num_users
@@ -184,7 +183,7 @@ def random_code(num_models: int, row_weight: int, num_users: int, seed: int) -> 
     >>> random_code(3, 2, 4, seed=0).matrix.sum(axis=1).tolist()
     [2, 2, 2]
     """
-    _check_at_least_one(num_models=num_models, row_weight=row_weight, num_users=num_users)
+    check_at_least_one(num_models=num_models, row_weight=row_weight, num_users=num_users)
     if row_weight > num_users:
         raise ParameterError("row_weight", f"must be at most num_users = {num_users}", row_weight)
     generator = np.random.default_rng(seed)
@@ -217,7 +216,7 @@ def minimal_matrix(num_attackers: int, row_weight: int) -> NDArray[np.bool_]:
     >>> minimal_matrix(1, 2).astype(int).tolist()
     [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
     """
-    _check_at_least_one(num_attackers=num_attackers, row_weight=row_weight)
+    check_at_least_one(num_attackers=num_attackers, row_weight=row_weight)
     num_rows = comb(num_attackers + row_weight, num_attackers)
     if num_rows > MAX_MODELS:
         raise ParameterError(
@@ -227,53 +226,6 @@ def minimal_matrix(num_attackers: int, row_weight: int) -> NDArray[np.bool_]:
             hint=f"this code has {num_rows}; lower the row weight or the number of attackers",
         )
     return _minimal_rows(num_attackers, row_weight)
-
-
-def check_feasible(num_attackers: int, row_weight: int, num_users: int) -> None:
-    """Refuse ``(k, r, n)`` for which no code exists: ``k, r >= 1`` and ``n >= k + r`` (Lemma 2).
-
-    Were ``n < k + r``, every row would have fewer than ``k`` zeros, and any ``k`` users would reach every
-    model.
-
-    Parameters
-    ----------
-    num_attackers, row_weight, num_users : int
-        ``k``, ``r`` and ``n``.
-
-    Raises
-    ------
-    ParameterError
-        With the reason and the nearest feasible parameters.
-
-    Examples
-    --------
-    >>> check_feasible(4, 4, 12)
-    """
-    _check_at_least_one(num_attackers=num_attackers, row_weight=row_weight, num_users=num_users)
-    least = num_attackers + row_weight
-    if num_users >= least:
-        return
-    near = [
-        (num_users - row_weight, row_weight, num_users),
-        (num_attackers, num_users - num_attackers, num_users),
-        (num_attackers, row_weight, least),
-    ]
-    feasible = [f"({k}, {r}, {n})" for k, r, n in near if k >= 1 and r >= 1]
-    listed = " or ".join([", ".join(feasible[:-1]), feasible[-1]] if len(feasible) > 1 else feasible)
-    raise ParameterError(
-        "num_users",
-        f"must be at least num_attackers + row_weight = {least}",
-        num_users,
-        hint=f"nearest feasible (k, r, n): {listed}",
-    )
-
-
-def _check_at_least_one(**parameters: int) -> None:
-    for name, value in parameters.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ParameterError(name, "must be a whole number", value)
-        if value < 1:
-            raise ParameterError(name, "must be at least 1", value)
 
 
 def _minimal_rows(k: int, r: int) -> NDArray[np.bool_]:
@@ -286,8 +238,26 @@ def _minimal_rows(k: int, r: int) -> NDArray[np.bool_]:
     return np.column_stack([first, np.vstack([upper, lower])])
 
 
+def _detection_matrices(k: int, r: int, n: int) -> list[NDArray[np.bool_]]:
+    """List BDC(k, r, n) worth comparing: minimal codes repeated, and a covering design where there is room."""
+    ones = _fewest_ones(k, r, n)
+    matrices = [_repeat_columns(minimal_matrix(k, ones), n)]
+    if ones == k == 1 and n > 2:  # with the row that makes it correcting this is as small, and heavier
+        matrices.append(_repeat_columns(minimal_matrix(1, 2), n))
+    if len(matrices[0]) > detection_bound(k, r, n):
+        found = greedy_detection_matrix(k, r, n)
+        matrices += [] if found is None else [found]
+    return matrices
+
+
+def _made_correcting(matrix: NDArray[np.bool_], num_attackers: int) -> NDArray[np.bool_]:
+    if SubsetCode(matrix).verify("correction", num_attackers):
+        return matrix
+    return np.vstack([np.ones((1, matrix.shape[1]), dtype=bool), matrix])
+
+
 def _fewest_ones(k: int, r: int, n: int) -> int:
-    """``r0``: the least weight of a minimal code that has row weight ``r`` once repeated to ``n`` columns."""
+    """``r0``: the least weight of a minimal code that has row weight ``r`` when repeated to ``n`` users."""
     for ones in range(1, n - k + 1):
         copies, extra = divmod(n, k + ones)
         if n - k * copies - min(k, extra) >= r:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from flower_coded.codes.column_search import MAX_SEARCH_MODELS, search_columns
 from flower_coded.codes.column_sums import count_sums
-from flower_coded.errors import ParameterError
+from flower_coded.codes.constructions import backdoor_detection_code
+from flower_coded.codes.feasibility import check_at_least_one
 
 __all__ = ["kautz_singleton_matrix", "raise_row_weight", "separable_matrix"]
 
@@ -48,9 +49,7 @@ def kautz_singleton_matrix(num_columns: int, num_attackers: int) -> NDArray[np.b
     >>> kautz_singleton_matrix(1000, 2).shape
     (49, 1000)
     """
-    for name, value in (("num_columns", num_columns), ("num_attackers", num_attackers)):
-        if value < 1:
-            raise ParameterError(name, "must be at least 1", value)
+    check_at_least_one(num_columns=num_columns, num_attackers=num_attackers)
     order, dimension = _smallest_field(num_columns, num_attackers)
     if dimension == 1:
         return np.eye(num_columns, dtype=bool)
@@ -128,8 +127,6 @@ def raise_row_weight(matrix: NDArray[np.bool_], num_attackers: int, row_weight: 
     >>> raise_row_weight(np.eye(4, dtype=bool), 1, 2).sum(axis=1).min()
     np.int64(2)
     """
-    from flower_coded.codes.constructions import backdoor_detection_code
-
     rows: list[NDArray[np.bool_]] = []
     for row in matrix:
         missing = row_weight - int(row.sum())

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from flower_coded.codes.bounds import tracking_bound
 from flower_coded.codes.column_search import MAX_SEARCH_MODELS, search_columns
 from flower_coded.codes.column_sums import count_sums
-from flower_coded.codes.constructions import backdoor_correction_code, check_feasible
+from flower_coded.codes.constructions import backdoor_correction_code
+from flower_coded.codes.feasibility import check_feasible
 from flower_coded.codes.row_search import separate_by_rows
 from flower_coded.codes.separable import kautz_singleton_matrix, raise_row_weight
 from flower_coded.codes.subset_code import SubsetCode

@@ -14,8 +14,8 @@ from flower_coded.codes.bounds import correction_bound, detection_bound, trackin
 from flower_coded.codes.constructions import (
     backdoor_correction_code,
     backdoor_detection_code,
-    check_feasible,
 )
+from flower_coded.codes.feasibility import check_feasible
 from flower_coded.codes.subset_code import PROPERTIES, SubsetCode
 from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.errors import ParameterError
@@ -129,9 +129,9 @@ def explore_trade_off(
     ...     print(code.row_weight, code.num_models, code.lower_bound)
     1 4 4
     2 4 4
-    3 6 4
+    3 5 4
     4 6 6
-    5 21 11
+    5 11 11
     6 28 28
     """
     if kind not in _CONSTRUCTIONS:
