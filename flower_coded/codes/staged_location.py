@@ -224,7 +224,8 @@ class _Search:
         self.values = syndromes(self._reduced.check, self.words)
         sizes = np.abs(self.values).max(axis=0, initial=0.0)
         self.limits = self.tolerance
-        self.residual = float((sizes / self.limits).max(initial=0.0))
+        with np.errstate(over="ignore"):
+            self.residual = float((sizes / self.limits).max(initial=0.0))
         if self.residual > 1.0:
             self.largest = np.abs(self.words[~self.dropped]).max(axis=0, initial=0.0)
             self.limits = np.maximum(self.tolerance, _SAFETY * _EPSILON * self.largest)
@@ -239,7 +240,7 @@ class _Search:
         for candidate in self._candidates(compressed, level):
             strengths, leftover = self._explain(candidate, compressed)
             if leftover <= level:
-                self._drop(candidate)
+                self._drop(_clear_rows(candidate, strengths, level))
                 return
             clarity = float(strengths.min()) / leftover
             if clarity > best_clarity:
@@ -326,3 +327,13 @@ class _Search:
         lengths = np.maximum(np.linalg.norm(inverse, axis=1), np.finfo(float).tiny)
         strengths = np.linalg.norm(errors, axis=1) / lengths
         return strengths, float(np.linalg.norm(values - columns @ errors))
+
+
+def _clear_rows(rows: NDArray[np.bool_], strengths: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
+    """Leave out rows near the level, if others are far above: without those, they will show or vanish."""
+    clear = strengths > _CLEAR * level
+    if not clear.any():
+        return rows
+    marks = np.zeros_like(rows)
+    marks[np.flatnonzero(rows)[clear]] = True
+    return marks

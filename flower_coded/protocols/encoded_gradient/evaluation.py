@@ -1,0 +1,70 @@
+"""From a request for a value or a gradient to coded products: the two rounds of an iteration.
+
+:class:`CodedEvaluator` is again a generator: it yields :class:`Product` requests and is sent the decoded
+vectors. It remembers ``X w - y`` of the last point, so that the first round of a gradient costs nothing
+where a line search has just looked at the same point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.protocols.encoded_gradient.messages import Product
+from flower_coded.protocols.encoded_gradient.objectives import Objective
+from flower_coded.protocols.encoded_gradient.steppers import DescentState, Evaluate, Evaluation, Stepper
+
+__all__ = ["CodedEvaluator"]
+
+Reals = NDArray[np.float64]
+
+
+class CodedEvaluator:
+    """Evaluate an objective by coded products.
+
+    Parameters
+    ----------
+    objective : Objective
+    targets : ndarray of shape (n,), float64
+        ``y``; replace it when data points are appended.
+
+    Examples
+    --------
+    >>> from flower_coded.protocols.encoded_gradient.objectives import LeastSquares
+    >>> rounds = CodedEvaluator(LeastSquares(), np.array([1.0])).evaluate(Evaluate(np.array([2.0])))
+    >>> next(rounds).vector
+    array([2., 1.])
+    >>> rounds.send(np.array([5.0])).vector
+    array([5.])
+    """
+
+    def __init__(self, objective: Objective, targets: Reals) -> None:
+        self.objective, self.targets = objective, targets
+        self._point: Reals | None = None
+        self._differences = targets
+
+    def evaluate(self, request: Evaluate) -> Generator[Product, Reals, Evaluation]:
+        """Generate the products that a request needs: ``X w - y``, then ``X^T loss'``."""
+        point = request.point
+        if self._point is None or not np.array_equal(self._point, point):
+            self._differences = yield Product(1, np.append(point, 1.0))
+            self._point = point
+        margins = self._differences + self.targets
+        value = self.objective.smooth_value(margins, self.targets, point)
+        if not request.with_gradient:
+            return Evaluation(value)
+        losses_gradient = yield Product(2, self.objective.slopes(margins, self.targets))
+        return Evaluation(value, self.objective.add_ridge(losses_gradient, point))
+
+    def step(self, stepper: Stepper, state: DescentState) -> Generator[Product, Reals, DescentState]:
+        """Generate the products of one whole step; returns the next state."""
+        step = stepper.step(self.objective, state)
+        try:
+            request = next(step)
+            while True:
+                request = step.send((yield from self.evaluate(request)))
+        except StopIteration as finished:
+            following: DescentState = finished.value
+            return following
