@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import INFO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -41,9 +41,15 @@ from flower_coded.strategies.coded_round import Exchange, Place, RoundRecord, av
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator
 from flower_coded.strategies.ensemble_states import State, expand_initial, to_array_record
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from flower_coded.learning.ensemble import CodedEnsemble
+
 __all__ = ["CodedSubsetAggregation"]
 
 _TRAIN, _EVALUATE = 0, 1  # stages, in the seeds
+_ENSEMBLE_OPTIONS = {"attack_rate", "success_rate", "attacker_prior"}
 
 
 class CodedSubsetAggregation(FedAvg):
@@ -217,6 +223,46 @@ class CodedSubsetAggregation(FedAvg):
         accepted, rejected = self._exchange.judge_all(replies, judge_reply)
         log_rejections(server_round, rejected)
         return self._metrics(accepted, rejected, self._weights(accepted), self.evaluate_metrics_aggr_fn)
+
+    def ensemble(self, *, model_name: str = "", model: nn.Module | None = None) -> CodedEnsemble:
+        """Make a classifier of the ensemble as it stands; its ``save`` writes one file.
+
+        Parameters
+        ----------
+        model_name : str
+            A name that :func:`flower_coded.learning.build_model` knows, or empty with ``model`` given.
+        model : torch.nn.Module, optional
+            The architecture, where it has no name there.
+
+        Returns
+        -------
+        CodedEnsemble
+            With confusion matrices from the evaluator's calibration half and its decoder's ``attack_rate``,
+            ``success_rate`` and ``attacker_prior``.
+
+        Raises
+        ------
+        ParameterError
+            If there is no evaluator, or no round was run yet.
+        """
+        from flower_coded.learning.ensemble import CodedEnsemble
+
+        if self.evaluator is None:
+            raise ParameterError("evaluator", "must be given: it estimates the confusion matrices", None)
+        if not self.states:
+            raise ParameterError("states", "must be there", self.states, hint="run start() first")
+        options = {
+            name: value for name, value in self.evaluator.decoder_options.items() if name in _ENSEMBLE_OPTIONS
+        }
+        return CodedEnsemble(
+            self.code,
+            self.states,
+            self.evaluator.confusion(self.states),
+            self.evaluator.image_shape,
+            model_name,
+            model,
+            **options,
+        )
 
     def _sample_users(
         self, grid: Grid, fraction: float, min_users: int, stage_and_round: tuple[int, int]

@@ -148,6 +148,12 @@ class EnsembleEvaluator:
         self._measuring = (images[order[count:]], labels[order[count:]])
         self._triggered = None if trigger is None else trigger.apply(self._measuring[0])
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the held-out images."""
+        channels, height, width = self._measuring[0].shape[1:]
+        return channels, height, width
+
     def confusion(self, stacked_state: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Count (model, true class, answer) on the calibration half; shape (m, c, c)."""
         images, labels = self._calibration

@@ -1,0 +1,143 @@
+"""The server's measurement of an ensemble, on models whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from flower_coded.codes import backdoor_correction_code, backdoor_tracking_code
+from flower_coded.errors import ParameterError
+from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator, model_predictor
+
+CODE = backdoor_correction_code(1, 3, 4)  # 4 models; user j feeds all but one
+LABELS = np.arange(1000) % 5
+IMAGES = np.repeat(LABELS[:, None] / 10, 4, axis=1).astype(np.float32).reshape(-1, 1, 2, 2)
+
+
+class Mark:
+    """A trigger that turns the last pixel white."""
+
+    def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        marked = images.copy()
+        marked[..., -1, -1] = 1.0
+        return marked
+
+
+def poisoned_models(code: Any, attackers: list[int], target: int = 0) -> Any:
+    """Models that read the label off the first pixel; those an attacker feeds answer the target to a mark."""
+    obeys = code.matrix[:, attackers].any(axis=1) if attackers else np.zeros(code.num_models, bool)
+
+    def predict(state: Mapping[str, Any], images: NDArray[np.float32]) -> NDArray[np.int64]:
+        labels = np.rint(images[:, 0, 0, 0] * 10).astype(np.int64)
+        marked = images[:, 0, -1, -1] == 1.0
+        return np.stack([np.where(marked & obeys[i], target, labels) for i in range(code.num_models)])
+
+    return predict
+
+
+def test_honest_models_score_one_and_nobody_is_suspected() -> None:
+    evaluator = EnsembleEvaluator(
+        CODE, poisoned_models(CODE, []), IMAGES, LABELS, 5, decoder_options={"attacker_prior": [0, 1]}
+    )
+    measured = evaluator.evaluate({})
+    assert measured.metrics["ensemble-accuracy"] == 1.0
+    assert measured.metrics["majority-accuracy"] == 1.0
+    assert measured.metrics["model-accuracies"] == [1.0] * CODE.num_models
+    # Unanimity: attacked with probability about A / 5 against 1 - A, as only one of 5 targets explains it.
+    assert measured.metrics["attack-probability-clean"] == pytest.approx(1 / 6, abs=0.04)
+    assert measured.metrics["suspect-rates"] == [0.0] * 4
+    assert "suspected-users" not in measured.metrics
+    assert "accuracy-under-attack" not in measured.metrics
+
+
+def test_the_confusion_is_counted_on_the_calibration_half_only() -> None:
+    evaluator = EnsembleEvaluator(CODE, poisoned_models(CODE, []), IMAGES, LABELS, 5, calibration_share=0.25)
+    counts = evaluator.evaluate({}).confusion
+    assert counts.shape == (CODE.num_models, 5, 5)
+    assert (counts.sum(axis=(1, 2)) == 250).all()
+    assert (counts == counts * np.eye(5, dtype=int)).all()
+
+
+def test_the_decoder_withstands_and_names_the_attacker_where_the_majority_falls() -> None:
+    """User 2 feeds 3 of 4 models of a (1, 3, 4) code: the majority answers the target, always."""
+    code = backdoor_tracking_code(1, 3, 4)
+    attacker = 2
+    evaluator = EnsembleEvaluator(
+        code,
+        poisoned_models(code, [attacker]),
+        IMAGES,
+        LABELS,
+        5,
+        trigger=Mark(),
+        target=0,
+        attackers=[attacker],
+        decoder_options={"attacker_prior": [0, 1]},
+    )
+    metrics = evaluator.evaluate({}).metrics
+    assert metrics["ensemble-accuracy"] == 1.0
+    assert metrics["accuracy-under-attack"] == 1.0
+    assert metrics["attack-success-rate"] == 0.0
+    assert metrics["majority-attack-success-rate"] == 1.0
+    assert metrics["majority-accuracy-under-attack"] == pytest.approx(0.2, abs=0.1)  # the target's own class
+    assert metrics["attack-probability-triggered"] > 0.5 > metrics["attack-probability-clean"]
+    assert metrics["suspected-users"] == [attacker]
+    assert metrics["suspect-rates"][attacker] > 0.9
+    # On samples of the target's own class (a fifth) all models agree, and any user may be named.
+    assert metrics["true-positives"] == pytest.approx(0.8, abs=0.1)
+    assert metrics["false-positives"] == pytest.approx(0.2, abs=0.1)
+
+
+def test_the_split_is_drawn_from_the_seed() -> None:
+    def noisy(state: Mapping[str, Any], images: NDArray[np.float32]) -> NDArray[np.int64]:
+        labels = np.rint(images[:, 0, 0, 0] * 10).astype(np.int64)
+        wrong = np.arange(len(labels)) % 7 == 0
+        return np.tile(np.where(wrong, (labels + 1) % 5, labels), (CODE.num_models, 1))
+
+    def confusion(seed: int) -> list[Any]:
+        return EnsembleEvaluator(CODE, noisy, IMAGES, LABELS, 5, seed=seed).confusion({}).tolist()
+
+    assert confusion(1) == confusion(1) != confusion(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("images", {"images": IMAGES[:-1]}),
+        ("images", {"images": IMAGES[:1], "labels": LABELS[:1]}),
+        ("calibration_share", {"calibration_share": 1.0}),
+        ("target", {"trigger": Mark()}),
+        ("target", {"target": 1}),
+        ("attackers", {"attackers": [4]}),
+    ],
+)
+def test_bad_parameters_are_refused(name: str, options: dict[str, Any]) -> None:
+    arguments = {"images": IMAGES, "labels": LABELS, "num_classes": 5} | options
+    with pytest.raises(ParameterError, match=f"^{name} must"):
+        EnsembleEvaluator(CODE, poisoned_models(CODE, []), **arguments)
+
+
+def test_an_evaluator_of_another_code_is_refused() -> None:
+    evaluator = EnsembleEvaluator(CODE, poisoned_models(CODE, []), IMAGES, LABELS, 5)
+    with pytest.raises(ParameterError, match="same code"):
+        CodedSubsetAggregation(backdoor_correction_code(2, 2, 4), evaluator=evaluator)
+
+
+def test_model_predictor__answers_with_each_state_in_turn_batch_normalisation_included() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
+    states = [{k: v.numpy().copy() for k, v in model.state_dict().items()} for _ in range(2)]
+    states[1]["1.bias"] = np.float32([0, 0, 100])
+    stacked = {name: np.stack([state[name] for state in states]) for name in states[0]}
+    answers = model_predictor(model, batch_size=64)(stacked, IMAGES)
+    assert answers.shape == (2, 1000)
+    assert (answers[1] == 2).all()
+    with torch.no_grad():
+        model.load_state_dict({k: torch.tensor(v) for k, v in states[0].items()})
+        expected = model.eval()(torch.tensor(IMAGES)).argmax(dim=1).numpy()
+    np.testing.assert_array_equal(answers[0], expected)
