@@ -257,7 +257,7 @@ def _made_correcting(matrix: NDArray[np.bool_], num_attackers: int) -> NDArray[n
 
 
 def _fewest_ones(k: int, r: int, n: int) -> int:
-    """``r0``: the least weight of a minimal code that has row weight ``r`` when repeated to ``n`` users."""
+    """``r0``: the least weight of a minimal code that, repeated to ``n`` columns, has row weight ``r``."""
     for ones in range(1, n - k + 1):
         copies, extra = divmod(n, k + ones)
         if n - k * copies - min(k, extra) >= r:

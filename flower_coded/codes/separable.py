@@ -156,9 +156,12 @@ def _smallest_field(n: int, k: int) -> tuple[int, int]:
 
 
 def _field_tables(order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tables of sums and products of GF(order); galois is imported here, as it takes seconds to load."""
-    from galois import GF
+    """Tables of sums and products of GF(order): arithmetic modulo a prime, else by galois (slow to load)."""
+    from galois import GF, is_prime
 
+    if is_prime(order):
+        residues = np.arange(order)
+        return np.add.outer(residues, residues) % order, np.multiply.outer(residues, residues) % order
     field = GF(order, compile="python-calculate")
     elements = field(np.arange(order).astype(object))
     plus, times = np.add.outer(elements, elements), np.multiply.outer(elements, elements)
