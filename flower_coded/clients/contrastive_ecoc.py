@@ -1,0 +1,252 @@
+"""ClientApp of contrastive output codes: pretrain, fine-tune, class sums, evaluation, on any backbone.
+
+:func:`contrastive_client_app` answers what :class:`~flower_coded.strategies.contrastive_ecoc.ContrastiveECOC`
+asks. Two functions make it yours: one that loads this node's images, one that builds the network on any
+backbone. Left alone it trains on :mod:`flower_coded.learning`'s data sets and models by the run
+configuration's keys, those of :mod:`flower_coded.clients.training` and these:
+
+==========================  ========  ===============================================================
+key                         default   meaning
+==========================  ========  ===============================================================
+``num-bits``                ``32``    length of a codeword
+``pretrain-batch-size``     ``100``   images per step while pretraining
+``images-per-draw``         ``4``     images that share one random view; more is faster
+``flip``                    ``false``  whether mirror images belong to the same class
+``temperature``             ``0.5``   τ of eqs. 2 and 4
+``column-weight``           ``1.0``   λ of eq. 8
+``margin``                  ``0.5``   margin of eq. 7
+``probability-temperature``  ``1.0``  of eq. 5
+``code-book-momentum``      ``0.5``   share of its last mean that a class keeps per batch
+``code-book-attack``        ``none``  ``negate``, ``swap``, ``collapse`` or ``oversize``
+``code-book-attackers``     empty     partition ids that send poisoned class sums: ``"0,3"``
+``code-book-claim``         ``0``     samples they claim per class; 0 claims the honest number
+==========================  ========  ===============================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
+from flower_coded.clients.attack_mod import byzantine_mod
+from flower_coded.clients.identity import partition_of, register_identity
+from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
+from flower_coded.clients.training import ClientSettings, user_data
+from flower_coded.codes.output_code import OutputCode
+from flower_coded.errors import ParameterError
+from flower_coded.learning.contrastive_training import (
+    ContrastiveSettings,
+    class_word_sums,
+    fine_tune,
+    pretrain,
+    simclr_augmentation,
+)
+from flower_coded.learning.models import ModelState, get_state, set_state
+from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
+from flower_coded.learning.training import TrainSettings, predict_logits
+from flower_coded.strategies.contrastive_ecoc import (
+    CODE_BOOK_KEY,
+    CODE_BOOK_MESSAGE_TYPE,
+    CODEWORDS_KEY,
+    FOLLOW_KEY,
+    PHASE_KEY,
+)
+from flower_coded.strategies.record_keys import SEED_KEY
+
+__all__ = ["UserImages", "contrastive_client_app", "contrastive_settings"]
+
+_CODE_BOOK_ATTACKS = ("none", "negate", "swap", "collapse", "oversize")
+
+
+@dataclass(frozen=True)
+class UserImages:
+    """Images of one node.
+
+    Attributes
+    ----------
+    images : ndarray of shape (N, C, H, W), float32
+        Pixels in [0, 1], for training and for class sums.
+    labels : ndarray of shape (N,), int64
+    num_classes : int
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    num_classes: int
+
+
+def contrastive_settings(run_config: RunConfig) -> ContrastiveSettings:
+    """Read the weights and temperatures of the losses from a run configuration.
+
+    Examples
+    --------
+    >>> contrastive_settings({"temperature": 0.2}).temperature
+    0.2
+    """
+    default = ContrastiveSettings()
+    return ContrastiveSettings(
+        **{
+            each.name: read_float(
+                run_config, each.name.replace("_", "-"), getattr(default, each.name), least=-1.0
+            )
+            for each in dataclasses.fields(default)
+        }
+    )
+
+
+def contrastive_client_app(
+    load_user: Callable[[Context], UserImages] | None = None,
+    build_network: Callable[[Context, UserImages], OutputCodeNetwork] | None = None,
+) -> ClientApp:
+    """Make the ClientApp described in the module.
+
+    Parameters
+    ----------
+    load_user : callable, optional
+        This node's images; by default a share of the data set that the run configuration names.
+    build_network : callable, optional
+        A network with any weights; by default a model of this package.
+
+    Returns
+    -------
+    ClientApp
+        To be the ``clientapp`` component of a Flower app.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> def build_network(context, user):
+    ...     return OutputCodeNetwork(nn.Flatten(), 64, num_bits=16)  # features: any module
+    >>> app = contrastive_client_app(build_network=build_network)
+    """
+    load = load_user or _load_user
+    build = build_network or _build_network
+    app = ClientApp()
+
+    def prepare(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
+        user = load(context)
+        network = build(context, user)
+        set_state(network, _network_state(message))
+        return user, network
+
+    def train(message: Message, context: Context) -> Message:
+        user, network = prepare(message, context)
+        config = message.content.config_records["config"]
+        settings = ClientSettings.from_config(context.run_config)
+        training = TrainSettings(
+            settings.local_epochs,
+            settings.batch_size,
+            settings.learning_rate,
+            settings.weight_decay,
+            _seed_of(config.get(SEED_KEY)),
+        )
+        losses = contrastive_settings(context.run_config)
+        if config[PHASE_KEY] == "pretrain":
+            batch_size = read_int(context.run_config, "pretrain-batch-size", 100, least=2)
+            flip = bool(context.run_config.get("flip", False))
+            images_per_draw = read_int(context.run_config, "images-per-draw", 4, least=1)
+            report = pretrain(
+                network,
+                user.images,
+                training=dataclasses.replace(training, batch_size=batch_size),
+                settings=losses,
+                augment=simclr_augmentation(_image_shape(user), flip=flip, images_per_draw=images_per_draw),
+                device=settings.device,
+            )
+        else:
+            _, report = fine_tune(
+                network,
+                user.images,
+                user.labels,
+                _code_book(message),
+                training=training,
+                settings=losses,
+                update_code_book=bool(config[FOLLOW_KEY]),
+                device=settings.device,
+            )
+        arrays = ArrayRecord({key: Array(value) for key, value in get_state(network).items()})
+        metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
+        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+    def evaluate(message: Message, context: Context) -> Message:
+        user, network = prepare(message, context)
+        device = ClientSettings.from_config(context.run_config).device
+        words = predict_logits(network, user.images, device=device)
+        is_right = OutputCode(_code_book(message)).decode(words) == user.labels
+        metrics = MetricRecord({"num-examples": len(user.labels), "train-accuracy": float(is_right.mean())})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    def report_class_sums(message: Message, context: Context) -> Message:
+        user, network = prepare(message, context)
+        device = ClientSettings.from_config(context.run_config).device
+        sums, counts = class_word_sums(network, user.images, user.labels, user.num_classes, device=device)
+        attack = _code_book_attack(context)
+        if attack is not None:
+            sums, counts = attack.craft(sums, counts)
+        record = ArrayRecord({"sums": Array(sums), "counts": Array(counts)})
+        return Message(RecordDict({CODE_BOOK_KEY: record}), reply_to=message)
+
+    app.train(mods=[byzantine_mod])(train)
+    app.evaluate()(evaluate)
+    app.query(CODE_BOOK_MESSAGE_TYPE.split(".")[1])(report_class_sums)
+    return register_identity(app)
+
+
+def _load_user(context: Context) -> UserImages:
+    settings = ClientSettings.from_config(context.run_config)
+    images, labels = user_data(settings, *partition_of(context))
+    return UserImages(images, labels, settings.load().num_classes)
+
+
+def _build_network(context: Context, user: UserImages) -> OutputCodeNetwork:
+    settings = ClientSettings.from_config(context.run_config)
+    num_bits = read_int(context.run_config, "num-bits", 32, least=1)
+    return build_output_code_network(settings.model, _image_shape(user), num_bits, seed=settings.seed)
+
+
+def _image_shape(user: UserImages) -> tuple[int, int, int]:
+    channels, height, width = user.images.shape[1:]
+    return channels, height, width
+
+
+def _network_state(message: Message) -> ModelState:
+    records = [record for key, record in message.content.array_records.items() if key != CODE_BOOK_KEY]
+    if len(records) != 1:
+        raise ParameterError(
+            "message", "must have one ArrayRecord besides the code book", list(message.content)
+        )
+    return {key: array.numpy() for key, array in records[0].items()}
+
+
+def _code_book(message: Message) -> NDArray[np.float64]:
+    records = message.content.array_records
+    if CODE_BOOK_KEY not in records:
+        raise ParameterError("message", f"must hold {CODE_BOOK_KEY!r} in this phase", list(message.content))
+    return np.asarray(records[CODE_BOOK_KEY][CODEWORDS_KEY].numpy(), dtype=np.float64)
+
+
+def _code_book_attack(context: Context) -> CodeBookPoisoning | None:
+    kind = read_choice(context.run_config, "code-book-attack", "none", _CODE_BOOK_ATTACKS)
+    named = read_text(context.run_config, "code-book-attackers", "")
+    if not all(part.strip().isdigit() for part in named.split(",") if part.strip()):
+        raise ParameterError("code-book-attackers", "must be partition ids", named, hint="'0,3', say")
+    attackers = {int(part) for part in named.split(",") if part.strip()}
+    if kind == "none" or partition_of(context)[0] not in attackers:
+        return None
+    claim = read_int(context.run_config, "code-book-claim", 0)
+    return CodeBookPoisoning(kind, claim or None)  # type: ignore[arg-type]
+
+
+def _seed_of(given: object) -> int:
+    if not isinstance(given, int):
+        raise ParameterError(
+            "message", f"must carry {SEED_KEY!r}", given, hint="send it with ContrastiveECOC"
+        )
+    return given
