@@ -196,7 +196,8 @@ class ConstraintLengthAware(AnalogAttack):
     are anywhere, and each decoy brings about ``v - 1`` honest workers into the list of suspects. Of ``v''``
     suspects a random choice of ``v'`` contains all ``v`` liars with probability
     ``C(v''-v, v'-v) / C(v'', v')``. No more entries become decoys than bring it below
-    ``survival_probability``; the others follow :class:`StrongCollusion`, the first row full.
+    ``survival_probability``, or everybody under suspicion; the others follow :class:`StrongCollusion`, the
+    first row full.
 
     Parameters
     ----------
@@ -236,14 +237,21 @@ class ConstraintLengthAware(AnalogAttack):
     def num_decoys(self, num_attackers: int) -> int:
         """Give the number of entries sacrificed as decoys."""
         length, workers = max(self.constraint_length, num_attackers), self.num_workers
-        for suspects in range(length, workers + 1):
-            hits = math.comb(suspects - num_attackers, length - num_attackers)
-            if hits <= self.survival_probability * math.comb(suspects, length):
-                # n decoys reach workers · (1 - (1 - (v-1)/N)^n) of the honest workers on average.
-                missed = (workers - suspects) / max(workers - num_attackers, 1)
-                per_decoy = max(num_attackers - 1, 1) / workers
-                return math.ceil(math.log(max(missed, 0.5 / workers)) / math.log(1 - per_decoy))
-        return 0
+        if length >= workers:
+            return 0
+        suspects = next(
+            (count for count in range(length, workers) if self._is_misled(num_attackers, length, count)),
+            workers,
+        )
+        # n decoys reach all but (1 - (v-1)/N)^n of the honest workers on average; half a worker is none.
+        missed = max(workers - suspects, 0.5) / max(workers - num_attackers, 1)
+        per_decoy = max(num_attackers - 1, 1) / workers
+        return math.ceil(math.log(missed) / math.log(1 - per_decoy))
+
+    def _is_misled(self, num_attackers: int, length: int, suspects: int) -> bool:
+        """Tell whether so many suspects make the decoder's choice of ``length`` miss a liar often enough."""
+        hits = math.comb(suspects - num_attackers, length - num_attackers)
+        return hits <= self.survival_probability * math.comb(suspects, length)
 
     def base_matrix(self, shape: tuple[int, ...], generator: np.random.Generator) -> BoolArray:
         """Give strong collusion's base matrix."""

@@ -42,7 +42,7 @@ def constant_like(constant: np.ndarray[Any, Any], array: Array) -> Array:
     namespace = namespace_of(array)
     if namespace is np:
         return constant
-    return namespace.from_numpy(np.ascontiguousarray(constant)).to(array.device)
+    return namespace.from_numpy(np.array(constant)).to(array.device)
 
 
 def take_along(array: Array, indices: Array, axis: int) -> Array:

@@ -198,7 +198,7 @@ class DFTCode:
         erased: BoolArray | None = None,
         candidates: BoolArray | None = None,
         constraint_length: int | None = None,
-        choose_by: Literal["chance", "votes"] = "chance",
+        choose_by: Literal["chance", "votes"] = "votes",
         significance: float = 1e-3,
         generator: np.random.Generator | None = None,
     ) -> Corrected:

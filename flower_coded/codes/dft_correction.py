@@ -136,7 +136,11 @@ def fit_errors(check: ComplexArray, values: Array, located: Array) -> tuple[Arra
     )
     back = chosen.swapaxes(-1, -2)
     columns = constant_like(check, values) @ back
-    fitted = namespace.linalg.pinv(columns) @ values
+    if bool((located.sum(-1) == most).all()):
+        orthogonal, triangle = namespace.linalg.qr(columns)
+        fitted = namespace.linalg.solve(triangle, orthogonal.swapaxes(-1, -2).conj() @ values)
+    else:
+        fitted = namespace.linalg.pinv(columns) @ values
     return back @ fitted, values - columns @ fitted
 
 

@@ -157,7 +157,7 @@ def locate_jointly(
     max_errors: int,
     *,
     constraint_length: int | None = None,
-    choose_by: Literal["chance", "votes"] = "chance",
+    choose_by: Literal["chance", "votes"] = "votes",
     generator: np.random.Generator | None = None,
 ) -> Array:
     """Let all polynomials take their roots from one set of ``v`` suspects (Problem 1 of [1]_).
@@ -174,9 +174,10 @@ def locate_jointly(
     max_errors : int
         ``v``, the radius of the code.
     constraint_length : int, optional
-        ``v'``: where there are more suspects, only so many are looked at. All are if absent.
+        ``v'``: where there are more suspects, only so many are looked at; ``v + 2`` if absent.
     choose_by : "chance" or "votes"
-        Which ones: at random, as in [1]_, or those that are roots of the most words.
+        Which ones: at random, as in [1]_, or those that are roots of the most words, which is better
+        unless a liar spoils few of them.
     generator : numpy.random.Generator, optional
         For ``"chance"``; a fixed seed if absent.
 
@@ -200,7 +201,7 @@ def locate_jointly(
         values = namespace.where(constant_like(is_full[..., None], values), mean, values)
     votes = (_smallest_of(values, degrees) * weights).sum(-2)
     most = int((votes > 0).sum(-1).max())
-    length = max(max_errors, min(most, constraint_length or most))
+    length = max(max_errors, min(most, max_errors + 2 if constraint_length is None else constraint_length))
     places = _list_subsets(length, max_errors)
     order = _order_suspects(votes, choose_by, generator)
     costs = take_along(values, order[..., None, :length], -1)
@@ -295,7 +296,7 @@ def _order_suspects(votes: Array, choose_by: str, generator: np.random.Generator
         raise ParameterError("choose_by", "must be 'chance' or 'votes'", choose_by)
     if choose_by == "votes":
         return namespace.argsort(-votes, stable=True)
-    generator = np.random.default_rng(0) if generator is None else generator
+    generator = np.random.default_rng(0x5E7) if generator is None else generator
     chance = constant_like(generator.random(tuple(votes.shape)), votes)
     return namespace.argsort(namespace.where(votes > 0, chance, 2.0), stable=True)
 
