@@ -186,6 +186,28 @@ class RealErrorLocatingCode:
         shares[self._parity_workers] = mixed.reshape(-1, *shares.shape[1:])
         return shares
 
+    def encode_for(self, worker: int, matrix: Reals) -> Reals:
+        """Encode for one worker alone, without the memory of all shares.
+
+        Parameters
+        ----------
+        worker : int
+            ``i``, from 0.
+        matrix : ndarray of shape (n_r, ...), float64
+
+        Returns
+        -------
+        ndarray of shape (p, ...), float64
+            Row ``worker`` of :meth:`encode`, up to rounding.
+
+        Examples
+        --------
+        >>> code, matrix = RealErrorLocatingCode(5, 1), np.arange(8.0).reshape(4, 2)
+        >>> bool(np.allclose(code.encode_for(3, matrix), code.encode(matrix)[3]))
+        True
+        """
+        return np.asarray(np.tensordot(self._blocks(matrix), self.generator[worker], axes=(1, 0)))
+
     def encode_row(self, row_index: int, row: Reals) -> tuple[int, Reals]:
         """Encode one row alone: what each worker adds to which row of its share.
 

@@ -28,7 +28,12 @@ class CodedEvaluator:
     ----------
     objective : Objective
     targets : ndarray of shape (n,), float64
-        ``y``; replace it when data points are appended.
+        ``y``; make another evaluator when data points are appended.
+
+    Attributes
+    ----------
+    value : float
+        Smooth part of the objective at the last point; NaN before the first.
 
     Examples
     --------
@@ -44,6 +49,7 @@ class CodedEvaluator:
         self.objective, self.targets = objective, targets
         self._point: Reals | None = None
         self._differences = targets
+        self.value = float("nan")
 
     def evaluate(self, request: Evaluate) -> Generator[Product, Reals, Evaluation]:
         """Generate the products that a request needs: ``X w - y``, then ``X^T loss'``."""
@@ -52,11 +58,11 @@ class CodedEvaluator:
             self._differences = yield Product(1, np.append(point, 1.0))
             self._point = point
         margins = self._differences + self.targets
-        value = self.objective.smooth_value(margins, self.targets, point)
+        self.value = self.objective.smooth_value(margins, self.targets, point)
         if not request.with_gradient:
-            return Evaluation(value)
+            return Evaluation(self.value)
         losses_gradient = yield Product(2, self.objective.slopes(margins, self.targets))
-        return Evaluation(value, self.objective.add_ridge(losses_gradient, point))
+        return Evaluation(self.value, self.objective.add_ridge(losses_gradient, point))
 
     def step(self, stepper: Stepper, state: DescentState) -> Generator[Product, Reals, DescentState]:
         """Generate the products of one whole step; returns the next state."""

@@ -155,6 +155,22 @@ class EncodedGradientMaster:
             decoded.values, located, tuple(refused), decoded.location.residual, decoded.location.num_stages
         )
 
+    def share_of(self, worker: int, features: Reals) -> Share:
+        """Encode one worker's share again, from all data points so far.
+
+        Parameters
+        ----------
+        worker : int
+        features : ndarray of shape (n, d), float64
+            All of them, in order.
+
+        Returns
+        -------
+        Share
+        """
+        both = np.column_stack([features, -self.targets])
+        return Share(worker, self.code.encode_for(worker, both), self.code.encode_for(worker, features.T))
+
     def append(self, features: Reals, target: float) -> list[Appended]:
         """Append one data point at a cost of ``O((2 t + s + 1) d)``.
 
