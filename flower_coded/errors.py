@@ -120,12 +120,21 @@ class RoundRefusedError(FlowerCodedError):
         What was exceeded, in words.
     received, needed : int or None
         The numbers, where the refusal is about numbers.
+    verdicts : tuple
+        What had been found out about participants until then.
     """
 
     def __init__(
-        self, phase: str, reason: str, *, received: int | None = None, needed: int | None = None
+        self,
+        phase: str,
+        reason: str,
+        *,
+        received: int | None = None,
+        needed: int | None = None,
+        verdicts: tuple[Any, ...] = (),
     ) -> None:
         self.phase, self.reason, self.received, self.needed = phase, reason, received, needed
+        self.verdicts = verdicts
         counts = "" if needed is None else f": received {received}, needed {needed}"
         super().__init__(f"round refused in phase {phase}: {reason}{counts}")
 

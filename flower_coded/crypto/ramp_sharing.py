@@ -31,10 +31,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from flower_coded.crypto.field_products import matmul_constant
-from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, concatenate_zeros, random_elements
+from flower_coded.crypto.field_vectors import FieldArray, concatenate_zeros, random_elements
 from flower_coded.errors import DecodingError, ParameterError
 
-__all__ = ["RampSharing", "evaluation_points", "invert_modulo", "largest_num_parts", "power_matrix"]
+__all__ = ["RampSharing", "evaluation_points", "largest_num_parts", "power_matrix"]
 
 
 def evaluation_points(num_users: int) -> tuple[int, ...]:
@@ -200,8 +200,10 @@ class RampSharing:
             raise ParameterError("users", "must name a different user for every share", list(users))
         if len(shares) < needed:
             raise DecodingError("too few shares to rebuild a vector", received=len(shares), needed=needed)
-        matrix = power_matrix([self.points[user] for user in users[:needed]], range(needed))
-        return matmul_constant(invert_modulo(matrix)[: self.num_parts], shares[:needed])
+        from flower_coded.codes.reed_solomon import ReedSolomonCode  # it imports the field of this package
+
+        matrix = ReedSolomonCode(self.points, needed).interpolation_matrix(users[:needed])
+        return matmul_constant(matrix[: self.num_parts], shares[:needed])
 
     def _no_such_ramp(self) -> ParameterError:
         n, d, a, t = self.num_users, self.num_dropouts, self.num_attackers, self.num_colluders
@@ -238,37 +240,3 @@ def power_matrix(points: Sequence[int], exponents: Sequence[int]) -> list[list[i
     [[1, 1], [1, -8]]
     """
     return [[point**exponent for exponent in exponents] for point in points]
-
-
-def invert_modulo(matrix: Sequence[Sequence[int]], *, modulus: int = FIELD_MODULUS) -> list[list[int]]:
-    """Invert a square matrix modulo a prime by Gauss-Jordan elimination.
-
-    Raises
-    ------
-    ParameterError
-        If the matrix is singular modulo the prime.
-
-    Examples
-    --------
-    >>> invert_modulo([[1, 1], [1, 2]], modulus=7)
-    [[2, 6], [6, 1]]
-    """
-    size = len(matrix)
-    rows = [
-        [entry % modulus for entry in row] + [int(i == j) for j in range(size)]
-        for i, row in enumerate(matrix)
-    ]
-    for column in range(size):
-        pivot = next((i for i in range(column, size) if rows[i][column]), None)
-        if pivot is None:
-            raise ParameterError(
-                "matrix", "must be invertible modulo the prime", [list(row) for row in matrix]
-            )
-        rows[column], rows[pivot] = rows[pivot], rows[column]
-        inverse = pow(rows[column][column], -1, modulus)
-        rows[column] = [entry * inverse % modulus for entry in rows[column]]
-        for i in range(size):
-            if i != column and rows[i][column]:
-                factor = rows[i][column]
-                rows[i] = [(a - factor * b) % modulus for a, b in zip(rows[i], rows[column], strict=True)]
-    return [row[size:] for row in rows]

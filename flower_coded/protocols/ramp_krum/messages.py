@@ -1,0 +1,261 @@
+"""Who sends what: the messages of a round, in the order in which they travel.
+
+========================  ==========================  ==============================================
+phase                     server to user              user to server
+========================  ==========================  ==============================================
+keys                      :class:`KeyRequest`         :class:`PublicKey`
+shares                    :class:`DealRequest`        :class:`Dealing` (commitments, sealed shares)
+complaints                :class:`Delivery`           :class:`Complaints`
+openings (if disputed)    :class:`OpeningRequest`     :class:`Openings`
+evaluations               :class:`EvaluationRequest`  :class:`Evaluations` (products, range sums)
+sums                      :class:`SumRequest`         :class:`ShareSum`
+close (who gave no sum)   :class:`CloseRequest`       :class:`Closed`
+========================  ==========================  ==============================================
+
+A user's message holds raw bytes: nobody has checked them, and the step that receives it does so before
+anything else. Every message names its round and its sender, so that one that is replayed or passed off as
+another's is told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = [
+    "PHASES",
+    "CloseRequest",
+    "Closed",
+    "Complaints",
+    "DealRequest",
+    "Dealing",
+    "Delivery",
+    "EvaluationRequest",
+    "Evaluations",
+    "KeyRequest",
+    "OpeningRequest",
+    "Openings",
+    "PublicKey",
+    "Request",
+    "ShareSum",
+    "SumRequest",
+    "UserMessage",
+    "Verdict",
+]
+
+PHASES = ("keys", "shares", "complaints", "openings", "evaluations", "sums", "close")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about a user, and when.
+
+    Parameters
+    ----------
+    user : int
+    phase : str
+        One of :data:`PHASES`.
+    reason : str
+        In words.
+    is_liar : bool
+        False for a user who merely fell silent.
+    """
+
+    user: int
+    phase: str
+    reason: str
+    is_liar: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """Base of what the server sends.
+
+    Parameters
+    ----------
+    round_id : bytes
+        Unique to the round.
+    """
+
+    round_id: bytes
+
+
+@dataclass(frozen=True)
+class UserMessage:
+    """Base of what users send.
+
+    Parameters
+    ----------
+    round_id : bytes
+    user : int
+        The sender, as it says itself.
+    """
+
+    round_id: bytes
+    user: int
+
+
+@dataclass(frozen=True)
+class KeyRequest(Request):
+    """Opens the round."""
+
+
+@dataclass(frozen=True)
+class PublicKey(UserMessage):
+    """A key made for this round.
+
+    Parameters
+    ----------
+    public_key : bytes of length 32
+    """
+
+    public_key: bytes
+
+
+@dataclass(frozen=True)
+class DealRequest(Request):
+    """Asks for shares.
+
+    Parameters
+    ----------
+    public_keys : mapping of int to bytes
+        Of all users that take part.
+    """
+
+    public_keys: Mapping[int, bytes]
+
+
+@dataclass(frozen=True)
+class Dealing(UserMessage):
+    """What a dealer broadcasts, and what it sends to each user.
+
+    Parameters
+    ----------
+    commitments : bytes
+        48 for every chunk of every row.
+    boxes : mapping of int to bytes
+        One sealed share for every other user that takes part.
+    """
+
+    commitments: bytes
+    boxes: Mapping[int, bytes]
+
+
+@dataclass(frozen=True)
+class Delivery(Request):
+    """What a user gets from all dealers.
+
+    Parameters
+    ----------
+    commitments : mapping of int to bytes
+        By dealer; the same to all users.
+    boxes : mapping of int to bytes
+        By dealer; for this user only.
+    challenge : bytes
+        From which the subsets of the range checks follow; drawn after all commitments were in.
+    """
+
+    commitments: Mapping[int, bytes]
+    boxes: Mapping[int, bytes]
+    challenge: bytes
+
+
+@dataclass(frozen=True)
+class Complaints(UserMessage):
+    """Whose share did not open, or did not match the commitments.
+
+    Parameters
+    ----------
+    dealers : tuple of int
+    """
+
+    dealers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OpeningRequest(Request):
+    """Asks a dealer to open boxes that their receivers complain about.
+
+    Parameters
+    ----------
+    receivers : tuple of int
+    """
+
+    receivers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Openings(UserMessage):
+    """Opens disputed boxes to the server.
+
+    Parameters
+    ----------
+    openings : mapping of int to bytes
+        By receiver; see :func:`flower_coded.crypto.sealed_channel.reopen_box`.
+    """
+
+    openings: Mapping[int, bytes]
+
+
+@dataclass(frozen=True)
+class EvaluationRequest(Request):
+    """Says whose shares count, and asks for products of their differences.
+
+    Parameters
+    ----------
+    dealers : tuple of int
+        Ascending.
+    """
+
+    dealers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Evaluations(UserMessage):
+    """Values, at the sender's point, of the polynomials that the server decodes.
+
+    Parameters
+    ----------
+    products : bytes
+        One field element for every pair of dealers, (0, 1), (0, 2), ... .
+    range_sums : bytes
+        Q field elements for every dealer.
+    """
+
+    products: bytes
+    range_sums: bytes
+
+
+@dataclass(frozen=True)
+class SumRequest(Request):
+    """Announces who was selected, and asks for the sum of their shares.
+
+    Parameters
+    ----------
+    selected : tuple of int
+        Ascending.
+    """
+
+    selected: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShareSum(UserMessage):
+    """The sum of the selected dealers' first shares.
+
+    Parameters
+    ----------
+    total : bytes
+    """
+
+    total: bytes
+
+
+@dataclass(frozen=True)
+class CloseRequest(Request):
+    """Says that the round is over and what is left of it is to be forgotten."""
+
+
+@dataclass(frozen=True)
+class Closed(UserMessage):
+    """Says that it is forgotten."""
