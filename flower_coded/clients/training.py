@@ -17,8 +17,9 @@ key                   default        meaning
 ``samples-per-user``  ``0``          images per user; 0 divides all
 ``local-epochs``      ``5``          passes over the own data in a round
 ``batch-size``        ``20``         images per step
-``learning-rate``     ``0.005``      Adam's step
-``weight-decay``      ``0.0001``     Adam's L2 term
+``optimizer``         ``sgd``        ``sgd`` (with momentum 0.9) or ``adam``
+``learning-rate``     ``0.1``        the optimiser's step; with ``adam``, 0.001 is usual
+``weight-decay``      ``0.0001``     its L2 term
 ``seed``              ``0``          divides the data, orders it, draws masks
 ``device``            ``cpu``        ``cpu``, ``cuda`` or ``cuda:0``
 ====================  =============  ===============================================================
@@ -42,9 +43,10 @@ from torch import nn
 from flower_coded.clients.attack_mod import byzantine_mod, server_round_of
 from flower_coded.clients.behaviour import DATA_ATTACKS, behaviour_from_config
 from flower_coded.clients.identity import partition_of, register_identity
-from flower_coded.clients.run_config import RunConfig, read_float, read_int, read_text
+from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
 from flower_coded.errors import ParameterError
 from flower_coded.learning import (
+    OPTIMIZER_NAMES,
     ImageData,
     ModelState,
     build_model,
@@ -75,7 +77,8 @@ class ClientSettings:
     samples_per_user: int = 0
     local_epochs: int = 5
     batch_size: int = 20
-    learning_rate: float = 0.005
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
     weight_decay: float = 1e-4
     seed: int = 0
     device: str = "cpu"
@@ -98,6 +101,7 @@ class ClientSettings:
             samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
             local_epochs=read_int(run_config, "local-epochs", cls.local_epochs, least=1),
             batch_size=read_int(run_config, "batch-size", cls.batch_size, least=1),
+            optimizer=read_choice(run_config, "optimizer", cls.optimizer, OPTIMIZER_NAMES),
             learning_rate=read_float(run_config, "learning-rate", cls.learning_rate),
             weight_decay=read_float(run_config, "weight-decay", cls.weight_decay),
             seed=read_int(run_config, "seed", cls.seed),
@@ -116,6 +120,7 @@ class ClientSettings:
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
             "seed": seed,
+            "optimizer": self.optimizer,
             "device": self.device,
         }
 

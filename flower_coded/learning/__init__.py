@@ -1,5 +1,6 @@
 """Data sets, partitions, models and training loops in torch."""
 
+from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.learning.images import DATASET_NAMES, ImageData, load_images
 from flower_coded.learning.models import (
     MODEL_NAMES,
@@ -14,6 +15,7 @@ from flower_coded.learning.models import (
 from flower_coded.learning.partition import partition_dirichlet, partition_iid, user_indices
 from flower_coded.learning.stacked import predict_stacked, predict_stacked_logits, train_stacked
 from flower_coded.learning.training import (
+    OPTIMIZER_NAMES,
     TrainReport,
     TrainSettings,
     choose_device,
@@ -25,6 +27,8 @@ from flower_coded.learning.training import (
 __all__ = [
     "DATASET_NAMES",
     "MODEL_NAMES",
+    "OPTIMIZER_NAMES",
+    "CodedEnsemble",
     "ImageData",
     "ModelState",
     "TrainReport",

@@ -23,6 +23,7 @@ References
 
 from __future__ import annotations
 
+import csv
 import gzip
 import math
 from collections.abc import Callable
@@ -192,19 +193,21 @@ def _read_cifar10(directory: Path) -> RawImages | None:
 
 
 def _read_gtsrb(directory: Path) -> RawImages | None:
-    training = sorted((directory / "gtsrb" / "GTSRB" / "Training").glob("*/*.ppm"))
-    if not training:
+    root = directory / "gtsrb"
+    training = sorted((root / "GTSRB" / "Training").glob("*/*.ppm"))
+    answers = root / "GT-final_test.csv"
+    if not training or not answers.is_file():
         return None
-    from torchvision.datasets import GTSRB
-
+    with answers.open(encoding="ascii", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    testing = [root / "GTSRB" / "Final_Test" / "Images" / row["Filename"] for row in rows]
     labels = np.array([int(path.parent.name) for path in training], dtype=np.int64)
     tracks = np.array([int(path.stem.split("_")[0]) for path in training], dtype=np.int64)
-    test = [(_resized(image), label) for image, label in GTSRB(str(directory), split="test")]
     return RawImages(
-        _channels_first(np.stack([_resized_file(path) for path in training])),
+        _channels_first(np.stack([_resized_sign(path) for path in training])),
         labels,
-        _channels_first(np.stack([image for image, _ in test])),
-        np.array([label for _, label in test], dtype=np.int64),
+        _channels_first(np.stack([_resized_sign(path) for path in testing])),
+        np.array([int(row["ClassId"]) for row in rows], dtype=np.int64),
         num_classes=43,
         train_groups=_track_groups(labels, tracks),
     )
@@ -236,15 +239,9 @@ def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _resized_file(path: Path) -> NDArray[np.uint8]:
+def _resized_sign(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     with Image.open(path) as image:
-        return _resized(image)
-
-
-def _resized(image: object) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    assert isinstance(image, Image.Image)
-    return np.asarray(image.convert("RGB").resize(_SIGN_SIZE, Image.Resampling.BILINEAR), dtype=np.uint8)
+        resized = image.convert("RGB").resize(_SIGN_SIZE, Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8)

@@ -3,9 +3,9 @@
 The models of one user see the same images in the same order, so their states can be stacked and pushed
 through ``torch.func.functional_call`` under ``torch.func.vmap``: one pass over the data trains them all.
 Losses are summed before the backward pass; as no model's loss depends on another's weights, each gets the
-gradient it would get alone. Adam works entry by entry, so a stacked step is every model's own step. With
-the same seed the result equals :func:`flower_coded.learning.training.train` model by model up to rounding,
-dropout masks included.
+gradient it would get alone. The optimisers work entry by entry, so a stacked step is every model's own
+step. With the same seed the result equals :func:`flower_coded.learning.training.train` model by model up to
+rounding, dropout masks included.
 
 Left out: models with batch normalisation (refused; see :mod:`flower_coded.learning.models`) and models of
 different architectures.
@@ -42,6 +42,7 @@ def train_stacked(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-4,
     seed: int = 0,
+    optimizer: str = "adam",
     device: str = "cpu",
 ) -> tuple[ModelState, TrainReport]:
     """Train all stacked models on one user's images.
@@ -52,7 +53,7 @@ def train_stacked(
         The architecture; its own weights are neither used nor changed. Left on ``device``, in training mode.
     stacked_state : dict of str to ndarray of shape (m, ...)
         States of the ``m`` models, one above the other.
-    images, labels, epochs, batch_size, learning_rate, weight_decay, seed, device
+    images, labels, epochs, batch_size, learning_rate, weight_decay, seed, optimizer, device
         As for :func:`flower_coded.learning.training.train`; all models share seed, order and masks.
 
     Returns
@@ -68,30 +69,28 @@ def train_stacked(
         If the state is not a stacked state of this model, the model has batch normalisation, or a setting is
         outside its range.
     """
-    settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed)
+    settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed, optimizer)
     target = choose_device(device)
     pixels, classes = as_tensors(images, labels, target)
     model.to(target).train()
     parameters, buffers = _stacked_tensors(model, stacked_state, target)
     for parameter in parameters.values():
         parameter.requires_grad_()
-    optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    stepper = settings.make_optimizer(parameters.values())
     num_models = len(next(iter(parameters.values())))
     loss_sums = torch.zeros(num_models, device=target)
     with seeded_torch(seed):
         for epoch, indices in settings.batches(len(labels)):
             batch = torch.from_numpy(indices).to(target)
-            optimizer.zero_grad()
+            stepper.zero_grad()
             losses = _losses(_forward(model, parameters, buffers, pixels[batch]), classes[batch])
             losses.sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            stepper.step()
             if epoch == epochs - 1:
                 loss_sums += losses.detach() * len(indices)
     model_losses = tuple((loss_sums / len(labels)).tolist())
-    return (
-        _as_state(model, parameters, buffers),
-        TrainReport(float(np.mean(model_losses)), len(labels), model_losses),
-    )
+    report = TrainReport(float(np.mean(model_losses)), len(labels), model_losses)
+    return _as_state(model, parameters, buffers), report
 
 
 def predict_stacked(

@@ -2,13 +2,17 @@
 
 The order of the images is drawn from the seed alone, and so is every dropout mask, so one seed gives one
 result (on one machine; devices differ in the last bits). Torch's global generator is forked and put back. A
-call trains on one user's data, therefore no batch ever mixes users. The optimiser is Adam with the paper's
-settings, fresh in each call: a federated round averages models, not optimiser states.
+call trains on one user's data, therefore no batch ever mixes users. The optimiser is fresh in each call: a
+federated round averages models, not optimiser states. It is Adam with the paper's settings, or stochastic
+gradient descent with momentum. Under federated averaging the two differ in what a few poisoned samples can
+do: Adam divides each gradient by its own size, so that honest users whose loss is nearly nil still step as
+far as an attacker whose loss is not, and wash its backdoor out; gradient descent lets the larger gradient
+prevail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +25,7 @@ from torch.nn import functional
 from flower_coded.errors import ParameterError
 
 __all__ = [
+    "OPTIMIZER_NAMES",
     "TrainReport",
     "TrainSettings",
     "choose_device",
@@ -29,6 +34,10 @@ __all__ = [
     "train",
     "train_with",
 ]
+
+OPTIMIZER_NAMES = ("adam", "sgd")
+
+_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,13 @@ class TrainSettings:
     epochs, batch_size : int
         At least 1.
     learning_rate : float
-        Adam's step, positive.
+        The optimiser's step, positive.
     weight_decay : float
-        Adam's L2 term, not negative.
+        Its L2 term, not negative.
     seed : int
         Seed of image order and dropout masks, not negative.
+    optimizer : str
+        ``"adam"``, or ``"sgd"`` with momentum 0.9.
 
     Raises
     ------
@@ -76,6 +87,7 @@ class TrainSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     seed: int = 0
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
@@ -88,6 +100,18 @@ class TrainSettings:
             )
         if not (np.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ParameterError("weight_decay", "must not be negative", self.weight_decay, hint="0.0001")
+        if self.optimizer not in OPTIMIZER_NAMES:
+            names = ", ".join(OPTIMIZER_NAMES)
+            raise ParameterError(
+                "optimizer", "must be a known optimiser", self.optimizer, hint=f"one of {names}"
+            )
+
+    def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Make a fresh optimiser of these parameters; both kinds work entry by entry."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, rate, momentum=_MOMENTUM, weight_decay=decay, fused=True)
+        return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
 
     def batches(self, num_images: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Epoch number and image indices of every batch, in the order that the seed gives."""
@@ -108,9 +132,10 @@ def train(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-4,
     seed: int = 0,
+    optimizer: str = "adam",
     device: str = "cpu",
 ) -> TrainReport:
-    """Train the model in place on one user's images with Adam on the cross-entropy.
+    """Train the model in place on one user's images, with Adam or SGD on the cross-entropy.
 
     Parameters
     ----------
@@ -120,7 +145,7 @@ def train(
         Pixels in [0, 1].
     labels : ndarray of shape (N,), int64
         Classes.
-    epochs, batch_size, learning_rate, weight_decay, seed
+    epochs, batch_size, learning_rate, weight_decay, seed, optimizer
         See :class:`TrainSettings`.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
@@ -134,7 +159,7 @@ def train(
     ParameterError
         If a setting is outside its range, the images do not fit the labels, or the device is not there.
     """
-    settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed)
+    settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed, optimizer)
 
     def loss_of(pixels: Tensor, classes: Tensor) -> Tensor:
         return functional.cross_entropy(model(pixels), classes)
@@ -151,7 +176,7 @@ def train_with(
     settings: TrainSettings,
     device: str = "cpu",
 ) -> TrainReport:
-    """Train the model in place with Adam on any loss of a batch.
+    """Train the model in place on any loss of a batch.
 
     Parameters
     ----------
@@ -163,7 +188,7 @@ def train_with(
     images, labels, device
         See :func:`train`.
     settings : TrainSettings
-        Epochs, batch size, learning rate, weight decay, seed.
+        Epochs, batch size, learning rate, weight decay, seed, optimiser.
 
     Returns
     -------
@@ -172,9 +197,7 @@ def train_with(
     target = choose_device(device)
     pixels, classes = as_tensors(images, labels, target)
     model.to(target).train()
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    optimizer = settings.make_optimizer(model.parameters())
     loss_sum = torch.zeros((), device=target)
     with seeded_torch(settings.seed):
         for epoch, indices in settings.batches(len(labels)):
