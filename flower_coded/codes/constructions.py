@@ -239,7 +239,7 @@ def _minimal_rows(k: int, r: int) -> NDArray[np.bool_]:
 
 
 def _detection_matrices(k: int, r: int, n: int) -> list[NDArray[np.bool_]]:
-    """List BDC(k, r, n) worth comparing: minimal codes repeated, and a covering design where there is room."""
+    """List BDC(k, r, n) worth comparing: minimal codes repeated, a covering design where there is room."""
     ones = _fewest_ones(k, r, n)
     matrices = [_repeat_columns(minimal_matrix(k, ones), n)]
     if ones == k == 1 and n > 2:  # with the row that makes it correcting this is as small, and heavier
@@ -257,7 +257,7 @@ def _made_correcting(matrix: NDArray[np.bool_], num_attackers: int) -> NDArray[n
 
 
 def _fewest_ones(k: int, r: int, n: int) -> int:
-    """``r0``: the least weight of a minimal code that, repeated to ``n`` columns, has row weight ``r``."""
+    """``r0``: the least weight of a minimal code that has row weight ``r`` repeated to ``n`` columns."""
     for ones in range(1, n - k + 1):
         copies, extra = divmod(n, k + ones)
         if n - k * copies - min(k, extra) >= r:

@@ -128,21 +128,26 @@ def raise_row_weight(matrix: NDArray[np.bool_], num_attackers: int, row_weight: 
     np.int64(2)
     """
     rows: list[NDArray[np.bool_]] = []
+    detection: dict[int, NDArray[np.bool_]] = {}  # by the ones missing; |Z| = n - r + missing
     for row in matrix:
         missing = row_weight - int(row.sum())
         if missing <= 0:
             rows.append(row[None, :])
             continue
-        detection = backdoor_detection_code(num_attackers, missing, int((~row).sum())).matrix
-        block = np.ones((len(detection), len(row)), dtype=bool)
-        block[:, ~row] = detection
+        if missing not in detection:
+            code = backdoor_detection_code(num_attackers, missing, int((~row).sum()))
+            detection[missing] = code.matrix
+        block = np.ones((len(detection[missing]), len(row)), dtype=bool)
+        block[:, ~row] = detection[missing]
         rows.append(block)
     return np.vstack(rows)
 
 
 def _smallest_field(n: int, k: int) -> tuple[int, int]:
     """``(q, d)`` with fewest rows ``q (k (d - 1) + 1)``, or ``(n, 1)``, the identity, if none has fewer."""
-    from galois import is_prime_power
+    if (k + 1) ** 2 >= n:  # at least k + 1 places over a field of at least k + 1 elements
+        return n, 1
+    from galois import is_prime_power  # here, as it takes seconds to load
 
     fewest, best = n, (n, 1)
     for dimension in range(2, n.bit_length() + 2):

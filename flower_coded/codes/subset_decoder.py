@@ -130,11 +130,12 @@ class SubsetDecoder:
             )
         self.code, self.attack_rate, self.success_rate = code, attack_rate, success_rate
         self.attacker_prior = _normalised_prior(attacker_prior, code.num_users)
-        self.confusion_rates = _smoothed_rates(np.asarray(confusion), code.num_models, smoothing)
-        self.num_classes = int(self.confusion_rates.shape[1])
+        log_rates = _smoothed_log_rates(np.asarray(confusion), code.num_models, smoothing)
+        self.confusion_rates = np.exp(log_rates)
+        self.num_classes = int(log_rates.shape[1])
         self.device = device
         self._patterns = attack_patterns(code, self.attacker_prior)
-        self._prepare_tables()
+        self._prepare_tables(log_rates)
 
     def decode(self, predictions: ArrayLike) -> Decoded:
         """Decode one batch.
@@ -180,12 +181,11 @@ class SubsetDecoder:
             f"success_rate={self.success_rate}, attacker_prior={self.attacker_prior}, device={self.device!r})"
         )
 
-    def _prepare_tables(self) -> None:
+    def _prepare_tables(self, log_rates: NDArray[np.float64]) -> None:
         """Tabulate the logs of what clean models answer, and what poisoning adds to them."""
         with np.errstate(divide="ignore"):
             log_success, log_failure = np.log(self.success_rate), np.log1p(-self.success_rate)
-        by_answer = np.log(self.confusion_rates).transpose(0, 2, 1)  # (m, answer, label)
-        self._log_rates = np.ascontiguousarray(by_answer)
+        self._log_rates = np.ascontiguousarray(log_rates.transpose(0, 2, 1))  # (m, answer, label)
         # A poisoned model contributes log_failure if it misses the target, and this on top if it hits it.
         self._log_gain = (
             np.logaddexp(log_success, log_failure + self._log_rates) - log_failure - self._log_rates
@@ -344,7 +344,7 @@ def _normalised_prior(attacker_prior: Sequence[float] | None, num_users: int) ->
     return [float(share) for share in prior / prior.sum()]
 
 
-def _smoothed_rates(confusion: NDArray[Any], num_models: int, smoothing: float) -> NDArray[np.float64]:
+def _smoothed_log_rates(confusion: NDArray[Any], num_models: int, smoothing: float) -> NDArray[np.float64]:
     if confusion.ndim != 3 or len(confusion) != num_models or confusion.shape[1] != confusion.shape[2]:
         raise ParameterError("confusion", f"must have shape ({num_models}, c, c)", confusion.shape)
     if confusion.shape[1] < 1:
@@ -358,9 +358,9 @@ def _smoothed_rates(confusion: NDArray[Any], num_models: int, smoothing: float) 
         )
     if (counts != np.floor(counts)).any() and np.allclose(counts.sum(axis=2)[counts.any(axis=2)], 1.0):
         counts *= RATE_SAMPLES
-    counts = counts + smoothing
-    rates: NDArray[np.float64] = counts / counts.sum(axis=2, keepdims=True)
-    return rates
+    log_counts = np.log(counts + smoothing)
+    log_rates: NDArray[np.float64] = log_counts - np.logaddexp.reduce(log_counts, axis=2, keepdims=True)
+    return log_rates
 
 
 def _checked_predictions(

@@ -11,7 +11,9 @@ smallest is taken of
 * a correction code with rows added until it tracks (:mod:`flower_coded.codes.row_search`), which never fails;
 * a search column by column (:mod:`flower_coded.codes.column_search`), if the above leave room above the
   lower bound;
-* for very many users the stack of Corollary 5.2 on a Kautz-Singleton matrix.
+* a Kautz-Singleton matrix, for very many users or small ``r``. It is ``k``-disjunct: some row meets one
+  user and none of any ``k`` others. So no ``k`` users reach everything, all sums differ, and with a row of
+  all ones no two are complementary: the correction code that Corollary 5.2 stacks on it is not needed.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from flower_coded.codes.separable import kautz_singleton_matrix, raise_row_weigh
 from flower_coded.codes.subset_code import SubsetCode
 from flower_coded.codes.tracking_table import TRACKING_CODES
 
-__all__ = ["backdoor_tracking_code", "stacked_tracking_matrix"]
+__all__ = ["backdoor_tracking_code", "disjunct_tracking_matrix"]
 
 _MOST_SUMS_FOR_ROW_SEARCH = 200_000
 
@@ -82,12 +84,12 @@ def backdoor_tracking_code(
     return SubsetCode(matrix, kind="tracking", num_attackers=k)
 
 
-def stacked_tracking_matrix(num_attackers: int, row_weight: int, num_users: int) -> NDArray[np.bool_]:
-    """Stack a correction code on a Kautz-Singleton matrix (Corollary 5.2), whatever its row weight.
+def disjunct_tracking_matrix(num_attackers: int, row_weight: int, num_users: int) -> NDArray[np.bool_]:
+    """Make a BTC(k, r, n) of a ``k``-disjunct matrix and a row of all ones, for every feasible ``(k, r, n)``.
 
-    The corollary needs rows of weight ``r`` in the separable part;
-    :func:`~flower_coded.codes.separable.raise_row_weight` provides them, so that this works for every
-    feasible ``(k, r, n)``.
+    Rows lighter than ``r`` are replaced by :func:`~flower_coded.codes.separable.raise_row_weight`, which
+    keeps the matrix disjunct: a row that meets ``y`` and not ``X`` becomes several that meet ``y``, one of
+    which misses ``X``.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def stacked_tracking_matrix(num_attackers: int, row_weight: int, num_users: int)
     Returns
     -------
     ndarray of shape (m, n), bool
-        A BTC(k, r, n), not a small one.
+        Small where rows of a Kautz-Singleton matrix weigh ``r`` already.
 
     Raises
     ------
@@ -106,12 +108,13 @@ def stacked_tracking_matrix(num_attackers: int, row_weight: int, num_users: int)
 
     Examples
     --------
-    >>> SubsetCode(stacked_tracking_matrix(2, 3, 9)).verify("tracking", 2, row_weight=3).holds
+    >>> SubsetCode(disjunct_tracking_matrix(2, 3, 9)).verify("tracking", 2, row_weight=3).holds
     True
     """
-    correction = backdoor_correction_code(num_attackers, row_weight, num_users).matrix
-    separable = kautz_singleton_matrix(num_users, num_attackers)
-    return np.vstack([correction, raise_row_weight(separable, num_attackers, row_weight)])
+    check_feasible(num_attackers, row_weight, num_users)
+    disjunct = kautz_singleton_matrix(num_users, num_attackers)
+    raised = raise_row_weight(disjunct, num_attackers, row_weight)
+    return np.vstack([np.ones((1, num_users), dtype=bool), raised])
 
 
 def _known_code(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
@@ -130,9 +133,12 @@ def _known_code(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
 
 def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> NDArray[np.bool_]:
     if count_sums(n, k) > _MOST_SUMS_FOR_ROW_SEARCH:
-        return stacked_tracking_matrix(k, r, n)
+        return disjunct_tracking_matrix(k, r, n)
     start = backdoor_correction_code(k, r, n).matrix
     matrix = separate_by_rows(start, k, r, generator)
+    disjunct = kautz_singleton_matrix(n, k)
+    if len(disjunct) + 1 < len(matrix) and disjunct.sum(axis=1).min() >= r:
+        matrix = disjunct_tracking_matrix(k, r, n)
     for num_models in range(tracking_bound(k, r, n), min(len(matrix), MAX_SEARCH_MODELS + 1)):
         found = search_columns(k, r, n, num_models, generator, max_lookups=1 << 26)
         if found is not None:

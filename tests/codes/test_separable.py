@@ -24,7 +24,7 @@ def is_separable(matrix: np.ndarray, k: int) -> bool:
 
 
 # Fewest of n and q (k (d - 1) + 1) over prime powers q with q^d >= n and q >= k (d - 1) + 1, by hand:
-# n=1000, k=2: q=7, d=4 (7^4 = 2401): 49. n=64, k=2: q=5, d=3 (125): 25. n=20, k=2: q=5, d=2: 15.
+# n=1000, k=2: q=7, d=4 (7^4 = 2401): 49. n=64, k=2: q=8, d=2: 3 places, 24. n=20, k=2: q=5, d=2: 15.
 # n=4096, k=3: q=8, d=4, but 10 places need q=11: 110; q=16, d=3, 7 places: 112; q=64, d=2, 4 places: 256.
 @pytest.mark.parametrize(
     ("num_columns", "num_attackers", "num_rows"),

@@ -11,7 +11,7 @@ from flower_coded.codes import SubsetCode, backdoor_tracking_code, tracking_boun
 from flower_coded.codes.column_search import search_columns
 from flower_coded.codes.column_sums import pack_columns
 from flower_coded.codes.row_search import separate_by_rows
-from flower_coded.codes.tracking import stacked_tracking_matrix
+from flower_coded.codes.tracking import disjunct_tracking_matrix
 from flower_coded.codes.tracking_table import TRACKING_CODES
 from flower_coded.errors import ParameterError
 
@@ -27,8 +27,8 @@ def test_known_codes__hold_their_definition_exhaustively(parameters: tuple[int, 
     assert tracking_bound(*parameters) <= num_models
 
 
-# The paper's BTC(2,2,8) has 4 + 7 rows. Seven are least: 36 sums need 36 <= 2^(m-1) - 1. For (1,11,16), 16 sums
-# need 16 <= 2^(m-1) - 1, so six are least. For (2,4,16), 136 sums need m >= 9.
+# The paper's BTC(2,2,8) has 4 + 7 rows. Seven are least: 36 sums need 36 <= 2^(m-1) - 1. For (1,11,16),
+# 16 sums need 16 <= 2^(m-1) - 1, so six are least. For (2,4,16), 136 sums need m >= 9.
 @pytest.mark.parametrize(
     ("parameters", "num_models", "bound"),
     [((2, 2, 8), 7, 7), ((1, 11, 16), 6, 6), ((2, 4, 16), 10, 9)],
@@ -61,15 +61,15 @@ def test_backdoor_tracking_code__exists_for_all_up_to_16_users(num_attackers: in
 
 @settings(max_examples=8)
 @given(k=st.integers(1, 2), r=st.integers(1, 4), more=st.integers(0, 4))
-def test_stacked_tracking_matrix__works_whatever_the_row_weight(k: int, r: int, more: int) -> None:
-    matrix = stacked_tracking_matrix(k, r, k + r + more)
+def test_disjunct_tracking_matrix__works_whatever_the_row_weight(k: int, r: int, more: int) -> None:
+    matrix = disjunct_tracking_matrix(k, r, k + r + more)
     assert SubsetCode(matrix).verify("tracking", k, row_weight=r)
 
 
-def test_backdoor_tracking_code__stacks_for_very_many_users() -> None:
-    code = backdoor_tracking_code(2, 3, 700)  # 245,350 sums; Kautz-Singleton needs 49 rows
+def test_backdoor_tracking_code__uses_a_disjunct_matrix_for_very_many_users() -> None:
+    code = backdoor_tracking_code(2, 3, 700)  # 245,350 sums; q=9, d=3: 5 places, 45 rows, and one of ones
     assert code.verify(row_weight=3)
-    assert code.num_models < 60
+    assert code.num_models == 46
 
 
 def test_backdoor_tracking_code__is_reproducible() -> None:

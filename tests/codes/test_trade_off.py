@@ -45,8 +45,8 @@ def test_explore_trade_off__refuses_unknown_kinds_and_too_few_users() -> None:
         explore_trade_off(3, 3)
 
 
-# Covering numbers from the literature are at least the bound, and equal it in these cases: C(7,3,2) = 7 (the Fano
-# plane), C(9,3,2) = 12 (the affine plane of order 3), C(8,4,3) = 14 (a Steiner system), C(6,3,2) = 6.
+# Covering numbers from the literature are at least the bound, and equal it here: C(7,3,2) = 7 (Fano plane),
+# C(9,3,2) = 12 (affine plane of order 3), C(8,4,3) = 14 (a Steiner system), C(6,3,2) = 6.
 @pytest.mark.parametrize(
     ("num_users", "block", "num_attackers", "covering_number"),
     [(7, 3, 2, 7), (9, 3, 2, 12), (8, 4, 3, 14), (6, 3, 2, 6)],
