@@ -1,0 +1,113 @@
+"""What a master and its workers send each other, and what the master concludes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Outcome", "Refused", "Request", "Share", "WorkerResult"]
+
+ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """One worker's encoded block, sent once.
+
+    Parameters
+    ----------
+    worker : int
+        Whose it is.
+    block : ndarray of shape (rows, columns), complex128
+        ``l(α)`` at the worker's evaluation point.
+    """
+
+    worker: int
+    block: ComplexArray
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What all workers are to compute.
+
+    Parameters
+    ----------
+    function : str
+        The function's name.
+    parameters : ndarray or None
+        Public parameters.
+    """
+
+    function: str
+    parameters: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class WorkerResult:
+    """What a worker sent back; nobody has checked it.
+
+    Parameters
+    ----------
+    worker : int
+        The sender.
+    values : ndarray
+        Shape (u, h), complex128, if the worker is honest.
+    """
+
+    worker: int
+    values: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A result that was not used.
+
+    Parameters
+    ----------
+    worker : int
+        The sender.
+    reason : str
+        Why, in words.
+    """
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the master decoded.
+
+    Parameters
+    ----------
+    values : ndarray of shape (k, u, h), float64
+        ``f`` of every block.
+    error_std : ndarray of shape (k, u, h), float64
+        Standard deviation of the precision noise in ``values``, given who was dropped.
+    liars, missing : tuple of int
+        Workers located as wrong, and workers without a usable result.
+    refused : tuple of Refused
+        Why results that came were not used.
+    residual : float
+        The residual test's statistic over its threshold; at most 1.
+    """
+
+    values: FloatArray
+    error_std: FloatArray
+    liars: tuple[int, ...]
+    missing: tuple[int, ...]
+    refused: tuple[Refused, ...]
+    residual: float
+
+    @property
+    def total(self) -> FloatArray:
+        """Sum over the blocks, shape (u, h): the value for the whole table where rows are added up."""
+        return np.asarray(self.values.sum(axis=0))
+
+    @property
+    def total_error_std(self) -> FloatArray:
+        """Bound on the standard deviation of the noise in :attr:`total`, shape (u, h): the blocks' sum."""
+        return np.asarray(self.error_std.sum(axis=0))
