@@ -50,6 +50,7 @@ __all__ = ["Claim", "Commitment", "VectorCommitment"]
 Commitment: TypeAlias = tuple[Point, ...]
 """The commitment to one vector: one point of G1 per chunk."""
 
+_TABLES_FROM = 1024
 _BLINDING_MESSAGE = b"blinding base"
 _BLINDING_DOMAIN = b"FLOWER-CODED-V01-BLINDING-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
 
@@ -92,6 +93,9 @@ class VectorCommitment:
         Whether a random multiple of an independent base is added to every chunk.
     num_threads : int
         Threads over multi-scalar multiplications.
+    with_tables : bool or None
+        Whether tables of the reference string's multiples are computed on first use, which pays from the
+        second or third vector on; None does so for chunks of 1024 and more. See :mod:`.commitment_basis`.
 
     Raises
     ------
@@ -114,6 +118,7 @@ class VectorCommitment:
     chunk: int | None = None
     is_blinded: bool = False
     num_threads: int = 1
+    with_tables: bool | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -143,7 +148,8 @@ class VectorCommitment:
     @cached_property
     def basis(self) -> CommitmentBasis:
         """The points that a chunk's entries multiply."""
-        return CommitmentBasis(self.backend, self.reference.powers[: self.chunk_size])
+        with_tables = self.chunk_size >= _TABLES_FROM if self.with_tables is None else self.with_tables
+        return CommitmentBasis(self.backend, self.reference.powers[: self.chunk_size], with_tables)
 
     @cached_property
     def blinding_base(self) -> Point:

@@ -26,6 +26,7 @@ __all__ = [
     "ELEMENT_BYTES",
     "FIELD_MODULUS",
     "FieldArray",
+    "absolute_values",
     "add",
     "check_elements",
     "concatenate_zeros",
@@ -336,6 +337,22 @@ def concatenate_zeros(vector: FieldArray, length: int) -> FieldArray:
     return np.concatenate([vector, zeros(*vector.shape[:-2], missing)], axis=-2)
 
 
+def absolute_values(vector: FieldArray) -> tuple[FieldArray, NDArray[np.bool_]]:
+    """Return ``min(v, r - v)`` for every element v, and where ``r - v`` was the smaller.
+
+    Examples
+    --------
+    >>> magnitudes, is_negative = absolute_values(from_signed_int64([-3, 4]))
+    >>> to_ints(magnitudes), is_negative.tolist()
+    ([3, 4], [True, False])
+    """
+    # Elements within 2**192 of r/2 may count as either; both forms are right.
+    is_negative = vector[..., 3] > (_MODULUS_WORDS[3] >> np.uint64(1))
+    magnitudes = vector.copy()
+    magnitudes[is_negative] = _subtract_words(_MODULUS_WORDS, vector[is_negative])[0]
+    return magnitudes, is_negative
+
+
 def signed_bit_length(vector: FieldArray) -> int:
     """Return the least b for which every element is an integer of absolute value below ``2**b``.
 
@@ -349,8 +366,7 @@ def signed_bit_length(vector: FieldArray) -> int:
     """
     if vector.size == 0:
         return 0
-    is_negative = vector[..., 3] > (_MODULUS_WORDS[3] >> np.uint64(1))
-    magnitude = np.where(is_negative[..., np.newaxis], negate(vector), vector)
+    magnitude, _ = absolute_values(vector)
     words = np.bitwise_or.reduce(magnitude.reshape(-1, _WORDS), axis=0)
     return int.from_bytes(words.astype("<u8").tobytes(), "little").bit_length()
 

@@ -37,6 +37,8 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    takes_tables: ClassVar[bool] = True
+    """Whether sums over fixed points may go through compiled tables instead of :meth:`msm`."""
 
     @property
     @abstractmethod

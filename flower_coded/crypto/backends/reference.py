@@ -51,6 +51,7 @@ class PyEccBackend(Backend):
     """
 
     name: ClassVar[str] = "py_ecc"
+    takes_tables: ClassVar[bool] = False  # it is what they are compared with
 
     @property
     def generator(self) -> Point:
