@@ -1,10 +1,10 @@
 """Decode 10,000 samples with the posterior decoder and with the paper's loop; print one table.
 
-Run with ``python benchmarks/subset_decoder.py``. Both sides run in this process on one thread, in turn. The loop is
-the reference of the tests, the paper's formulas as they stand; it is timed on a few samples, as one sample takes
-299 sets of attackers x 100 pairs of classes x 15 models. The same answers are compared. "random" answers share no
-two prediction vectors, the decoder's worst case; "realistic" ones are right in 98 of 100 cases, half of the samples
-triggered by up to three attackers.
+Run with ``python benchmarks/subset_decoder.py``. Both sides run in this process on one thread, in turn. The
+loop is the reference of the tests, the paper's formulas as they stand; it is timed on a few samples, as one
+sample takes 299 sets of attackers x 100 pairs of classes x 15 models. The same answers are compared. "random"
+answers share no two prediction vectors, the decoder's worst case; "realistic" ones are right in 98 of 100
+cases, half of the samples triggered by up to three attackers.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def main() -> None:
             seconds = best_time(decoder, answers)
             where = "NumPy" if device is None else f"torch {device}"
             print(
-                f"{name:<11}{where:<14}{seconds:>8.2f} s{loop:>10.0f} s{loop / seconds:>10.0f}{difference:>12.1e}"
+                f"{name:<11}{where:<14}{seconds:>8.2f} s{loop:>10.0f} s"
+                f"{loop / seconds:>10.0f}{difference:>12.1e}"
             )
 
 

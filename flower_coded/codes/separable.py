@@ -10,6 +10,8 @@ rows of weight about ``n / q``, for large ``n`` far fewer than ``n``. For small 
 
 from __future__ import annotations
 
+from math import isqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -145,15 +147,11 @@ def raise_row_weight(matrix: NDArray[np.bool_], num_attackers: int, row_weight: 
 
 def _smallest_field(n: int, k: int) -> tuple[int, int]:
     """``(q, d)`` with fewest rows ``q (k (d - 1) + 1)``, or ``(n, 1)``, the identity, if none has fewer."""
-    if (k + 1) ** 2 >= n:  # at least k + 1 places over a field of at least k + 1 elements
-        return n, 1
-    from galois import is_prime_power  # here, as it takes seconds to load
-
     fewest, best = n, (n, 1)
     for dimension in range(2, n.bit_length() + 2):
         length = k * (dimension - 1) + 1
         order = max(length, _root_above(n, dimension))
-        while not is_prime_power(order):
+        while not _is_prime_power(order):
             order += 1
         if order * length < fewest:
             fewest, best = order * length, (order, dimension)
@@ -162,15 +160,27 @@ def _smallest_field(n: int, k: int) -> tuple[int, int]:
 
 def _field_tables(order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Tables of sums and products of GF(order): arithmetic modulo a prime, else by galois (slow to load)."""
-    from galois import GF, is_prime
-
-    if is_prime(order):
+    if order == _characteristic(order):
         residues = np.arange(order)
         return np.add.outer(residues, residues) % order, np.multiply.outer(residues, residues) % order
+    from galois import GF
+
     field = GF(order, compile="python-calculate")
     elements = field(np.arange(order).astype(object))
     plus, times = np.add.outer(elements, elements), np.multiply.outer(elements, elements)
     return np.asarray(plus).astype(np.int64), np.asarray(times).astype(np.int64)
+
+
+def _characteristic(order: int) -> int:
+    """Smallest prime factor: the characteristic of GF(order), where that exists."""
+    return next((factor for factor in range(2, isqrt(order) + 1) if order % factor == 0), order)
+
+
+def _is_prime_power(order: int) -> bool:
+    prime = _characteristic(order)
+    while order % prime == 0:
+        order //= prime
+    return order == 1
 
 
 def _root_above(n: int, degree: int) -> int:

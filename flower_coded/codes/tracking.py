@@ -77,10 +77,10 @@ def backdoor_tracking_code(
     check_feasible(k, r, n)
     if n == k + r:
         matrix = backdoor_correction_code(k, r, n).matrix
-    elif (known := _known_code(k, r, n)) is not None:
-        matrix = known
     else:
-        matrix = _searched_code(k, r, n, np.random.default_rng(seed))
+        known = _known_code(k, r, n)
+        found = _searched_code(k, r, n, np.random.default_rng(seed)) if known is None else known
+        matrix = _fewer_rows(found, _light_disjunct(k, r, n))
     return SubsetCode(matrix, kind="tracking", num_attackers=k)
 
 
@@ -114,6 +114,8 @@ def disjunct_tracking_matrix(num_attackers: int, row_weight: int, num_users: int
     check_feasible(num_attackers, row_weight, num_users)
     disjunct = kautz_singleton_matrix(num_users, num_attackers)
     raised = raise_row_weight(disjunct, num_attackers, row_weight)
+    if 2 * num_attackers * raised.sum(axis=0).max() < len(raised):
+        return raised  # two sums cover too few rows to be complementary
     return np.vstack([np.ones((1, num_users), dtype=bool), raised])
 
 
@@ -136,11 +138,18 @@ def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> ND
         return disjunct_tracking_matrix(k, r, n)
     start = backdoor_correction_code(k, r, n).matrix
     matrix = separate_by_rows(start, k, r, generator)
-    disjunct = kautz_singleton_matrix(n, k)
-    if len(disjunct) + 1 < len(matrix) and disjunct.sum(axis=1).min() >= r:
-        matrix = disjunct_tracking_matrix(k, r, n)
     for num_models in range(tracking_bound(k, r, n), min(len(matrix), MAX_SEARCH_MODELS + 1)):
         found = search_columns(k, r, n, num_models, generator, max_lookups=1 << 26)
         if found is not None:
             return found
     return matrix
+
+
+def _light_disjunct(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
+    """Give the disjunct code where its rows need not be made heavier."""
+    is_heavy_enough = kautz_singleton_matrix(n, k).sum(axis=1).min() >= r
+    return disjunct_tracking_matrix(k, r, n) if is_heavy_enough else None
+
+
+def _fewer_rows(one: NDArray[np.bool_], other: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return one if other is None or len(one) <= len(other) else other

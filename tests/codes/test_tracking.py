@@ -67,9 +67,13 @@ def test_disjunct_tracking_matrix__works_whatever_the_row_weight(k: int, r: int,
 
 
 def test_backdoor_tracking_code__uses_a_disjunct_matrix_for_very_many_users() -> None:
-    code = backdoor_tracking_code(2, 3, 700)  # 245,350 sums; q=9, d=3: 5 places, 45 rows, and one of ones
+    code = backdoor_tracking_code(2, 3, 700)  # 245,350 sums; q=9, d=3: 5 places, 45 rows
     assert code.verify(row_weight=3)
-    assert code.num_models == 46
+    assert code.num_models == 45
+
+
+def test_backdoor_tracking_code__gives_every_user_a_model_where_that_is_least() -> None:
+    assert np.array_equal(backdoor_tracking_code(4, 1, 12).matrix, np.eye(12, dtype=bool))
 
 
 def test_backdoor_tracking_code__is_reproducible() -> None:
