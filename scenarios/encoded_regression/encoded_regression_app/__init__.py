@@ -1,0 +1,1 @@
+"""Regression by encoded gradient descent, workers that lie included."""

@@ -1,0 +1,48 @@
+"""The experiment: encoded gradient descent through Flower, other methods beside it, one report."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from encoded_regression_app.report import write_report
+from encoded_regression_app.task import load_task
+from flower_coded.clients.encoded_gd import faults_from_config
+from flower_coded.codes import RealErrorLocatingCode
+from flower_coded.protocols.encoded_gradient import get_stepper, smoothness
+from flower_coded.reporting import RunDirectory
+from flower_coded.strategies import EncodedGradientDescent
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    config = context.run_config
+    task = load_task(config)
+    code = RealErrorLocatingCode(
+        int(config["num-clients"]),
+        int(config["num-errors"]),
+        int(config["num-erasures"]),
+        str(config["locator"]),
+    )
+    faults = faults_from_config(config, code.num_workers)
+    has_bound = task.objective.curvature is not None
+    step_size = 1 / smoothness(task.objective, task.features) if has_bound else 1 / len(task.targets)
+    stepper = get_stepper(str(config["stepper"]), step_size)
+    strategy = EncodedGradientDescent(
+        code,
+        task.features,
+        task.targets,
+        task.objective,
+        stepper,
+        reply_timeout=float(config["reply-timeout"]),
+    )
+    strategy.start(grid, strategy.initial_arrays(), num_rounds=int(config["num-server-rounds"]))
+    out = str(config["out"]) or tempfile.mkdtemp(prefix="encoded-regression-")
+    run = RunDirectory(Path(out))
+    run.write_config(dict(config))
+    write_report(run, task, strategy, faults, step_size)
