@@ -20,7 +20,7 @@ from flower_coded.codes.column_sums import count_sums
 from flower_coded.codes.constructions import backdoor_detection_code
 from flower_coded.codes.feasibility import check_at_least_one
 
-__all__ = ["kautz_singleton_matrix", "raise_row_weight", "separable_matrix"]
+__all__ = ["kautz_singleton_matrix", "kautz_singleton_rows", "raise_row_weight", "separable_matrix"]
 
 
 def kautz_singleton_matrix(num_columns: int, num_attackers: int) -> NDArray[np.bool_]:
@@ -64,6 +64,28 @@ def kautz_singleton_matrix(num_columns: int, num_attackers: int) -> NDArray[np.b
     one_hot = words[:, :, None] == np.arange(order)
     matrix = one_hot.reshape(num_columns, length * order).T
     return np.ascontiguousarray(matrix[matrix.any(axis=1)])
+
+
+def kautz_singleton_rows(num_columns: int, num_attackers: int) -> int:
+    """Tell how many rows :func:`kautz_singleton_matrix` has at most, without building it.
+
+    Parameters
+    ----------
+    num_columns, num_attackers : int
+        ``n`` and ``k``.
+
+    Returns
+    -------
+    int
+        ``q L``; symbols that no word uses in some place save a few.
+
+    Examples
+    --------
+    >>> kautz_singleton_rows(1000, 2)
+    49
+    """
+    order, dimension = _smallest_field(num_columns, num_attackers)
+    return order * (num_attackers * (dimension - 1) + 1)
 
 
 def separable_matrix(num_columns: int, num_attackers: int, *, seed: int = 0) -> NDArray[np.bool_]:

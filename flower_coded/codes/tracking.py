@@ -27,7 +27,11 @@ from flower_coded.codes.column_sums import count_sums
 from flower_coded.codes.constructions import backdoor_correction_code
 from flower_coded.codes.feasibility import check_feasible
 from flower_coded.codes.row_search import separate_by_rows
-from flower_coded.codes.separable import kautz_singleton_matrix, raise_row_weight
+from flower_coded.codes.separable import (
+    kautz_singleton_matrix,
+    kautz_singleton_rows,
+    raise_row_weight,
+)
 from flower_coded.codes.subset_code import SubsetCode
 from flower_coded.codes.tracking_table import TRACKING_CODES
 
@@ -80,7 +84,7 @@ def backdoor_tracking_code(
     else:
         known = _known_code(k, r, n)
         found = _searched_code(k, r, n, np.random.default_rng(seed)) if known is None else known
-        matrix = _fewer_rows(found, _light_disjunct(k, r, n))
+        matrix = found if (light := _light_disjunct(k, r, n, len(found))) is None else light
     return SubsetCode(matrix, kind="tracking", num_attackers=k)
 
 
@@ -145,11 +149,9 @@ def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> ND
     return matrix
 
 
-def _light_disjunct(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
-    """Give the disjunct code where its rows need not be made heavier."""
-    is_heavy_enough = kautz_singleton_matrix(n, k).sum(axis=1).min() >= r
-    return disjunct_tracking_matrix(k, r, n) if is_heavy_enough else None
-
-
-def _fewer_rows(one: NDArray[np.bool_], other: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    return one if other is None or len(one) <= len(other) else other
+def _light_disjunct(k: int, r: int, n: int, most_models: int) -> NDArray[np.bool_] | None:
+    """Give the disjunct code if it has fewer models and its rows need not be made heavier."""
+    if kautz_singleton_rows(n, k) >= most_models or kautz_singleton_matrix(n, k).sum(axis=1).min() < r:
+        return None
+    matrix = disjunct_tracking_matrix(k, r, n)
+    return matrix if len(matrix) < most_models else None
