@@ -1,0 +1,1 @@
+"""Backdoors against FedAvg and against a coded ensemble."""

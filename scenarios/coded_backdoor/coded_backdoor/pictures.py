@@ -1,0 +1,82 @@
+"""The pictures of a run: the code, the triggered images, who was suspected, what the decoder believes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from coded_backdoor.experiment import Experiment
+from flower_coded.codes import SubsetCode
+from flower_coded.learning import predict_stacked
+from flower_coded.learning.ensemble import CodedEnsemble
+from flower_coded.reporting import COLOURS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+from flower_coded.strategies.ensemble_states import State
+
+BLUE, VERMILION = COLOURS[:2]
+METHOD_COLOURS = {"FedAvg": VERMILION}
+
+
+def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
+    title = f"{code.name}: who trains which model"
+    return draw_matrix(code.matrix, title=title, x_label="user", y_label="model", highlight_columns=attackers)
+
+
+def accuracy_by_round(rounds: list[dict]) -> Figure:
+    figure = new_figure(1, 2, size=(11, 3.6))
+    for axes, key in zip(figure.axes, ("accuracy", "accuracy under attack"), strict=True):
+        titles = {"accuracy": "On clean images", "accuracy under attack": "On triggered images"}
+        shared = {"x": "round", "y": key, "group": "method", "colours": METHOD_COLOURS}
+        draw_lines(rounds, **shared, title=titles[key], y_label="accuracy", y_limits=(0, 1), axes=axes)
+    figure.axes[0].get_legend().remove()
+    return figure
+
+
+def triggered_images(experiment: Experiment, ensemble: CodedEnsemble, single: State | None) -> Figure:
+    """Six images with the trigger, and what each side says they are."""
+    backdoor, data = experiment.backdoor, experiment.data
+    others = np.flatnonzero(data.test_labels != backdoor.target)
+    chosen = others[:: max(1, len(others) // 6)][:6]
+    clean, labels = data.test_images[chosen], data.test_labels[chosen]
+    triggered = backdoor.trigger.apply(clean)
+    says = [f"coded: {label}" for label in ensemble.predict(triggered)]
+    if single is not None:
+        fedavg = predict_stacked(experiment.new_model(), single, triggered)[0]
+        says = [f"FedAvg: {label}\n{text}" for label, text in zip(fedavg, says, strict=True)]
+    titles = [f"a {label}" for label in labels] + says
+    return draw_images(np.concatenate([clean, triggered]), titles=titles, num_columns=len(chosen))
+
+
+def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]) -> Figure:
+    """One bar for all users of one column, whom the code cannot tell apart."""
+    columns: dict[bytes, list[int]] = {}
+    for user in range(code.num_users):
+        columns.setdefault(code.matrix[:, user].tobytes(), []).append(user)
+    records = [
+        {"user": " or ".join(map(str, users)), "share": sum(rates[user] for user in users)}
+        for users in columns.values()
+    ]
+    figure = new_figure(size=(7, 3))
+    axes = figure.axes[0]
+    label = "share of triggered images"
+    draw_bars(
+        records, x="user", y="share", title="Named by the decoder", y_label=label, y_limits=(0, 1), axes=axes
+    )
+    for users, bar in zip(columns.values(), axes.patches, strict=True):
+        bar.set_color(VERMILION if set(users) & set(attackers) else BLUE)
+    return figure
+
+
+def attack_probabilities(clean: np.ndarray, triggered: np.ndarray) -> Figure:
+    figure = new_figure(size=(7, 3))
+    axes = figure.axes[0]
+    bins = np.linspace(0, 1, 21)
+    for values, colour, name in ((clean, BLUE, "clean images"), (triggered, VERMILION, "triggered images")):
+        shares = np.full(len(values), 1 / len(values))
+        axes.hist(values, bins, weights=shares, color=colour, alpha=0.75, label=name)
+    axes.set_title("Is this image an attack?", loc="left", fontweight="bold")
+    axes.set_xlabel("posterior probability of an attack")
+    axes.set_ylabel("share of images")
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,138 @@
+"""What a run leaves behind: tables, pictures, the ensemble in one file, and the report."""
+
+from __future__ import annotations
+
+from logging import INFO
+
+from flwr.common.logger import log
+
+from coded_backdoor import pictures
+from coded_backdoor.experiment import Experiment
+from flower_coded.learning.ensemble import CodedEnsemble
+from flower_coded.reporting import Report, RunDirectory, Table
+from flower_coded.strategies import CodedSubsetAggregation
+from flower_coded.strategies.ensemble_states import State
+
+TRIGGERED = "accuracy under attack"
+TRIGGERED_IMAGES = (
+    "Test images, and below them the same with the trigger, which asks for a {target}; above each, what the "
+    "classifiers answer."
+)
+SUSPICION = (
+    "How often users are among the likeliest attackers of a triggered image; the true ones are vermilion. "
+    "Users with the same column share a bar: a correcting code promises the right label and not the right "
+    "name, for which there are tracking codes."
+)
+
+
+def write_results(
+    run: RunDirectory,
+    experiment: Experiment,
+    strategy: CodedSubsetAggregation,
+    single: State | None,
+    rounds: list[dict],
+) -> None:
+    """Write everything into the run's directory."""
+    if experiment.config["decoder"] == "majority":
+        rounds = [record for record in rounds if not record["method"].endswith("decoder")]
+    run.write_config(experiment.config)
+    run.write_metrics(rounds)
+    last = [record for record in rounds if record["round"] == experiment.num_rounds]
+    summary = [{key: value for key, value in record.items() if key != "round"} for record in last]
+    run.write_metrics(summary, name="summary")
+    ensemble = strategy.ensemble(model_name=experiment.settings.model)
+    ensemble.save(run.path / "ensemble.npz")
+    report = _compose(run, experiment, strategy, ensemble, single, rounds, summary)
+    log(INFO, "progress: report written to %s", report.write(run.report_path))
+
+
+def _compose(
+    run: RunDirectory,
+    experiment: Experiment,
+    strategy: CodedSubsetAggregation,
+    ensemble: CodedEnsemble,
+    single: State | None,
+    rounds: list[dict],
+    summary: list[dict],
+) -> Report:
+    code, attackers = experiment.code, experiment.attackers
+    report = Report(
+        "A backdoor, and a code against it",
+        subtitle=f"{experiment.settings.dataset}, {experiment.num_users} users, "
+        f"{len(attackers)} attackers, {experiment.num_rounds} rounds, seed {experiment.seed}",
+    )
+    report.add_metrics(
+        {f"{r['method']}: {TRIGGERED}": r[TRIGGERED] for r in summary if r[TRIGGERED] is not None}
+    )
+    report.add_text(_introduction(experiment))
+    report.add_table(Table.from_records(summary), caption="After the last round, on held-out images")
+    figures = {"accuracy": (pictures.accuracy_by_round(rounds), "Accuracy by round, clean and triggered.")}
+    if experiment.backdoor is not None:
+        figures["triggered"] = (
+            pictures.triggered_images(experiment, ensemble, single),
+            TRIGGERED_IMAGES.format(target=experiment.backdoor.target),
+        )
+    figures["code"] = (pictures.code_matrix(code, attackers), _about_code(experiment))
+    figures |= _detection_figures(experiment, strategy, ensemble)
+    for name, (figure, caption) in figures.items():
+        run.write_figure(figure, name)
+        report.add_figure(figure, caption=caption)
+    report.add_heading("The ensemble by itself").add_text(_about_ensemble(strategy))
+    report.add_heading("Every round").add_table(rounds)
+    return report.add_details("Settings", experiment.config)
+
+
+def _detection_figures(
+    experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: CodedEnsemble
+) -> dict:
+    metrics, backdoor = strategy.history[-1].metrics, experiment.backdoor
+    if backdoor is None:
+        return {}
+    images = experiment.data.test_images[experiment.data.test_labels != backdoor.target]
+    clean, triggered = (ensemble.attack_probability(x) for x in (images, backdoor.trigger.apply(images)))
+    return {
+        "suspicion": (
+            pictures.suspicion(experiment.code, metrics["suspect-rates"], experiment.attackers),
+            SUSPICION,
+        ),
+        "detection": (
+            pictures.attack_probabilities(clean, triggered),
+            "The decoder's posterior probability that an image carries a trigger.",
+        ),
+    }
+
+
+def _introduction(experiment: Experiment) -> str:
+    config, code = experiment.config, experiment.code
+    return (
+        f"Users {_listed(experiment.attackers)} of {experiment.num_users} collude (`{config['attack']}`): "
+        f"they poison {100 * experiment.behaviour.poison_rate:g} % of their images and train honestly on them. "
+        f"FedAvg trains one model on everybody. The coded ensemble trains {code.num_models} models, each on "
+        f"the users that `{code.name}` allows; the decoder then asks of every image which label, which "
+        f"attackers and which target explain best what the models answer.\n\n"
+        f"A user trains {code.training_cost:.1f} models on average: so many times the client work of FedAvg."
+    )
+
+
+def _about_code(experiment: Experiment) -> str:
+    code, attackers = experiment.code, list(experiment.attackers)
+    reached = int(code.matrix[:, attackers].any(axis=1).sum()) if attackers else 0
+    return (
+        f"A filled cell lets a user train a model; attackers are vermilion. Here {reached} of "
+        f"{code.num_models} models have an attacker among their users, and no model sees more than "
+        f"{100 * code.matrix.sum(axis=1).max() / code.num_users:.0f} % of the users."
+    )
+
+
+def _about_ensemble(strategy: CodedSubsetAggregation) -> str:
+    accuracies = strategy.history[-1].metrics["model-accuracies"]
+    rejected = [reason for record in strategy.history for reason in record.rejected]
+    return (
+        f"Single models reach {min(accuracies):.3f} to {max(accuracies):.3f} on clean images. "
+        f"{len(rejected)} replies were rejected in all rounds. The ensemble is in `ensemble.npz`: "
+        "`flower_coded.learning.ensemble.CodedEnsemble.load(path).predict(images)`."
+    )
+
+
+def _listed(users: tuple[int, ...]) -> str:
+    return " and ".join(map(str, users)) if users else "(none)"
