@@ -15,7 +15,9 @@ from typer.core import TyperGroup
 
 __all__ = ["PLANS", "PlanGroup"]
 
-PLANS: dict[str, str] = {}
+PLANS: dict[str, str] = {
+    "encoded-gd": "flower_coded.cli.plan_encoded_gd:plan_encoded_gd",
+}
 """Command name to ``"module:function"``."""
 
 
