@@ -94,9 +94,9 @@ class CommitmentBasis:
         has_identity = any(self.backend.equal(point, self.backend.identity) for point in self.points)
         if has_identity or not self.backend.takes_tables or find_spec("numba") is None:
             return None
-        from flower_coded.crypto.backends.fixed_base import FixedBaseTable
+        from flower_coded.crypto.backends.fixed_base import fixed_base_table
 
-        return FixedBaseTable.of(self.backend.to_affine_bytes(self.points))
+        return fixed_base_table(self.backend.to_affine_bytes(self.points))
 
     def _sum(self, count: int) -> Point:
         if count not in self._sums:

@@ -19,6 +19,7 @@ precomputation", EUROCRYPT 1992; N. Pippenger, "On the evaluation of powers and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from flower_coded.crypto.backends.compiled_field import (
 )
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, absolute_values
 
-__all__ = ["FixedBaseTable"]
+__all__ = ["FixedBaseTable", "fixed_base_table"]
 
 _COORDINATE_BYTES, _WORDS = 48, 6
 _SCALAR_BITS = FIELD_MODULUS.bit_length()
@@ -99,6 +100,12 @@ class FixedBaseTable:
             self.x, self.y, rows[order], columns[order], chosen[order] < 0, np.ascontiguousarray(counts[1:])
         )
         return _affine_bytes(_to_int(x), _to_int(y), _to_int(z))
+
+
+@lru_cache(maxsize=4)
+def fixed_base_table(affine_bytes: bytes) -> FixedBaseTable:
+    """Return :meth:`FixedBaseTable.of`, kept for the next one who asks for the same points."""
+    return FixedBaseTable.of(affine_bytes)
 
 
 def _signed_digits(magnitudes: FieldArray, window: int, num_windows: int) -> NDArray[np.int16]:
