@@ -1,0 +1,217 @@
+"""Robust accuracy of a classifier, attacked through its probabilities and through what its decoder compares.
+
+A classifier is given as scores per class: logits of a softmax model, or similarities with the codewords of an
+output code (eq. 5 takes their softmax). Two objectives climb: the cross-entropy of the scores' softmax, and
+the margin ``largest wrong score - right score``, which for an output code is the distance comparison itself
+and does not flatten when probabilities saturate. Reported is every attack alone and the worst of them per
+sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flower_coded.errors import ParameterError
+from flower_coded.learning.adversarial import (
+    AttackBudget,
+    MaskingSigns,
+    accuracy,
+    fgsm,
+    masking_signs,
+    pgd,
+    worst_case,
+)
+from flower_coded.learning.codeword_losses import cosine_similarity
+from flower_coded.learning.training import choose_device
+
+__all__ = [
+    "RobustnessReport",
+    "Scores",
+    "codeword_scores",
+    "ensemble_attack",
+    "evaluate_robustness",
+    "softmax_scores",
+]
+
+Scores = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) to one score per class (B, num_classes)."""
+
+
+@dataclass(frozen=True)
+class RobustnessReport:
+    """Accuracies of one classifier.
+
+    Attributes
+    ----------
+    accuracies : dict of str to float
+        ``clean``, ``fgsm``, ``pgd`` (both on the cross-entropy), ``pgd-margin`` (adaptive), ``ensemble``
+        where it was run, and ``worst``: the share of samples right under all of them.
+    budget : AttackBudget
+        What the attacks were allowed.
+    num_samples : int
+        Test images.
+    signs : MaskingSigns
+        Signs of masked gradients, each False for a sound evaluation.
+    attacked : Tensor of shape (B, C, H, W)
+        PGD's images, for transfer to another classifier.
+    """
+
+    accuracies: dict[str, float]
+    budget: AttackBudget
+    num_samples: int
+    signs: MaskingSigns
+    attacked: Tensor = field(repr=False)
+
+
+def softmax_scores(model: nn.Module) -> Scores:
+    """Scores of a classifier that ends in logits; puts the model into evaluation mode."""
+    model.eval()
+    return model
+
+
+def codeword_scores(network: nn.Module, code_book: NDArray[np.float64], *, device: str = "cpu") -> Scores:
+    """Scores of an output-code network: similarities with the codewords (eq. 5 before its softmax).
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Images to predicted codewords; put into evaluation mode.
+    code_book : ndarray of shape (num_classes, num_bits)
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+    """
+    network.to(choose_device(device)).eval()
+    book = torch.tensor(code_book, dtype=torch.float32, device=choose_device(device))
+    return lambda images: cosine_similarity(network(images), book)
+
+
+def evaluate_robustness(
+    scores: Scores,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    budget: AttackBudget,
+    seed: int = 0,
+    transferred: Tensor | None = None,
+    ensemble: bool = False,
+    device: str = "cpu",
+) -> RobustnessReport:
+    """Attack a classifier in every way this module knows.
+
+    Parameters
+    ----------
+    scores : callable
+        The classifier, see :func:`softmax_scores` and :func:`codeword_scores`.
+    images : ndarray of shape (B, C, H, W), float32
+        Pixels in [0, 1].
+    labels : ndarray of shape (B,), int64
+    budget : AttackBudget
+        Radius, step, steps, restarts.
+    seed : int
+        Seed of the random starts.
+    transferred : Tensor of shape (B, C, H, W), optional
+        Images made against another classifier, for the black-box check.
+    ensemble : bool
+        Run the kept library's ensemble attack too; see :func:`ensemble_attack`.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+
+    Returns
+    -------
+    RobustnessReport
+    """
+    target = choose_device(device)
+    pixels, classes = torch.tensor(images, device=target), torch.tensor(labels, device=target)
+    generator = torch.Generator(device=target).manual_seed(seed)
+
+    def predict(batch: Tensor) -> Tensor:
+        return scores(batch).argmax(dim=1)
+
+    def cross_entropy(batch: Tensor, truth: Tensor) -> Tensor:
+        return functional.cross_entropy(scores(batch), truth, reduction="none")
+
+    def margin(batch: Tensor, truth: Tensor) -> Tensor:
+        values = scores(batch)
+        right = values.gather(1, truth[:, None])[:, 0]
+        wrong = values.scatter(1, truth[:, None], -torch.inf).amax(dim=1)
+        return wrong - right
+
+    attacked = {
+        "clean": pixels,
+        "fgsm": fgsm(cross_entropy, pixels, classes, epsilon=budget.epsilon),
+        "pgd": pgd(cross_entropy, pixels, classes, budget=budget, generator=generator, predict=predict),
+        "pgd-margin": pgd(margin, pixels, classes, budget=budget, generator=generator, predict=predict),
+    }
+    if ensemble:
+        attacked["ensemble"] = ensemble_attack(scores, pixels, classes, budget=budget)
+    accuracies = {name: accuracy(predict, batch, classes) for name, batch in attacked.items()}
+    accuracies["worst"] = worst_case(predict, attacked, classes)
+    signs = masking_signs(
+        cross_entropy, predict, pixels, classes, budget=budget, transferred=transferred, generator=generator
+    )
+    return RobustnessReport(accuracies, budget, len(labels), signs, attacked["pgd"])
+
+
+def ensemble_attack(scores: Scores, images: Tensor, labels: Tensor, *, budget: AttackBudget) -> Tensor:
+    """AutoAttack (Croce & Hein, ICML 2020) as the Adversarial Robustness Toolbox ships it.
+
+    Auto-PGD on the cross-entropy and on the ratio of logits, then the gradient-free Square attack, each on
+    what the ones before it left right. Step sizes adapt themselves, so only the radius and the restarts of
+    the budget count.
+
+    Raises
+    ------
+    ParameterError
+        If the toolbox is not installed; the message says how to install it.
+    """
+    try:
+        from art.attacks.evasion import AutoAttack, AutoProjectedGradientDescent, SquareAttack
+        from art.estimators.classification import PyTorchClassifier
+    except ImportError as error:
+        raise ParameterError(
+            "ensemble",
+            "needs the Adversarial Robustness Toolbox",
+            str(error),
+            hint="pip install 'flower-coded[adversarial]'",
+        ) from error
+
+    class Classifier(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            return scores(batch)
+
+    with torch.no_grad():
+        num_classes = int(scores(images[:1]).shape[1])
+    estimator = PyTorchClassifier(
+        Classifier(),
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=num_classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if images.is_cuda else "cpu",
+    )
+    limits = {"norm": np.inf, "eps": budget.epsilon, "batch_size": len(images), "verbose": False}
+    losses = ["cross_entropy"] + ["difference_logits_ratio"] * (num_classes > 2)
+    climbers = [
+        AutoProjectedGradientDescent(
+            estimator, eps_step=budget.step_size, loss_type=loss, nb_random_init=budget.num_restarts, **limits
+        )
+        for loss in losses
+    ]
+    attack = AutoAttack(
+        estimator,
+        norm=np.inf,
+        eps=budget.epsilon,
+        eps_step=budget.step_size,
+        attacks=[*climbers, SquareAttack(estimator, max_iter=500, **limits)],
+        batch_size=len(images),
+    )
+    one_hot = np.eye(num_classes, dtype=np.float32)[labels.cpu().numpy()]
+    adversarial = attack.generate(images.cpu().numpy(), one_hot)
+    return torch.tensor(adversarial, device=images.device)
