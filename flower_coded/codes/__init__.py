@@ -1,5 +1,6 @@
 """Codes and decoders: pure mathematics on NumPy arrays, without Flower and without torch."""
 
+from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
 from flower_coded.codes.constructions import (
     backdoor_correction_code,
@@ -7,6 +8,8 @@ from flower_coded.codes.constructions import (
     partition_code,
     random_code,
 )
+from flower_coded.codes.dft_code import Corrected, DFTCode
+from flower_coded.codes.index_assignment import AssignmentProblem, IndexAssignment, evaluation_order
 from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
 from flower_coded.codes.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
@@ -17,10 +20,15 @@ from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
 
 __all__ = [
+    "AnalogLagrangeCode",
+    "AssignmentProblem",
+    "Corrected",
+    "DFTCode",
     "Decoded",
     "DecodedColumns",
     "DecodedProduct",
     "DecodedWord",
+    "IndexAssignment",
     "MajorityVote",
     "RealErrorLocatingCode",
     "ReedSolomonCode",
@@ -36,6 +44,7 @@ __all__ = [
     "confusion_counts",
     "correction_bound",
     "detection_bound",
+    "evaluation_order",
     "explore_trade_off",
     "kautz_singleton_matrix",
     "majority_vote",

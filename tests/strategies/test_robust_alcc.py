@@ -1,0 +1,187 @@
+"""The strategy and its client app, in process: regression under attack, faults of every kind, no leaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from flwr.app import Message
+from sklearn.linear_model import LinearRegression
+
+from flower_coded.clients.malformed import MALFORMED_NAMES
+from flower_coded.clients.robust_alcc import (
+    ANALOG_ATTACK_NAMES,
+    analog_faults_from_config,
+    robust_alcc_client_app,
+)
+from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.index_assignment import evaluation_order
+from flower_coded.errors import ParameterError
+from flower_coded.protocols.analog_computing import PolynomialFunction, register_function
+from flower_coded.strategies.robust_alcc import RobustALCC
+from flower_coded.strategies.robust_alcc_records import SHARE_KEY
+from flower_coded.testing import InProcessGrid
+
+# K = (2 + 1 - 1) * 2 + 1 = 5 of 13: four liars, or three liars and two silent.
+CODE = AnalogLagrangeCode(num_workers=13, num_blocks=2, num_colluders=1, noise_scale=100.0)
+GENERATOR = np.random.default_rng(0)
+FEATURES = GENERATOR.standard_normal((41, 3))
+TARGET = FEATURES @ [1.0, -2.0, 0.5] + 0.1 * GENERATOR.standard_normal(41)
+TABLE = np.column_stack([FEATURES, TARGET])
+
+
+def run(run_config=None, function="normal-equations", num_rounds=1, **options):
+    grid_options = {key: options.pop(key) for key in ("drop", "tamper", "delay") if key in options}
+    grid = InProcessGrid(robust_alcc_client_app(), 13, run_config or {}, **grid_options)
+    strategy = RobustALCC(CODE, TABLE, function, reply_timeout=1.0, setup_timeout=5.0, **options)
+    result = strategy.start(grid, strategy.initial_arrays(), num_rounds=num_rounds)
+    arrays = result.arrays or strategy.initial_arrays()  # Flower's result is empty if no round succeeded
+    return strategy, next(iter(arrays.values())).numpy(), grid
+
+
+@pytest.mark.parametrize("attack", ANALOG_ATTACK_NAMES)
+def test_regression__equals_scikit_learns_while_four_of_thirteen_lie(attack) -> None:
+    strategy, equations, _ = run({"attack": attack, "attackers": "0,1,7,12"})
+    coefficients = np.linalg.solve(equations[:, :-1], equations[:, -1])
+    expected = LinearRegression(fit_intercept=False).fit(FEATURES, TARGET).coef_
+    assert np.allclose(coefficients, expected, atol=1e-6)
+    assert strategy.history[0].outcome.liars == (0, 1, 7, 12)
+    assert strategy.history[0].metrics()["located-workers"] == [0, 1, 7, 12]
+
+
+def test_gram__is_the_tables() -> None:
+    _, gram, _ = run(function="gram")
+    assert np.allclose(gram, TABLE.T @ TABLE, atol=1e-6)
+
+
+def test_gradient__descends_to_the_solution_with_one_share_sent_once() -> None:
+    step = len(TABLE) / np.linalg.norm(FEATURES, 2) ** 2
+    sent = []
+
+    def spy(partition_id, message):
+        sent.append((partition_id, message.content is not None and SHARE_KEY in message.content))
+        return False
+
+    _, weights, _ = run(
+        {"attack": "full-noise", "attackers": "3,4"}, "gradient", 20, step_size=step, drop=spy
+    )
+    expected = np.linalg.lstsq(FEATURES, TARGET, rcond=None)[0]
+    assert np.allclose(weights, expected, atol=0.02)
+    assert sorted(partition for partition, has_share in sent if has_share) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MALFORMED_NAMES if name not in ("negative-num-examples", "no-metrics")]
+)
+def test_a_malformed_reply_costs_its_sender_the_place_and_nothing_else(name) -> None:
+    strategy, equations, _ = run({"attack": name, "attackers": "2,9"})
+    assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+    assert strategy.history[0].outcome.missing == (2, 9)
+    assert {each.user for each in strategy.history[0].rejected} == {2, 9}
+
+
+def test_silent_workers__are_not_waited_for_beyond_the_agreed_number() -> None:
+    strategy, equations, _ = run(
+        {"stragglers": "5,6", "attack": "full-noise", "attackers": "1,2,3"}, num_missing=2
+    )
+    assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+    assert strategy.history[0].outcome.missing == (5, 6)
+    assert strategy.history[0].outcome.liars == (1, 2, 3)
+
+
+def test_too_many_liars__leave_the_arrays_as_they_were() -> None:
+    strategy, equations, _ = run({"attack": "full-noise", "attackers": 6, "seed": 4})
+    assert not equations.any()
+    assert strategy.history[0].outcome is None
+    assert strategy.history[0].metrics()["decoded"] == 0
+
+
+def test_attack_from_a_later_round__is_located_then() -> None:
+    config = {"attack": "full-noise", "attackers": "8,", "attack-from-round": 2}
+    strategy, _, _ = run(config, num_rounds=2)
+    assert [each.outcome.liars for each in strategy.history] == [(), (8,)]
+
+
+def test_profiled_workers__get_the_evaluation_points_assigned_to_them() -> None:
+    unreliable = np.arange(13) < 5
+    strategy, equations, _ = run(
+        {"attack": "full-noise", "attackers": "0,4"},
+        evaluation_order=evaluation_order(13, np.arange(5), (0, 3, 6, 9, 12)),
+        unreliable=unreliable,
+    )
+    assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+    assert strategy.history[0].outcome.liars == (0, 4)
+
+
+def test_nodes__receive_noise_and_not_the_table() -> None:
+    received = []
+
+    def spy(partition_id, message):
+        if message.content is not None and SHARE_KEY in message.content:
+            received.append(message.content[SHARE_KEY]["block"].numpy())
+        return False
+
+    run(drop=spy)
+    shares = np.array(received)
+    blocks = np.concatenate([TABLE, np.zeros((1, 4))]).reshape(2, 21, 4)
+    for share in shares:
+        for block in blocks:
+            correlation = np.corrcoef(share.real.ravel(), block.ravel())[0, 1]
+            assert abs(correlation) < 0.5
+        assert abs(share).mean() > 5 * abs(TABLE).mean()
+
+
+def test_a_lost_share__is_sent_again_and_is_the_same() -> None:
+    lost = []
+
+    def drop(partition_id, message):
+        has_share = message.content is not None and SHARE_KEY in message.content
+        if partition_id == 4 and has_share:
+            lost.append(message.content[SHARE_KEY]["block"].numpy())
+            return len(lost) == 1
+        return False
+
+    strategy, equations, _ = run(num_rounds=2, drop=drop, num_missing=1)
+    assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+    assert [each.outcome.missing for each in strategy.history] == [(4,), ()]
+    assert np.array_equal(*lost)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"reply_timeout": 0.0}, "reply_timeout"),
+        ({"num_missing": 9}, "num_missing"),
+        ({"function": "elementwise-square"}, "function"),
+        ({"table": TABLE * np.nan}, "blocks"),
+        ({"table": TABLE[:1]}, "num_blocks"),
+    ],
+)
+def test_strategy__refuses_bad_parameters_before_anything_is_sent(options, name) -> None:
+    register_function(PolynomialFunction("elementwise-square", 2, lambda block, _: block * block))
+    arguments = {"table": TABLE, **options}
+    with pytest.raises(ParameterError) as caught:
+        RobustALCC(CODE, arguments.pop("table"), **arguments)
+    assert caught.value.name == name
+
+
+@pytest.mark.parametrize(
+    "run_config",
+    [
+        {"attack": "lie"},
+        {"attack": "full-noise", "attack-mena": 1.0},
+        {"attack": "full-noise", "attackers": 40},
+    ],
+)
+def test_faults__are_refused_when_misspelt(run_config) -> None:
+    with pytest.raises(ParameterError):
+        analog_faults_from_config(run_config, 31)
+
+
+def test_a_request_without_a_share__is_an_error_reply() -> None:
+    from flower_coded.protocols.analog_computing import Request
+    from flower_coded.strategies.robust_alcc_records import COMPUTE_MESSAGE_TYPE, request_content
+
+    grid = InProcessGrid(robust_alcc_client_app(), 1)
+    message = Message(request_content(Request("gram"), 1, None), grid.node_ids[0], COMPUTE_MESSAGE_TYPE)
+    [reply] = grid.send_and_receive([message], timeout=1)
+    assert "share must be sent" in reply.error.reason
