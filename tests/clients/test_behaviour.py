@@ -1,0 +1,114 @@
+"""Who attacks and how, from the run configuration."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flower_coded.attacks import ALittleIsEnough, Backdoor, LabelFlip, PixelTrigger, VoidAttackWarning
+from flower_coded.clients import ATTACK_NAMES, Behaviour, attackers_from_config, behaviour_from_config
+from flower_coded.errors import ParameterError
+
+
+def behaviour(partition_id: int = 0, num_users: int = 12, **config: Any) -> Behaviour:
+    return behaviour_from_config(
+        {key.replace("_", "-"): value for key, value in config.items()}, partition_id, num_users
+    )
+
+
+def test_everybody_is_honest_by_default() -> None:
+    assert not behaviour().is_attacker
+    assert not behaviour(attackers="0,").is_attacker
+    assert not behaviour(attack="sign-flip").is_attacker
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("0,3", (0, 3)), ("3, 0", (0, 3)), ("7,", (7,)), ("", ()), (0, ()), ("0", ())]
+)
+def test_attackers_are_listed_with_a_comma(value: str | int, expected: tuple[int, ...]) -> None:
+    assert attackers_from_config({"attackers": value}, 12) == expected
+
+
+@pytest.mark.parametrize("count", [3, "3"])
+def test_a_count_of_attackers_is_drawn_from_the_seed(count: int | str) -> None:
+    drawn = [attackers_from_config({"attackers": count, "seed": seed}, 12) for seed in (0, 0, 1, 2, 3)]
+    assert all(len(set(each)) == 3 for each in drawn)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) > 2
+
+
+def test_counts_are_nested_so_that_an_experiment_adds_attackers() -> None:
+    drawn = [set(attackers_from_config({"attackers": count, "seed": 4}, 12)) for count in range(5)]
+    assert all(fewer < more for fewer, more in pairwise(drawn))
+
+
+@pytest.mark.parametrize("value", ["0,12", "a,b", "-1,2", 13, -1, "2.5", True])
+def test_attackers_that_do_not_exist_are_refused(value: Any) -> None:
+    with pytest.raises(ParameterError, match="attackers"):
+        attackers_from_config({"attackers": value}, 12)
+
+
+def test_the_attack_starts_in_its_round() -> None:
+    late = behaviour(3, attack="nan", attackers="3,", attack_from_round=4)
+    assert [late.attacks_in(server_round) for server_round in (1, 3, 4, 9)] == [False, False, True, True]
+
+
+def test_all_colluders_share_one_backdoor() -> None:
+    config = {"attack": "pixel-trigger", "attackers": "1,2", "seed": 6, "poison_rate": 0.2}
+    attacks = [behaviour(user, **config).data_attack((1, 8, 8), 10) for user in (1, 2)]
+    assert all(isinstance(attack, Backdoor) and attack.rate == 0.2 for attack in attacks)
+    first, second = (attack.trigger for attack in attacks if isinstance(attack, Backdoor))
+    assert isinstance(first, PixelTrigger)
+    assert isinstance(second, PixelTrigger)
+    np.testing.assert_array_equal(first.pattern, second.pattern)
+    assert (first.row, first.column) == (second.row, second.column)
+
+
+def test_settings_reach_the_attacks() -> None:
+    assert behaviour(attack="label-flip", attackers="0,").data_attack((1, 8, 8), 4) == LabelFlip(4)
+    little = behaviour(attack="little-is-enough", attackers=8, num_users=20).update_attack()
+    assert little == ALittleIsEnough(20, 8)
+    target = behaviour(attack="pixel-trigger", attackers="0,", attack_target=3).data_attack((1, 8, 8), 10)
+    assert isinstance(target, Backdoor)
+    assert target.target == 3
+
+
+def test_a_void_attack_warns_when_it_is_read() -> None:
+    with pytest.warns(VoidAttackWarning):
+        behaviour(attack="little-is-enough", attackers=2, num_users=10)
+
+
+@pytest.mark.parametrize("attack", [name for name in ATTACK_NAMES if name != "little-is-enough"])
+def test_every_attack_can_be_asked_for_by_name(attack: str) -> None:
+    assert behaviour(attack=attack, attackers="0,").attack == attack
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"attack": "pixel-triger"}, "did you mean 'pixel-trigger'"),
+        ({"attack_knowlege": "all"}, "did you mean 'attack-knowledge'"),
+        ({"attack": "pixel-trigger", "attackers": 1, "poison_rate": 0.0}, "poison-rate"),
+        ({"poison_rate": 1.5}, "between 0 and 1"),
+        ({"poison_rate": "much"}, "poison-rate"),
+        ({"attack_knowledge": "some"}, "own, colluders, all"),
+        ({"attack_from_round": 0}, "attack-from-round"),
+        ({"attack_pixel_low": 1.0}, "attack-pixel-low"),
+        ({"attack_scale": -2.0}, "attack-scale"),
+        ({"attack": "pixel-trigger", "attackers": 1, "attack_target": 10}, "target"),
+        ({"attack": "little-is-enough", "attackers": 7}, "majority"),
+        ({"attack": 3}, "must be text"),
+        ({"seed": 1.5}, "seed"),
+    ],
+)
+def test_mistakes_are_refused_with_what_would_work(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(ParameterError, match=named):
+        behaviour(**config)
+
+
+def test_a_partition_outside_the_federation_is_refused() -> None:
+    with pytest.raises(ParameterError, match="partition-id"):
+        behaviour(12)

@@ -1,0 +1,199 @@
+"""The shipped ClientApp: data, rounds, both paths, attacks, identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.clientapp import ClientApp
+
+from flower_coded.clients import (
+    ClientSettings,
+    attack_mod,
+    identity_mod,
+    register_identity,
+    training_client_app,
+    user_data,
+)
+from flower_coded.errors import ParameterError
+from flower_coded.learning import ModelState, get_state, initial_states, stack_states, unstack_states
+from flower_coded.learning.models import build_model
+from flower_coded.strategies.roster import assemble_roster
+from flower_coded.testing import InProcessGrid
+
+NUM_USERS = 12
+CONFIG = {"local-epochs": 1, "seed": 3}
+
+
+def send(
+    run_config: Mapping[str, Any],
+    state: ModelState,
+    *,
+    node: int = 0,
+    message_type: str = MessageType.TRAIN,
+    **config: Any,
+) -> Message:
+    grid = InProcessGrid(training_client_app(), NUM_USERS, dict(run_config))
+    arrays = ArrayRecord({key: Array(value) for key, value in state.items()})
+    entries = {key.replace("_", "-"): value for key, value in config.items()}
+    content = RecordDict({"arrays": arrays, "config": ConfigRecord(entries)})
+    (reply,) = grid.send_and_receive([Message(content, grid.node_ids[node], message_type)], timeout=60)
+    return reply
+
+
+def state_of(reply: Message) -> ModelState:
+    return {key: array.numpy() for key, array in reply.content["arrays"].items()}
+
+
+@pytest.fixture(scope="module")
+def single() -> ModelState:
+    return get_state(build_model("small-cnn", (1, 8, 8), 10, seed=1))
+
+
+def test_a_round_trains_the_model_and_reports_its_examples(single: ModelState) -> None:
+    reply = send(CONFIG, single, server_round=1)
+    trained = state_of(reply)
+    assert list(trained) == list(single)
+    assert all(trained[key].shape == single[key].shape for key in single)
+    assert all(trained[key].dtype == single[key].dtype for key in single)
+    assert not np.array_equal(trained["1.weight"], single["1.weight"])
+    assert reply.content["metrics"]["num-examples"] == 100
+    assert reply.content["metrics"]["train-loss"] > 0
+
+
+def test_a_round_depends_on_seed_partition_and_round_and_on_nothing_else(single: ModelState) -> None:
+    def weights(node: int, server_round: int, seed: int = 3) -> np.ndarray:
+        reply = send({**CONFIG, "seed": seed}, single, node=node, server_round=server_round)
+        return state_of(reply)["1.weight"]
+
+    first = weights(0, 1)
+    np.testing.assert_array_equal(first, weights(0, 1))
+    for other in (weights(1, 1), weights(0, 2), weights(0, 1, seed=4)):
+        assert not np.array_equal(first, other)
+
+
+def test_stacked_and_single_messages_train_the_same_models() -> None:
+    states = initial_states("small-cnn", (1, 8, 8), 10, 3, seed=5)
+    together = state_of(send(CONFIG, states, server_round=2, coded_models=[1, 4, 7], coded_seed=99))
+    alone = stack_states(
+        [
+            state_of(send(CONFIG, state, server_round=2, coded_model=model, coded_seed=99))
+            for model, state in zip((1, 4, 7), unstack_states(states), strict=True)
+        ]
+    )
+    for key in alone:
+        np.testing.assert_allclose(together[key], alone[key], rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_measures_the_users_share_of_the_test_images(single: ModelState) -> None:
+    reply = send(CONFIG, single, message_type=MessageType.EVALUATE)
+    assert reply.content["metrics"]["num-examples"] == 597 // NUM_USERS
+    assert 0 <= reply.content["metrics"]["eval-acc"] <= 1
+
+
+def test_stacked_evaluation_is_the_mean_over_models(single: ModelState) -> None:
+    other = initial_states("small-cnn", (1, 8, 8), 10, 1, seed=8)
+    pair = stack_states([single, unstack_states(other)[0]])
+
+    def accuracy(state: ModelState, **config: Any) -> float:
+        reply = send(CONFIG, state, message_type=MessageType.EVALUATE, **config)
+        return float(reply.content["metrics"]["eval-acc"])
+
+    expected = (accuracy(single) + accuracy(unstack_states(other)[0])) / 2
+    assert accuracy(pair, coded_models=[0, 1]) == pytest.approx(expected)
+
+
+def test_users_share_no_image_and_agree_across_processes() -> None:
+    settings = ClientSettings()
+    parts = [user_data(settings, user, NUM_USERS) for user in range(NUM_USERS)]
+    rows = np.concatenate([images.reshape(100, -1) for images, _ in parts])
+    assert len(rows) == 1200
+    again, _ = user_data(ClientSettings(), 4, NUM_USERS)
+    np.testing.assert_array_equal(parts[4][0], again)
+
+
+def test_a_poisoner_trains_on_other_data_from_its_round_on(single: ModelState) -> None:
+    attack = {
+        **CONFIG,
+        "attack": "pixel-trigger",
+        "attackers": "2,",
+        "poison-rate": 0.3,
+        "attack-from-round": 2,
+    }
+
+    def weights(config: Mapping[str, Any], node: int, server_round: int) -> np.ndarray:
+        return state_of(send(config, single, node=node, server_round=server_round))["1.weight"]
+
+    np.testing.assert_array_equal(weights(attack, 2, 1), weights(CONFIG, 2, 1))
+    np.testing.assert_array_equal(weights(attack, 3, 2), weights(CONFIG, 3, 2))
+    assert not np.array_equal(weights(attack, 2, 2), weights(CONFIG, 2, 2))
+
+
+def test_the_shipped_app_sends_crafted_updates(single: ModelState) -> None:
+    honest = state_of(send(CONFIG, single, node=1, server_round=1))
+    flipped = state_of(
+        send({**CONFIG, "attack": "sign-flip", "attackers": "1,"}, single, node=1, server_round=1)
+    )
+    for key in single:
+        np.testing.assert_allclose(flipped[key] - single[key], single[key] - honest[key], atol=1e-6)
+
+
+def test_colluders_of_the_shipped_app_send_one_vector(single: ModelState) -> None:
+    config = {**CONFIG, "attack": "inner-product", "attackers": "1,5"}
+    first, second = (state_of(send(config, single, node=node, server_round=1)) for node in (1, 5))
+    for key in single:
+        np.testing.assert_array_equal(first[key], second[key])
+
+
+@pytest.mark.parametrize(
+    ("run_config", "named"),
+    [
+        ({"dataset": "digit"}, "one of digits"),
+        ({"model": "cnn"}, "one of small-cnn"),
+        ({"optimizer": "adma"}, "did you mean 'adam'"),
+        ({"device": "gpu"}, "cpu, cuda"),
+        ({"local-epochs": 0}, "local-epochs"),
+        ({"samples-per-user": 101}, "samples_per_user"),
+        ({"alpha": "many"}, "alpha"),
+    ],
+)
+def test_mistakes_in_the_run_configuration_are_named(
+    single: ModelState, run_config: dict[str, Any], named: str
+) -> None:
+    reply = send(run_config, single)
+    assert named in str(reply.error.reason)
+
+
+def test_nodes_answer_the_roster_query() -> None:
+    grid = InProcessGrid(training_client_app(), 5)
+    assert assemble_roster(grid, 5).node_ids == tuple(grid.node_ids)
+
+
+def test_identity_can_be_added_to_any_app() -> None:
+    grid = InProcessGrid(register_identity(ClientApp()), 4)
+    assert assemble_roster(grid, 4).num_identified == 4
+
+
+def test_identity_mod_answers_for_apps_made_with_client_fn() -> None:
+    def client_fn(context: Context) -> Any:
+        raise AssertionError("the roster query must not reach the client")
+
+    grid = InProcessGrid(ClientApp(client_fn=client_fn, mods=[identity_mod]), 3)
+    assert assemble_roster(grid, 3).num_identified == 3
+
+
+def test_a_node_that_does_not_know_its_partition_is_told_how_to() -> None:
+    app = ClientApp(mods=[attack_mod])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return Message(RecordDict(), reply_to=message)
+
+    grid = InProcessGrid(app, 1)
+    context = grid.contexts[0]
+    context.node_config = {}
+    with pytest.raises(ParameterError, match="--node-config"):
+        app(Message(RecordDict(), grid.node_ids[0], MessageType.TRAIN), context)
