@@ -106,7 +106,7 @@ def _introduction(experiment: Experiment) -> str:
     config, code = experiment.config, experiment.code
     return (
         f"Users {_listed(experiment.attackers)} of {experiment.num_users} collude (`{config['attack']}`): "
-        f"they poison {100 * experiment.behaviour.poison_rate:g} % of their images and train honestly on them. "
+        f"they poison {100 * experiment.behaviour.poison_rate:g} % of their images and then train honestly. "
         f"FedAvg trains one model on everybody. The coded ensemble trains {code.num_models} models, each on "
         f"the users that `{code.name}` allows; the decoder then asks of every image which label, which "
         f"attackers and which target explain best what the models answer.\n\n"

@@ -1,0 +1,122 @@
+"""Every method against every number of attackers, each ensemble trained once and read out twice.
+
+Runs on :class:`flower_coded.testing.InProcessGrid`: the same strategies and the same ClientApp as under
+``flwr run``, without Ray. Trainings are independent and go to as many processes as asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from flwr.serverapp.strategy import FedAvg, MultiKrum
+
+from coded_backdoor.client_app import app
+from coded_backdoor.experiment import Config, Experiment
+from coded_backdoor.training import train_ensemble, train_single
+from flower_coded.testing import InProcessGrid
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train: a strategy of Flower's, or an ensemble under a code given by run-config keys."""
+
+    name: str
+    letter: str = ""  # the paper's
+    code: dict = field(default_factory=dict)
+
+
+SINGLE_METHODS = (Method("FedAvg"), Method("MultiKrum"))
+CODED_METHODS = (
+    Method("12 groups of 1", "a", {"code": "partition", "num-models": 12}),
+    Method("6 groups of 2", "b", {"code": "partition", "num-models": 6}),
+    Method("BCC(4,4,12)", "c", {"code": "correction", "tolerated-attackers": 4, "row-weight": 4}),
+    Method("BCC(2,6,12)", "d", {"code": "correction", "tolerated-attackers": 2, "row-weight": 6}),
+    Method("random 15 of 4", "e", {"code": "random", "num-models": 15, "row-weight": 4}),
+    Method("random 6 of 6", "f", {"code": "random", "num-models": 6, "row-weight": 6}),
+)
+TRACKING_METHODS = (
+    Method("BTC(1,11,16)", "", {"code": "tracking", "tolerated-attackers": 1, "row-weight": 11}),
+    Method("BTC(2,4,16)", "", {"code": "tracking", "tolerated-attackers": 2, "row-weight": 4}),
+)
+METHODS = {method.name: method for method in SINGLE_METHODS + CODED_METHODS + TRACKING_METHODS}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the comparison."""
+
+    method: str
+    attackers: int
+    seed: int
+
+    def experiment(self, config: Config) -> Experiment:
+        """Make the experiment from the comparison's common configuration."""
+        own = {"attackers": str(self.attackers), "seed": self.seed} | METHODS[self.method].code
+        return Experiment({**config, **own})
+
+
+def run_trainings(
+    trainings: Sequence[Training], config: Config, *, num_processes: int
+) -> Iterator[tuple[Training, list[dict]]]:
+    """Run trainings in fresh processes and give each one's records as it is done."""
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+        pending = {pool.submit(run_training, training, config): training for training in trainings}
+        for done in as_completed(pending):
+            yield pending[done], done.result()
+
+
+def run_training(training: Training, config: Config) -> list[dict]:
+    """Train once; one record for a single model, two (majority vote and decoder) for an ensemble."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    experiment, started = training.experiment(config), time.monotonic()
+    experiment.check()
+    grid = InProcessGrid(app, experiment.num_users, experiment.config, wire=False)
+    if training.method in SINGLE_STRATEGIES:
+        strategy = SINGLE_STRATEGIES[training.method](experiment)
+        rounds, own = train_single(experiment, grid, strategy, training.method)[1], {}
+    else:
+        coded, rounds = train_ensemble(experiment, grid, experiment.code)
+        metrics, code = coded.history[-1].metrics, experiment.code
+        own = {key: metrics.get(key) for key in ("true-positives", "false-positives", "suspect-rates")}
+        own |= {"models": code.num_models, "cost": code.training_cost}
+    last = [record for record in rounds if record["round"] == experiment.num_rounds]
+    return [_record(training, record, own, time.monotonic() - started) for record in last]
+
+
+def _record(training: Training, measured: dict, own: dict, seconds: float) -> dict:
+    readout = measured["method"].partition(", ")[2]
+    decoded = own if readout == "decoder" else {key: own[key] for key in ("models", "cost") if key in own}
+    return {
+        "method": training.method,
+        "readout": {"": "one model", "majority vote": "majority", "decoder": "decoder"}[readout],
+        "attackers": training.attackers,
+        "seed": training.seed,
+        "accuracy": measured["accuracy"],
+        "accuracy under attack": measured["accuracy under attack"],
+        "attack success": measured["attack success"],
+        "models": 1,
+        "cost": 1.0,
+        "seconds": round(seconds, 1),
+    } | decoded
+
+
+def _fedavg(experiment: Experiment) -> FedAvg:
+    return FedAvg(**_everyone(experiment))
+
+
+def _multi_krum(experiment: Experiment) -> FedAvg:
+    """Flower's MultiKrum, told the largest number of attackers in the comparison."""
+    return MultiKrum(num_malicious_nodes=3, num_nodes_to_select=9, **_everyone(experiment))
+
+
+def _everyone(experiment: Experiment) -> dict:
+    number = experiment.num_users
+    return {"fraction_evaluate": 0.0, "min_train_nodes": number, "min_available_nodes": number}
+
+
+SINGLE_STRATEGIES: dict[str, Callable[[Experiment], FedAvg]] = {"FedAvg": _fedavg, "MultiKrum": _multi_krum}

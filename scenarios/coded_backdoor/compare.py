@@ -1,0 +1,91 @@
+"""Compare methods over numbers of attackers (the paper's Figure 6), or track attackers (its Table 1).
+
+    python scenarios/coded_backdoor/compare.py                     # digits, 0 to 3 attackers, three seeds
+    python scenarios/coded_backdoor/compare.py tracking
+    python scenarios/coded_backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
+
+Settings are those of `flower-coded run coded_backdoor`. A comparison that was interrupted goes on where it
+stopped if it is given the same --name.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from coded_backdoor.comparison import CODED_METHODS, SINGLE_METHODS, TRACKING_METHODS, Training, run_trainings
+from coded_backdoor.comparison_report import write_comparison
+
+from flower_coded.cli.exit_codes import refusals_as_status
+from flower_coded.cli.scenario import find_scenario
+from flower_coded.errors import ParameterError
+from flower_coded.reporting import RunDirectory
+
+
+def main(
+    settings: Annotated[list[str] | None, typer.Argument(help="tracking, and settings: key=value …")] = None,
+    attackers: Annotated[str, typer.Option(help="Numbers of attackers.")] = "0,1,2,3",
+    seeds: Annotated[str, typer.Option(help="Seeds; the table shows means over them.")] = "1,2,3",
+    methods: Annotated[
+        str, typer.Option(help="Names of methods, separated by semicolons; all if empty.")
+    ] = "",
+    processes: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
+    results: Annotated[Path, typer.Option(help="Where the comparison leaves its files.")] = Path("results"),
+    name: Annotated[str, typer.Option(help="Name of its directory; the data set by default.")] = "",
+) -> None:
+    """Train every method against every number of attackers and write tables, pictures and a report."""
+    given = list(settings or [])
+    tracking = "tracking" in given
+    given = [each for each in given if each != "tracking"]
+    with refusals_as_status():
+        scenario = find_scenario(str(Path(__file__).parent))
+        users = {"num-clients": 16, "samples-per-user": 75, "decoder-max-attackers": 3} if tracking else {}
+        config = {**scenario.defaults, **users, **scenario.settings(given)}
+        kind = "tracking" if tracking else "comparison"
+        known = TRACKING_METHODS if tracking else (*SINGLE_METHODS, *CODED_METHODS)
+        names = [method.name for method in known]
+        chosen = [each.strip() for each in methods.split(";") if each.strip()] or names
+        if not set(chosen) <= set(names):
+            raise ParameterError("methods", f"must be among {'; '.join(names)}", methods)
+        numbers, drawn = _numbers("attackers", attackers), _numbers("seeds", seeds)
+        trainings = [Training(m, a, s) for s, a, m in itertools.product(drawn, numbers, chosen)]
+        run = _reopened(results, f"coded_backdoor_{kind}", name or str(config["dataset"]))
+        run.write_config(config)
+        _run(run, trainings, config, processes)
+        typer.echo(write_comparison(run, config, tracking=tracking))
+
+
+def _run(run: RunDirectory, trainings: list[Training], config: dict, processes: int) -> None:
+    known = run.metrics().records() if (run.path / "metrics.json").is_file() else []
+    done = {(record["method"], record["attackers"], record["seed"]) for record in known}
+    missing = [each for each in trainings if (each.method, each.attackers, each.seed) not in done]
+    records = list(known)
+    for number, (training, found) in enumerate(
+        run_trainings(missing, config, num_processes=min(processes, max(1, len(missing)))), start=1
+    ):
+        records += found
+        run.write_metrics(records)
+        shown = ", ".join(f"{r['readout']} {r['accuracy under attack']:.3f}" for r in found)
+        typer.echo(
+            f"{number:3d}/{len(missing)}  seed {training.seed}, {training.attackers} attackers, "
+            f"{training.method}: under attack {shown}  ({found[0]['seconds']:.0f} s)"
+        )
+
+
+def _reopened(results: Path, kind: str, name: str) -> RunDirectory:
+    path = results.resolve() / kind / name
+    path.mkdir(parents=True, exist_ok=True)
+    return RunDirectory(path)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    pieces = [piece.strip() for piece in text.split(",")]
+    if not all(piece.isdigit() for piece in pieces):
+        raise ParameterError(option, "must be whole numbers separated by commas", text)
+    return [int(piece) for piece in pieces]
+
+
+if __name__ == "__main__":
+    typer.run(main)
