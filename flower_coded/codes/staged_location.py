@@ -41,6 +41,8 @@ __all__ = ["Location", "LocatorMatrix", "locate_errors", "robust_tolerance"]
 _EPSILON = float(np.finfo(np.float64).eps)
 _SAFETY = 64.0
 """How far the tolerance lies above the rounding noise itself."""
+_SAMPLE = 8
+"""Words looked at first, as a multiple of the number of checks: the worst ones."""
 _CLEAR = 10.0
 """A partial explanation counts if each of its rows explains this many times what all of them leave."""
 
@@ -217,21 +219,33 @@ class _Search:
     def is_clean(self) -> bool:
         """Take the syndromes of the rows that are left; tell whether they are a word within tolerance.
 
-        The rounding of the entries themselves is looked at only where the tolerance is exceeded: huge entries
-        of liars round off everything else.
+        Where the tolerance is exceeded, the rounding of the entries themselves is looked at: huge entries of
+        liars round off everything else. A sample of the worst words usually settles it.
         """
         self._reduced = self.locator.without(self.dropped)
         self.values = syndromes(self._reduced.check, self.words)
         sizes = np.abs(self.values).max(axis=0, initial=0.0)
-        self.limits = self.tolerance
         with np.errstate(over="ignore"):
-            self.residual = float((sizes / self.limits).max(initial=0.0))
-        if self.residual > 1.0:
-            self.largest = np.abs(self.words[~self.dropped]).max(axis=0, initial=0.0)
-            self.limits = np.maximum(self.tolerance, _SAFETY * _EPSILON * self.largest)
-            ratio = sizes / self.limits
-            self.offending, self.residual = ratio > 1.0, float(ratio.max())
-        return self.residual <= 1.0
+            excess = sizes / self.tolerance
+        self.residual = float(excess.max(initial=0.0))
+        if self.residual <= 1.0:
+            self.limits = self.tolerance
+            return True
+        most = _SAMPLE * self.locator.num_checks
+        worst = np.argpartition(excess, -most)[-most:] if len(excess) > most else np.arange(len(excess))
+        if self._find_offending(sizes, worst):
+            return False
+        return not self._find_offending(sizes, np.arange(len(sizes)))
+
+    def _find_offending(self, sizes: NDArray[np.float64], places: NDArray[np.intp]) -> bool:
+        """Compare the syndromes at ``places`` with tolerance and rounding; keep those that exceed both."""
+        self.largest = np.abs(self.words[:, places][~self.dropped]).max(axis=0, initial=0.0)
+        self.limits = np.maximum(self.tolerance[places], _SAFETY * _EPSILON * self.largest)
+        ratio = sizes[places] / self.limits
+        self.residual = float(ratio.max())
+        self.offending, exceeding = places[ratio > 1.0], ratio > 1.0
+        self.largest, self.offending_limits = self.largest[exceeding], self.limits[exceeding]
+        return bool(exceeding.any())
 
     def drop_largest(self) -> None:
         """Drop the smallest set of rows that explains all, or else the one that stands out most clearly."""
@@ -268,8 +282,8 @@ class _Search:
 
     def _compress(self) -> tuple[Numbers, float]:
         """Weigh the offending words by their tolerance and reduce them to at most ``k`` columns."""
-        limits = self.limits[self.offending]
-        noise = np.maximum(self.noise, _EPSILON * self.largest)[self.offending]
+        limits = self.offending_limits
+        noise = np.maximum(self.noise[self.offending], _EPSILON * self.largest)
         weighted = self.values[:, self.offending] / limits
         level = float(2.0 * (noise / limits).max() * np.sqrt(weighted.shape).sum())
         if weighted.shape[1] > weighted.shape[0]:
