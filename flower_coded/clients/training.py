@@ -32,11 +32,13 @@ by (seed, partition, round) where the message has none.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 from numpy.typing import NDArray
 from torch import nn
 
@@ -151,8 +153,13 @@ def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Sa
     return data.train_images[own], data.train_labels[own]
 
 
-def training_client_app() -> ClientApp:
+def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
     """Make the ClientApp described in the module.
+
+    Parameters
+    ----------
+    mods : sequence of Mod
+        Around train and evaluate, the first outermost: a protocol's client side.
 
     Returns
     -------
@@ -163,7 +170,7 @@ def training_client_app() -> ClientApp:
     --------
     >>> app = training_client_app()
     """
-    app = ClientApp()
+    app = ClientApp(mods=list(mods))
     app.train(mods=[byzantine_mod])(_train)
     app.evaluate()(_evaluate)
     return register_identity(app)

@@ -33,6 +33,7 @@ __all__ = [
     "EvaluationRequest",
     "Evaluations",
     "KeyRequest",
+    "Malformed",
     "OpeningRequest",
     "Openings",
     "PublicKey",
@@ -259,3 +260,15 @@ class CloseRequest(Request):
 @dataclass(frozen=True)
 class Closed(UserMessage):
     """Says that it is forgotten."""
+
+
+@dataclass(frozen=True)
+class Malformed(UserMessage):
+    """Stands for what a transport received and could not read as a message.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    reason: str

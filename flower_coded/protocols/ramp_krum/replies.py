@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flower_coded.errors import FlowerCodedError, RoundRefusedError
-from flower_coded.protocols.ramp_krum.messages import UserMessage, Verdict
+from flower_coded.protocols.ramp_krum.messages import Malformed, UserMessage, Verdict
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 
 __all__ = ["Reply", "Standing", "judge_replies"]
@@ -152,6 +152,8 @@ def _reason_to_refuse(
     first = messages[0]
     if len(messages) > 1:
         return f"{len(messages)} messages where one is due"
+    if isinstance(first, Malformed):
+        return first.reason
     if type(first) is not message_type:
         return f"sent {type(first).__name__} where {message_type.__name__} is due"
     if first.round_id != round_id:

@@ -135,24 +135,26 @@ class AwaitingEvaluations:
 
 
 def open_round(
-    schemes: Schemes, *, users: Iterable[int] | None = None, round_id: bytes | None = None
+    schemes: Schemes, *, known_liars: Iterable[int] = (), round_id: bytes | None = None
 ) -> tuple[AwaitingKeys, dict[int, KeyRequest]]:
     """Open a round.
 
     Parameters
     ----------
     schemes : Schemes
-    users : iterable of int or None
-        Who is asked; None asks all N.
+    known_liars : iterable of int
+        Who lied in an earlier round: they are not asked, and count among the A.
     round_id : bytes or None
         None draws one.
     """
     everybody = range(schemes.parameters.sharing.num_users)
-    asked = tuple(sorted(set(everybody if users is None else users)))
-    if not set(asked) <= set(everybody):
-        raise ParameterError("users", f"must be below {len(everybody)}", asked)
+    liars = sorted(set(known_liars))
+    if not set(liars) <= set(everybody):
+        raise ParameterError("known_liars", f"must be below {len(everybody)}", liars)
+    asked = tuple(user for user in everybody if user not in liars)
+    known = tuple(Verdict(user, "keys", "lied in an earlier round", is_liar=True) for user in liars)
     identity = os.urandom(16) if round_id is None else round_id
-    state = AwaitingKeys(schemes, identity, Standing(asked, asked))
+    state = AwaitingKeys(schemes, identity, Standing(asked, asked, known))
     state.standing.check_enough(schemes.parameters, "keys")
     return state, {user: KeyRequest(identity) for user in asked}
 
@@ -175,7 +177,7 @@ def receive_keys(
         message_type=PublicKey,
         check=check,
     )
-    standing = Standing(tuple(keys), tuple(keys), tuple(verdicts))
+    standing = Standing(tuple(keys), tuple(keys), state.standing.verdicts + tuple(verdicts))
     standing.check_enough(state.schemes.parameters, "keys")
     request = DealRequest(state.round_id, keys)
     return AwaitingDealings(state.schemes, state.round_id, standing, keys), dict.fromkeys(keys, request)

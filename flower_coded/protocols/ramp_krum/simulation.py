@@ -69,7 +69,7 @@ def run_server(
     schemes: Schemes,
     transport: Transport,
     *,
-    users: Iterable[int] | None = None,
+    known_liars: Iterable[int] = (),
     ask_everybody: bool = False,
 ) -> RoundOutcome:
     """Run the server's side of a round.
@@ -80,8 +80,8 @@ def run_server(
     transport : callable
         Called once per phase, for ``openings`` only if there are disputes, for ``sums`` again if more are
         needed.
-    users : iterable of int or None
-        Who is asked; None asks all N.
+    known_liars : iterable of int
+        As in :func:`open_round`.
     ask_everybody : bool
         As in :func:`receive_evaluations`.
 
@@ -94,7 +94,7 @@ def run_server(
     RoundRefusedError
         If the round cannot end with a result that is known to be right.
     """
-    keys, first_requests = open_round(schemes, users=users)
+    keys, first_requests = open_round(schemes, known_liars=known_liars)
     holding = set(first_requests)  # users that keep something of this round
 
     def ask(phase: str, requests: Mapping[int, Request]) -> list[Reply]:

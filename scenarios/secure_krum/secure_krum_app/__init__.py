@@ -1,0 +1,1 @@
+"""Ramp-shared multi-Krum among honest, harmful, lying, curious and dropping users."""
