@@ -55,6 +55,8 @@ class CodedEnsemble:
         ``A`` and ``S`` of the decoder.
     attacker_prior : sequence of float or None
         ``Q``; None is uniform on 0..3.
+    smoothing : float
+        Pseudo-counts that the decoder adds to the confusion matrices.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"cuda:0"``; chosen anew when loading.
 
@@ -84,6 +86,7 @@ class CodedEnsemble:
     attack_rate: float = 0.5
     success_rate: float = 0.99
     attacker_prior: Sequence[float] | None = None
+    smoothing: float = 1.0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -113,6 +116,7 @@ class CodedEnsemble:
             attack_rate=self.attack_rate,
             success_rate=self.success_rate,
             attacker_prior=self.attacker_prior,
+            smoothing=self.smoothing,
         )
 
     @cached_property
@@ -172,6 +176,7 @@ class CodedEnsemble:
             "attacker_prior": None
             if self.attacker_prior is None
             else [float(q) for q in self.attacker_prior],
+            "smoothing": float(self.smoothing),
             "state_keys": list(self.stacked_state),
         }
         arrays: dict[str, NDArray[Any]] = {
@@ -222,6 +227,7 @@ class CodedEnsemble:
             attack_rate=about["attack_rate"],
             success_rate=about["success_rate"],
             attacker_prior=about["attacker_prior"],
+            smoothing=about["smoothing"],
             device=device,
         )
 

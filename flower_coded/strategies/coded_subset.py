@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["CodedSubsetAggregation"]
 
 _TRAIN, _EVALUATE = 0, 1  # stages, in the seeds
-_ENSEMBLE_OPTIONS = {"attack_rate", "success_rate", "attacker_prior"}
+_NOT_SAVED = {"device"}  # where to decode is chosen anew when an ensemble is loaded
 
 
 class CodedSubsetAggregation(FedAvg):
@@ -237,8 +237,7 @@ class CodedSubsetAggregation(FedAvg):
         Returns
         -------
         CodedEnsemble
-            With confusion matrices from the evaluator's calibration half and its decoder's ``attack_rate``,
-            ``success_rate`` and ``attacker_prior``.
+            With confusion matrices from the evaluator's calibration half and its decoder's options.
 
         Raises
         ------
@@ -252,7 +251,7 @@ class CodedSubsetAggregation(FedAvg):
         if not self.states:
             raise ParameterError("states", "must be there", self.states, hint="run start() first")
         options = {
-            name: value for name, value in self.evaluator.decoder_options.items() if name in _ENSEMBLE_OPTIONS
+            name: value for name, value in self.evaluator.decoder_options.items() if name not in _NOT_SAVED
         }
         return CodedEnsemble(
             self.code,
