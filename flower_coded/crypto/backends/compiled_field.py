@@ -38,7 +38,7 @@ _WORDS, _BITS = 6, 64
 _MASK = (1 << _BITS) - 1
 _RADIX = 1 << (_WORDS * _BITS)
 _NEGATIVE_INVERSE = -pow(BASE_PRIME, -1, 1 << _BITS) & _MASK
-_I64, _I128, _I384 = ir.IntType(_BITS), ir.IntType(2 * _BITS), ir.IntType(_WORDS * _BITS)
+_I64, _I128, _I384, _I448 = (ir.IntType(_BITS * count) for count in (1, 2, _WORDS, _WORDS + 1))
 _ELEMENT = cast(Any, types.UniTuple)(types.uint64, _WORDS)
 
 
@@ -55,27 +55,23 @@ _EXPONENT_BITS = np.array([int(bit) for bit in bin(BASE_PRIME - 2)[3:]], dtype=n
 def _lay_out_multiply(typing_context: Any, left: Any, right: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = (_unpack(builder, argument) for argument in arguments)
-        p = [ir.Constant(_I64, (BASE_PRIME >> (_BITS * i)) & _MASK) for i in range(_WORDS)]
-        zero = ir.Constant(_I64, 0)
+        p = [_I64((BASE_PRIME >> (_BITS * i)) & _MASK) for i in range(_WORDS)]
 
-        def multiply_add(base: Any, x: Any, y: Any, carry: Any) -> tuple[Any, Any]:
-            product = builder.mul(builder.zext(x, _I128), builder.zext(y, _I128))
-            total = builder.add(builder.add(product, builder.zext(base, _I128)), builder.zext(carry, _I128))
-            return builder.trunc(total, _I64), builder.trunc(
-                builder.lshr(total, ir.Constant(_I128, _BITS)), _I64
-            )
+        def times(words: list[Any], factor: Any) -> Any:
+            """Return the 448-bit product: low and high halves are summed as two long integers."""
+            wide = builder.zext(factor, _I128)
+            products = [builder.mul(builder.zext(word, _I128), wide) for word in words]
+            low = [builder.trunc(product, _I64) for product in products]
+            high = [builder.trunc(builder.lshr(product, _I128(_BITS)), _I64) for product in products]
+            shifted = builder.shl(builder.zext(_join(builder, high), _I448), _I448(_BITS))
+            return builder.add(builder.zext(_join(builder, low), _I448), shifted)
 
-        total = [zero] * _WORDS
+        total = _I448(0)
         for word in b:
-            carry = zero
-            for j in range(_WORDS):
-                total[j], carry = multiply_add(total[j], a[j], word, carry)
-            factor = builder.mul(total[0], ir.Constant(_I64, _NEGATIVE_INVERSE))
-            _, reduction = multiply_add(total[0], factor, p[0], zero)
-            for j in range(1, _WORDS):
-                total[j - 1], reduction = multiply_add(total[j], factor, p[j], reduction)
-            total[_WORDS - 1] = builder.add(carry, reduction)
-        return _split(context, builder, _subtract_prime_once(builder, _join(builder, total)))
+            total = builder.add(total, times(a, word))
+            factor = builder.mul(builder.trunc(total, _I64), _I64(_NEGATIVE_INVERSE))
+            total = builder.lshr(builder.add(total, times(p, factor)), _I448(_BITS))
+        return _split(context, builder, _subtract_prime_once(builder, builder.trunc(total, _I384)))
 
     return _ELEMENT(_ELEMENT, _ELEMENT), generate
 
@@ -92,7 +88,7 @@ def _lay_out_subtract(typing_context: Any, left: Any, right: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = (_join(builder, _unpack(builder, argument)) for argument in arguments)
         difference = builder.sub(a, b)
-        wrapped = builder.add(difference, ir.Constant(_I384, BASE_PRIME))
+        wrapped = builder.add(difference, _I384(BASE_PRIME))
         borrowed = builder.icmp_unsigned("<", a, b)
         return _split(context, builder, builder.select(borrowed, wrapped, difference))
 
@@ -160,15 +156,15 @@ def _unpack(builder: Any, element: Any) -> list[Any]:
 def _join(builder: Any, words: list[Any]) -> Any:
     value = builder.zext(words[0], _I384)
     for i, word in enumerate(words[1:], start=1):
-        value = builder.or_(value, builder.shl(builder.zext(word, _I384), ir.Constant(_I384, _BITS * i)))
+        value = builder.or_(value, builder.shl(builder.zext(word, _I384), _I384(_BITS * i)))
     return value
 
 
 def _split(context: Any, builder: Any, value: Any) -> Any:
-    words = [builder.trunc(builder.lshr(value, ir.Constant(_I384, _BITS * i)), _I64) for i in range(_WORDS)]
+    words = [builder.trunc(builder.lshr(value, _I384(_BITS * i)), _I64) for i in range(_WORDS)]
     return context.make_tuple(builder, _ELEMENT, words)
 
 
 def _subtract_prime_once(builder: Any, value: Any) -> Any:
-    prime = ir.Constant(_I384, BASE_PRIME)
+    prime = _I384(BASE_PRIME)
     return builder.select(builder.icmp_unsigned(">=", value, prime), builder.sub(value, prime), value)
