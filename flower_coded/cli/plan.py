@@ -17,6 +17,7 @@ __all__ = ["PLANS", "PlanGroup"]
 
 PLANS: dict[str, str] = {
     "encoded-gd": "flower_coded.cli.plan_encoded_gd:plan_encoded_gd",
+    "ramp-krum": "flower_coded.cli.plan_ramp_krum:plan_ramp_krum",
 }
 """Command name to ``"module:function"``."""
 

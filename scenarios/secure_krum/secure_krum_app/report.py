@@ -140,10 +140,10 @@ def _draw_distances(run: RunDirectory, last: RampKrumRound, parameters: RampKrum
     for (i, j), distance in distances.items():
         value = np.sqrt(float(distance)) * parameters.fixed_point.step
         matrix[users.index(i), users.index(j)] = matrix[users.index(j), users.index(i)] = value
-    labels = ", ".join(map(str, users))
-    figure = draw_matrix(
-        matrix, title="Distances of updates", x_label=f"users {labels}", y_label="users, same order"
-    )
+    figure = draw_matrix(matrix, title="Distances of updates", x_label="user", y_label="user")
+    axes = figure.axes[0]
+    axes.set_xticks(range(len(users)), [str(user) for user in users])
+    axes.set_yticks(range(len(users)), [str(user) for user in users])
     run.write_figure(figure, "distances")
     return figure
 

@@ -128,7 +128,7 @@ def _pictures(
     assert (sharing.share(decoy_parts, decoy_masks)[colluders] == shares[colluders]).all()
     share = _fractions(np.resize(_fractions(shares[colluders[0]]), image.size), image.shape)
     shown = np.stack([image, share, _values(rebuilt, image.shape), _values(decoy, image.shape)])
-    titles = ["the image", "one share", f"{len(users)} shares", "same shares,\nother image"]
+    titles = ["the image", "one share", f"{len(users)} shares", "another image"]
     return draw_images(shown, titles=titles, num_columns=4)
 
 
@@ -160,6 +160,7 @@ def _histograms(sharing: RampSharing) -> tuple[Any, list[float]]:
     left.hist(update, bins=80)
     left.set_title("an update's entries")
     left.set_xlabel("quantised value")
+    left.set_xticks([-2000, 0, 2000])
     right.hist(_fractions(shares[0]), bins=_BINS, range=(0, 1))
     right.set_title("one user's share of them")
     right.set_xlabel("fraction of r")
