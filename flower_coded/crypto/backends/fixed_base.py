@@ -92,13 +92,7 @@ class FixedBaseTable:
         magnitudes, is_negative = absolute_values(scalars)
         digits = _signed_digits(magnitudes, self.window, len(self.x))
         digits[:, is_negative] *= -1
-        rows, columns = np.nonzero(digits)
-        chosen = digits[rows, columns]
-        order = np.argsort(np.abs(chosen), kind="stable")
-        counts = np.bincount(np.abs(chosen), minlength=(1 << (self.window - 1)) + 1)
-        x, y, z = _sum_buckets(
-            self.x, self.y, rows[order], columns[order], chosen[order] < 0, np.ascontiguousarray(counts[1:])
-        )
+        x, y, z = _sum_multiples(self.x, self.y, digits, 1 << (self.window - 1))
         return _affine_bytes(_to_int(x), _to_int(y), _to_int(z))
 
 
@@ -172,20 +166,34 @@ def _double_repeatedly(x: Any, y: Any, times: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _sum_buckets(
-    table_x: Any, table_y: Any, rows: Any, columns: Any, is_negative: Any, counts: Any
-) -> tuple[Any, Any, Any]:
-    """Return ``sum_d d * bucket[d]``, d from 1, in Jacobian coordinates; entries are sorted by bucket."""
-    x = np.empty((len(rows), 6), dtype=np.uint64)
-    y = np.empty((len(rows), 6), dtype=np.uint64)
-    for entry in range(len(rows)):
-        store(x, entry, load(table_x[rows[entry]], columns[entry]))
-        chosen_y = load(table_y[rows[entry]], columns[entry])
-        store(y, entry, subtract(ZERO, chosen_y) if is_negative[entry] else chosen_y)
-    starts = np.zeros(len(counts), dtype=np.int64)
-    starts[1:] = np.cumsum(counts)[:-1]
+def _sum_multiples(table_x: Any, table_y: Any, digits: Any, num_buckets: Any) -> Any:
+    """Return ``sum_(w, j) digits[w, j] * table[w, j]`` in Jacobian coordinates."""
+    counts = np.zeros(num_buckets, dtype=np.int64)  # of the buckets 1, 2, ..
+    for row in range(len(digits)):
+        for digit in digits[row]:
+            if digit:
+                counts[abs(digit) - 1] += 1
+    starts = np.cumsum(counts) - counts
+    x = np.empty((counts.sum(), 6), dtype=np.uint64)
+    y = np.empty((counts.sum(), 6), dtype=np.uint64)
+    free = starts.copy()
+    for row in range(len(digits)):
+        for column in range(len(digits[row])):
+            digit = digits[row, column]
+            if digit:
+                place = free[abs(digit) - 1]
+                free[abs(digit) - 1] += 1
+                store(x, place, load(table_x[row], column))
+                chosen = load(table_y[row], column)
+                store(y, place, subtract(ZERO, chosen) if digit < 0 else chosen)
     while _halve_buckets(x, y, starts, counts):
         pass
+    return _weigh_buckets(x, y, starts, counts)
+
+
+@njit(nogil=True, cache=True)
+def _weigh_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
+    """Return ``sum_d d * bucket[d]``, d from 1, of buckets that hold one point or none."""
     running = (ONE, ONE, ZERO)
     total = (ONE, ONE, ZERO)
     for bucket in range(len(counts) - 1, -1, -1):
@@ -197,7 +205,11 @@ def _sum_buckets(
 
 @njit(nogil=True, cache=True)
 def _halve_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
-    """Add neighbours within every bucket, in place, with one inversion; tell whether there were any."""
+    """Add neighbours within every bucket, in place, with one inversion; tell whether there were any.
+
+    Pairs are taken from a bucket's end, and their sums written from its end on, where everything was read
+    already.
+    """
     num_pairs = 0
     for count in counts:
         num_pairs += count // 2
@@ -207,38 +219,45 @@ def _halve_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
     products = np.empty((num_pairs, 6), dtype=np.uint64)
     product, pair = ONE, 0
     for bucket in range(len(counts)):
-        for first in range(starts[bucket], starts[bucket] + counts[bucket] - 1, 2):
-            divisor = subtract(load(x, first + 1), load(x, first))
+        for second in range(starts[bucket] + counts[bucket] - 1, starts[bucket], -2):
+            divisor = subtract(load(x, second), load(x, second - 1))
             if is_zero(divisor):  # a point twice, or a point and its inverse
-                total = add(load(y, first), load(y, first + 1))
+                total = add(load(y, second), load(y, second - 1))
                 divisor = ONE if is_zero(total) else total
             store(divisors, pair, divisor)
             store(products, pair, product)
             product = multiply(product, divisor)
             pair += 1
-    inverse = invert(product)
-    for pair in range(num_pairs - 1, -1, -1):
-        store(products, pair, multiply(inverse, load(products, pair)))
-        inverse = multiply(inverse, load(divisors, pair))
+    inverses = _invert_all(divisors, products, product)
     pair = 0
     for bucket in range(len(counts)):
-        free, end = starts[bucket], starts[bucket] + counts[bucket]
-        for first in range(starts[bucket], end - 1, 2):
-            if _add_affine(x, y, first, load(products, pair), free):
-                free += 1
+        end = free = starts[bucket] + counts[bucket]
+        for second in range(end - 1, starts[bucket], -2):
+            if _add_affine(x, y, second, load(inverses, pair), free - 1):
+                free -= 1
             pair += 1
         if counts[bucket] % 2:
-            store(x, free, load(x, end - 1))
-            store(y, free, load(y, end - 1))
-            free += 1
-        counts[bucket] = free - starts[bucket]
+            free -= 1
+            store(x, free, load(x, starts[bucket]))
+            store(y, free, load(y, starts[bucket]))
+        starts[bucket], counts[bucket] = free, end - free
     return True
 
 
 @njit(nogil=True, cache=True)
-def _add_affine(x: Any, y: Any, first: Any, reciprocal: Any, target: Any) -> Any:
-    """Write the sum of a point and the next to ``target``; tell whether there is one (it may be neutral)."""
-    x1, x2, y1, y2 = load(x, first), load(x, first + 1), load(y, first), load(y, first + 1)
+def _invert_all(elements: Any, products: Any, product: Any) -> Any:
+    """Return the inverses of elements, given the product of those before each and of all; in place."""
+    inverse = invert(product)
+    for row in range(len(elements) - 1, -1, -1):
+        store(products, row, multiply(inverse, load(products, row)))
+        inverse = multiply(inverse, load(elements, row))
+    return products
+
+
+@njit(nogil=True, cache=True)
+def _add_affine(x: Any, y: Any, second: Any, reciprocal: Any, target: Any) -> Any:
+    """Write the sum of a point and the one before to ``target``; False if that is the neutral element."""
+    x1, x2, y1, y2 = load(x, second - 1), load(x, second), load(y, second - 1), load(y, second)
     rise = subtract(y2, y1)
     if is_zero(subtract(x2, x1)):
         if not is_zero(rise):
