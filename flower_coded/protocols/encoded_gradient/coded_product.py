@@ -61,7 +61,8 @@ class CodedMatrix:
     def tolerance(self, vector: Reals) -> Reals:
         """Largest rounding error of an honest answer, for each block: shape (p,)."""
         growth = _ROUNDING * np.sqrt(max(self.num_columns, self.code.num_workers))
-        return np.asarray(growth * self.row_norms * np.linalg.norm(vector))
+        largest = float(np.abs(vector).max()) or 1.0  # squares of a diverging vector would overflow
+        return np.asarray(growth * np.linalg.norm(vector / largest) * self.row_norms * largest)
 
     def decode(
         self,

@@ -19,6 +19,7 @@ from flower_coded.protocols.encoded_gradient import (
     plain_resources,
     repetition_resources,
     run_baseline,
+    smoothness,
 )
 from flower_coded.reporting import Report, RunDirectory, draw_lines
 from flower_coded.strategies import EncodedGradientDescent
@@ -26,11 +27,9 @@ from flower_coded.strategies import EncodedGradientDescent
 Record = dict[str, Any]
 
 
-def write_report(
-    run: RunDirectory, task: Task, strategy: EncodedGradientDescent, faults: Faults, step_size: float
-) -> None:
+def write_report(run: RunDirectory, task: Task, strategy: EncodedGradientDescent, faults: Faults) -> None:
     """Write metrics, pictures and the page; print where."""
-    distances = _distances(task, strategy, faults, step_size)
+    distances = _distances(task, strategy, faults)
     final = {name: values[-1] for name, values in distances.items()}
     records = [
         {"round": number, "method": name, "distance": float(value)}
@@ -70,13 +69,12 @@ def write_report(
     print(f"progress: report in {run.report_path}", flush=True)
 
 
-def _distances(
-    task: Task, strategy: EncodedGradientDescent, faults: Faults, step_size: float
-) -> dict[str, np.ndarray]:
+def _distances(task: Task, strategy: EncodedGradientDescent, faults: Faults) -> dict[str, np.ndarray]:
     """Relative distance to the optimum after each iteration, for every method under the same faults."""
     optimum = task.optimum()
     paths = {"encoded": np.stack(strategy.weights_history)}
-    for name in BASELINES:
+    # The others have gradients only, no values to search a step by: a constant step needs bounded curvature.
+    for name in BASELINES if task.objective.curvature is not None else ():
         try:
             paths[name] = run_baseline(
                 get_baseline(name, strategy.code.num_errors),
@@ -84,7 +82,7 @@ def _distances(
                 task.targets,
                 num_workers=strategy.code.num_workers,
                 objective=task.objective,
-                stepper=AcceleratedStep(step_size),
+                stepper=AcceleratedStep(1 / smoothness(task.objective, task.features)),
                 num_iterations=len(strategy.history),
                 faults=faults,
             ).weights

@@ -30,8 +30,8 @@ def main(grid: Grid, context: Context) -> None:
         str(config["locator"]),
     )
     faults = faults_from_config(config, code.num_workers)
-    has_bound = task.objective.curvature is not None
-    step_size = 1 / smoothness(task.objective, task.features) if has_bound else 1 / len(task.targets)
+    searches = str(config["stepper"]) == "backtracking"
+    step_size = 1 / len(task.targets) if searches else 1 / smoothness(task.objective, task.features)
     stepper = get_stepper(str(config["stepper"]), step_size)
     strategy = EncodedGradientDescent(
         code,
@@ -45,4 +45,4 @@ def main(grid: Grid, context: Context) -> None:
     out = str(config["out"]) or tempfile.mkdtemp(prefix="encoded-regression-")
     run = RunDirectory(Path(out))
     run.write_config(dict(config))
-    write_report(run, task, strategy, faults, step_size)
+    write_report(run, task, strategy, faults)
