@@ -5,6 +5,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV   := .venv
+JOBS   ?= 2
 BIN    := $(VENV)/bin
 # One thread per process: the pools are outside BLAS, and internal threads only fight each other.
 export OMP_NUM_THREADS ?= 1
@@ -44,7 +45,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not experiment' --cov --cov-report=term
+	$(BIN)/python -m pytest -m 'not experiment' --numprocesses $(JOBS) --dist worksteal --cov --cov-report=term
 
 experiments: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m experiment
