@@ -27,7 +27,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,6 @@ def noise_scale_for(
 
     Examples
     --------
-    >>> from dataclasses import replace
     >>> code = AnalogLagrangeCode(num_workers=11, num_blocks=3, num_colluders=1)
     >>> scale = noise_scale_for(code, 0.01, data_bound=1.0)
     >>> print(round(worst_leakage(replace(code, noise_scale=scale), data_bound=1.0).bits, 6))
@@ -207,11 +207,10 @@ def noise_scale_for(
         raise ParameterError("max_bits", "must be positive", max_bits)
 
     power = data_bound**2 * (1 if are_blocks_uncorrelated else code.num_blocks)
-    gains = [power * _unit_gains(code, chunk, is_data_real=is_data_real) for chunk in _all_sets(code)]
+    gains = power * _all_unit_gains(replace(code, noise_scale=1.0), is_data_real)
 
     def bits(log_scale: float) -> float:
-        variance = math.exp(2 * log_scale)
-        return max(float(_bits_of(gain / variance, is_data_real=is_data_real).max()) for gain in gains)
+        return float(_bits_of(gains / math.exp(2 * log_scale), is_data_real=is_data_real).max())
 
     low, high = math.log(1e-9), math.log(1e15)
     if bits(high) > max_bits:
@@ -232,6 +231,12 @@ def _all_sets(code: AnalogLagrangeCode) -> Iterator[IntArray]:
     sets = itertools.combinations(range(code.num_workers), code.num_colluders)
     while chunk := list(itertools.islice(sets, _CHUNK)):
         yield np.array(chunk)
+
+
+@lru_cache(maxsize=16)
+def _all_unit_gains(code: AnalogLagrangeCode, is_data_real: bool) -> FloatArray:
+    """Give :func:`_unit_gains` of all sets of colluders; kept, since plans for several levels share it."""
+    return np.concatenate([_unit_gains(code, chunk, is_data_real=is_data_real) for chunk in _all_sets(code)])
 
 
 def _unit_gains(code: AnalogLagrangeCode, workers: IntArray, *, is_data_real: bool) -> FloatArray:

@@ -117,8 +117,8 @@ def worst_amplification(code: AnalogLagrangeCode, num_dropped: int) -> float:
     -------
     float
     """
-    kept = np.ones(code.num_workers, dtype=bool)
-    kept[:num_dropped] = False
-    return max(
-        float(error_amplification(code, np.roll(kept, shift)).max()) for shift in range(code.num_workers)
-    )
+    num_kept = code.num_workers - num_dropped
+    rows = (np.arange(code.num_workers)[:, None] + np.arange(num_kept)) % code.num_workers
+    evaluations = code.worker_points[rows][..., None] ** np.arange(code.dimension)
+    matrices = code.interpolation_matrix @ np.linalg.pinv(evaluations)
+    return float(np.linalg.norm(matrices, axis=-1).max() / np.sqrt(2))

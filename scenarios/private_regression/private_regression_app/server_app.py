@@ -1,0 +1,66 @@
+"""The owner of the table: plan, share, compute, decode, solve, compare with scikit-learn, report."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from flower_coded.clients.robust_alcc import analog_faults_from_config
+from flower_coded.codes import AnalogLagrangeCode
+from flower_coded.errors import ParameterError
+from flower_coded.protocols.analog_computing import get_function, plan_computation
+from flower_coded.reporting import RunDirectory
+from flower_coded.strategies import RobustALCC
+from private_regression_app.report import write_report
+from private_regression_app.task import Task
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    config = context.run_config
+    task = Task.load(str(config["data"]))
+    faults = analog_faults_from_config(config, int(config["num-clients"]))
+    code = AnalogLagrangeCode(
+        int(config["num-clients"]), int(config["num-blocks"]), int(config["num-colluders"]), degree=2
+    )
+    function = get_function("normal-equations")
+    num_rows = -(-len(task.scaled) // code.num_blocks)
+    plan = plan_computation(
+        code,
+        function,
+        (num_rows, task.scaled.shape[1]),
+        max_bits=float(config["max-bits"]),
+        num_liars=int(config["num-liars"]),
+        num_missing=int(config["num-missing"]),
+        data_scale=float(task.scaled.std()),
+    )
+    promise = task.promise(plan, float(config["smallest-eigenvalue"]))
+    if promise > float(config["accuracy"]):
+        raise ParameterError(
+            "accuracy",
+            f"must be at least {promise:.2g} at these settings",
+            config["accuracy"],
+            hint="more bits",
+        )
+    print(
+        f"progress: {plan.leakage.bits:.3g} bits at most, coefficients within {promise:.1e} promised",
+        flush=True,
+    )
+    strategy = RobustALCC(
+        plan.code,
+        task.scaled,
+        function.name,
+        num_missing=int(config["num-missing"]),
+        reply_timeout=float(config["reply-timeout"]),
+    )
+    strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+    out = str(config["out"]) or tempfile.mkdtemp(prefix="private-regression-")
+    run = RunDirectory(Path(out))
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.write_config(dict(config))
+    write_report(run, task, plan, promise, strategy, faults, config)
