@@ -50,7 +50,7 @@ __all__ = ["Claim", "Commitment", "VectorCommitment"]
 Commitment: TypeAlias = tuple[Point, ...]
 """The commitment to one vector: one point of G1 per chunk."""
 
-_TABLES_FROM = 1024
+_TABLES_FROM = 4096
 _BLINDING_MESSAGE = b"blinding base"
 _BLINDING_DOMAIN = b"FLOWER-CODED-V01-BLINDING-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
 
@@ -95,7 +95,7 @@ class VectorCommitment:
         Threads over multi-scalar multiplications.
     with_tables : bool or None
         Whether tables of the reference string's multiples are computed on first use, which pays from the
-        second or third vector on; None does so for chunks of 1024 and more. See :mod:`.commitment_basis`.
+        second or third vector on; None does so for chunks of 4096 and more. See :mod:`.commitment_basis`.
 
     Raises
     ------

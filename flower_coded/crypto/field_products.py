@@ -169,10 +169,16 @@ def gram_matrix(
     ]
 
     def one_stripe(stripe: int) -> None:
+        limbs = np.zeros((GRAM_LIMBS * len(left), GRAM_BLOCK))
+        others = limbs if right is None else np.zeros((GRAM_LIMBS * len(second), GRAM_BLOCK))
+        product = np.empty(totals[stripe].shape)
         for start in starts[stripe::num_threads]:
-            limbs = _split(left[:, start : start + GRAM_BLOCK])
-            others = limbs if right is None else _split(second[:, start : start + GRAM_BLOCK])
-            totals[stripe] += (limbs @ others.T).astype(np.int64)  # with itself: syrk, half of the work
+            _split(left[:, start : start + GRAM_BLOCK], limbs)
+            if right is not None:
+                _split(right[:, start : start + GRAM_BLOCK], others)
+            totals[stripe] += np.matmul(limbs, others.T, out=product).astype(
+                np.int64
+            )  # one array: half the work
 
     _run(one_stripe, range(num_threads), num_threads)
     return reduce_gram(np.add.reduce(totals).reshape(GRAM_LIMBS, len(left), GRAM_LIMBS, len(second)))
@@ -273,53 +279,80 @@ def _matmul(entries: Matrix, vectors: FieldArray, num_threads: int) -> FieldArra
     plan = plan_product(entries)
     result = np.empty((len(entries), *vectors.shape[1:]), dtype=np.uint64)
     vectors = np.ascontiguousarray(vectors, dtype="<u8")
-    multiply = _short_limbs if plan.is_short else _general_limbs
-    bits = SHORT_BITS if plan.is_short else GENERAL_BITS
+    starts = range(0, vectors.shape[1], _BLOCK)
 
-    def one_block(start: int) -> None:
-        columns = slice(start, start + _BLOCK)
-        limbs, quotient = multiply(plan, vectors[:, columns])
-        result[:, columns] = _join(_reduce(limbs, quotient, bits), bits)
+    def one_stripe(stripe: int) -> None:
+        workspace = None
+        for start in starts[stripe::num_threads]:
+            block = vectors[:, start : start + _BLOCK]
+            if workspace is None or workspace.limbs.shape[2] != block.shape[1]:
+                workspace = _Workspace(plan, len(entries), *block.shape[:2])
+            workspace.write_product(block, result[:, start : start + _BLOCK])
 
-    _run(one_block, range(0, vectors.shape[1], _BLOCK), num_threads)
+    _run(one_stripe, range(num_threads), num_threads)
     return result
 
 
-def _short_limbs(plan: Plan, block: FieldArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    k, m = block.shape[:2]
-    limbs = np.empty((k, SHORT_LIMBS + 1, m))
-    limbs[:, :SHORT_LIMBS] = block.view("<u4").transpose(0, 2, 1)
-    limbs[:, SHORT_LIMBS] = (limbs[:, 7] * 2.0**32 + limbs[:, 6]) * (2.0**192 / FIELD_MODULUS)
-    pieces, n = plan.table.shape[:2]
-    product = (plan.table.reshape(-1, k) @ limbs.reshape(k, -1)).reshape(pieces, n, SHORT_LIMBS + 1, m)
-    value, quotient = product[0, :, :SHORT_LIMBS].astype(np.int64), product[0, :, SHORT_LIMBS]
-    if pieces == 2:
-        value += product[1, :, :SHORT_LIMBS].astype(np.int64) << plan.piece_bits
-        quotient += product[1, :, SHORT_LIMBS] * 2.0**plan.piece_bits
-    return value.transpose(1, 0, 2), quotient
+class _Workspace:
+    """Arrays that a thread uses for all its blocks: fresh ones of this size cost as much as the arithmetic."""
 
+    def __init__(self, plan: Plan, n: int, k: int, m: int) -> None:
+        self.plan = plan
+        self.bits, count = (SHORT_BITS, SHORT_LIMBS) if plan.is_short else (GENERAL_BITS, GENERAL_LIMBS)
+        self.table = plan.table.reshape(-1, plan.table.shape[-1])
+        columns = (SHORT_LIMBS + 1) * m if plan.is_short else m
+        self.inputs = np.empty((k, SHORT_LIMBS + 1 if plan.is_short else GENERAL_IN_LIMBS, m))
+        self.product = np.empty((len(self.table), columns))
+        self.limbs = np.empty((count, n, m), dtype=np.int64)
+        self.low_limbs = np.empty_like(self.limbs) if len(plan.table) == 2 and plan.is_short else self.limbs
+        self.whole, self.scratch = np.empty((2, n, m), dtype=np.int64)
+        self.modulus = modulus_limbs(self.bits, count)
 
-def _general_limbs(plan: Plan, block: FieldArray) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    k, m = block.shape[:2]
-    limbs = np.empty((k, GENERAL_IN_LIMBS, m))
-    limbs[...] = block.view("<u2").transpose(0, 2, 1)
-    product = (plan.table @ limbs.reshape(-1, m)).reshape(GENERAL_LIMBS + 1, -1, m)
-    return product[:GENERAL_LIMBS].astype(np.int64), product[GENERAL_LIMBS]
+    def write_product(self, block: FieldArray, result: FieldArray) -> None:
+        """Write the product with a (k, m, 4) block to the (n, m, 4) ``result``."""
+        quotient = self._multiply_short(block) if self.plan.is_short else self._multiply_general(block)
+        np.copyto(self.whole, np.floor(quotient, out=quotient), casting="unsafe")
+        self._reduce()
+        if self.plan.is_short:
+            result.view("<u4")[...] = self.limbs.transpose(1, 2, 0)
+        else:
+            result[...] = _join(self.limbs, self.bits)
 
+    def _multiply_short(self, block: FieldArray) -> NDArray[np.float64]:
+        words = self.inputs[:, :SHORT_LIMBS]
+        words[...] = block.view("<u4").transpose(0, 2, 1)
+        self.inputs[:, SHORT_LIMBS] = (words[:, 7] * 2.0**32 + words[:, 6]) * (2.0**192 / FIELD_MODULUS)
+        np.matmul(self.table, self.inputs.reshape(len(self.inputs), -1), out=self.product)
+        pieces, n = self.plan.table.shape[:2]
+        product = self.product.reshape(pieces, n, SHORT_LIMBS + 1, -1)
+        np.copyto(self.limbs, product[-1, :, :SHORT_LIMBS].transpose(1, 0, 2), casting="unsafe")
+        quotient = product[-1, :, SHORT_LIMBS]
+        if pieces == 2:
+            np.copyto(self.low_limbs, product[0, :, :SHORT_LIMBS].transpose(1, 0, 2), casting="unsafe")
+            self.limbs <<= self.plan.piece_bits
+            self.limbs += self.low_limbs
+            quotient *= 2.0**self.plan.piece_bits
+            quotient += product[0, :, SHORT_LIMBS]
+        return quotient
 
-def _reduce(limbs: NDArray[np.int64], quotient: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
-    """Subtract ``floor(quotient) * r`` in place, carry, and repair the quotient's error of at most one."""
-    modulus = modulus_limbs(bits, len(limbs))
-    whole = np.floor(quotient).astype(np.int64)
-    scratch = np.empty_like(whole)
-    for index, word in enumerate(modulus):
-        limbs[index] -= np.multiply(whole, word, out=scratch)
-    _carry(limbs, bits, scratch)
-    _repair(limbs, limbs[-1] < 0, modulus, bits)
-    suspect = limbs[-1] >= modulus[-1]
-    if suspect.any():
-        _repair(limbs, suspect & _at_least(limbs, modulus), [-word for word in modulus], bits)
-    return limbs
+    def _multiply_general(self, block: FieldArray) -> NDArray[np.float64]:
+        self.inputs[...] = block.view("<u2").transpose(0, 2, 1)
+        np.matmul(self.table, self.inputs.reshape(-1, self.inputs.shape[2]), out=self.product)
+        product = self.product.reshape(GENERAL_LIMBS + 1, -1, self.inputs.shape[2])
+        np.copyto(self.limbs, product[:GENERAL_LIMBS], casting="unsafe")
+        quotient: NDArray[np.float64] = product[GENERAL_LIMBS]
+        return quotient
+
+    def _reduce(self) -> None:
+        """Subtract ``whole * r``, carry, and repair the quotient's error of at most one."""
+        for limb, word in zip(self.limbs, self.modulus, strict=True):
+            np.subtract(limb, np.multiply(self.whole, word, out=self.scratch), out=limb)
+        _carry(self.limbs, self.bits, self.scratch)
+        _repair(self.limbs, self.limbs[-1] < 0, self.modulus, self.bits)
+        suspect = self.limbs[-1] >= self.modulus[-1]
+        if suspect.any():
+            where = suspect & _at_least(self.limbs, self.modulus)
+            _repair(self.limbs, where, [-word for word in self.modulus], self.bits)
 
 
 def _carry(limbs: NDArray[np.int64], bits: int, scratch: NDArray[np.int64]) -> None:
@@ -359,17 +392,18 @@ def _join(limbs: NDArray[np.int64], bits: int) -> FieldArray:
     return words.transpose(1, 2, 0)
 
 
-def _split(block: FieldArray) -> NDArray[np.float64]:
-    """Cut (n, m, 4) words into (12 n, m) limbs of 22 bits, limb-major."""
-    limbs = np.empty((GRAM_LIMBS, *block.shape[:2]))
+def _split(block: FieldArray, result: NDArray[np.float64]) -> None:
+    """Cut (n, m, 4) words into limbs of 22 bits, limb-major, and 0 where the block ends before the result."""
+    n, m = block.shape[:2]
+    limbs = result.reshape(GRAM_LIMBS, n, -1)
+    limbs[:, :, m:] = 0
     mask = np.uint64((1 << GRAM_BITS) - 1)
     for limb in range(GRAM_LIMBS):
         word, shift = divmod(limb * GRAM_BITS, 64)
         value = block[..., word] >> np.uint64(shift)
         if shift + GRAM_BITS > 64 and word < 3:
             value |= block[..., word + 1] << np.uint64(64 - shift)
-        limbs[limb] = value & mask
-    return limbs.reshape(-1, block.shape[1])
+        limbs[limb, :, :m] = value & mask
 
 
 def reduce_gram(limbs: NDArray[np.int64]) -> FieldArray:
