@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.crypto.field_products import (
+from flower_coded.crypto.field_limbs import (
     GENERAL_BITS,
     GENERAL_IN_BITS,
     GENERAL_IN_LIMBS,
@@ -43,7 +43,7 @@ def matmul_constant_on_device(entries: Matrix, vectors: FieldArray, device: str)
     Parameters
     ----------
     entries : sequence of sequence of int, shape (n, k)
-        As :func:`flower_coded.crypto.field_products.centre_entries` returns them.
+        As :func:`flower_coded.crypto.field_limbs.centre_entries` returns them.
     vectors : ndarray of shape (k, m, 4), uint64
         Elements of F_r.
     device : str

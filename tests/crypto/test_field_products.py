@@ -9,13 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flower_coded.crypto.field_limbs import SHORT_ROW_SUM, centre_entries, plan_product
 from flower_coded.crypto.field_products import (
-    SHORT_ROW_SUM,
-    centre_entries,
     gram_matrix,
     inner_products,
     matmul_constant,
-    plan_product,
     scale,
     weighted_sum,
 )
