@@ -4,10 +4,9 @@ The order of the images is drawn from the seed alone, and so is every dropout ma
 result (on one machine; devices differ in the last bits). Torch's global generator is forked and put back. A
 call trains on one user's data, therefore no batch ever mixes users. The optimiser is fresh in each call: a
 federated round averages models, not optimiser states. It is Adam with the paper's settings, or stochastic
-gradient descent with momentum. Under federated averaging the two differ in what a few poisoned samples can
-do: Adam divides each gradient by its own size, so that honest users whose loss is nearly nil still step as
-far as an attacker whose loss is not, and wash its backdoor out; gradient descent lets the larger gradient
-prevail.
+gradient descent with momentum. Under federated averaging a backdoor grows more slowly with Adam, which
+divides each gradient by its own size: honest users with hardly any loss left still step as far as an
+attacker.
 """
 
 from __future__ import annotations
