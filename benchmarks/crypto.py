@@ -214,7 +214,7 @@ def print_table(rows: list[Row]) -> None:
         ratio = "" if row.baseline is None else f"{row.baseline / row.ours:6.1f}x"
         floor, over = ("", "") if row.floor is None else (f"{row.floor:8.4f}", f"{row.ours / row.floor:6.2f}")
         compared = f"{baseline:>9} {ratio:>7} {floor:>8} {over:>6}  {row.baseline_name}"
-        print(f"{row.what:56} {row.ours:9.4f} {compared}")
+        print(f"{row.what:56} {row.ours:9.4f} {compared}".rstrip())
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ class VectorCommitment:
     length : int
         Entries per vector.
     chunk : int or None
-        Entries per commitment; None takes ``min(length, reference.size)``.
+        Entries per commitment, at most ``reference.size``, which None takes; never more than ``length``.
     is_blinded : bool
         Whether a random multiple of an independent base is added to every chunk.
     num_threads : int
@@ -123,10 +123,10 @@ class VectorCommitment:
     def __post_init__(self) -> None:
         if self.length < 1:
             raise ParameterError("length", "must be at least 1", self.length)
-        if self.chunk is None:
-            object.__setattr__(self, "chunk", min(self.length, self.reference.size))
-        if not 1 <= self.chunk_size <= self.reference.size:
+        chunk = self.reference.size if self.chunk is None else self.chunk
+        if not 1 <= chunk <= self.reference.size:
             raise ParameterError("chunk", f"must be from 1 to the {self.reference.size} powers", self.chunk)
+        object.__setattr__(self, "chunk", min(chunk, self.length))
         if self.num_threads < 1:
             raise ParameterError("num_threads", "must be at least 1", self.num_threads)
 

@@ -245,3 +245,4 @@ def test_scheme__takes_one_chunk_where_the_string_is_long_enough() -> None:
     reference = scheme().reference
     assert VectorCommitment(reference, length=8).num_chunks == 1
     assert VectorCommitment(reference, length=9).num_chunks == 2
+    assert VectorCommitment(reference, length=3, chunk=8).chunk_size == 3
