@@ -18,7 +18,7 @@ from scipy.special import chdtri
 from flower_coded.codes.analog_lagrange import draw_complex_gaussian
 from flower_coded.codes.array_namespace import Array, constant_like, namespace_of, to_numpy
 from flower_coded.codes.dft_localization import locate_by_subspace
-from flower_coded.codes.error_location import numerical_rank, window_syndromes
+from flower_coded.codes.error_location import null_space, numerical_rank, window_syndromes
 
 __all__ = [
     "SubspaceSearch",
@@ -33,6 +33,9 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+_EDGE_MARGIN = 3.0
+"""How far above its expected edge the largest singular value of unit noise never gets."""
 
 
 def count_word_errors(values: Array, significance: float) -> IntArray:
@@ -62,7 +65,7 @@ def count_word_errors(values: Array, significance: float) -> IntArray:
         return np.zeros((*values.shape[:-2], values.shape[-1]), dtype=np.int64)
     window = num_syndromes // 2
     hankel = window_syndromes(values.swapaxes(-1, -2)[..., None], window)
-    sizes = namespace_of(values).linalg.svd(hankel)[1]
+    sizes = namespace_of(values).linalg.svd(hankel, full_matrices=False)[1]
     return numerical_rank(to_numpy(sizes), hankel_noise_level(num_syndromes, window, significance))
 
 
@@ -223,19 +226,30 @@ class SubspaceSearch:
         """
         flat = values.reshape(-1, *values.shape[-2:])
         located = constant_like(np.zeros((len(flat), len(self.nodes)), dtype=bool), flat)
-        pending = np.arange(len(flat))
+        is_pending = np.ones(len(flat), dtype=bool)
         most = max(self.check.shape[0] - int(self.erased.sum()), 0) // 2
+        least = np.minimum(self._least_errors(flat), most)
         for count in range(most + 1):
             for locate in (self.locate, self.locate_colluding)[: 1 + (count > 1)]:
+                pending = np.flatnonzero(is_pending & (least <= count))
                 if pending.size == 0:
-                    break
+                    continue
                 rows = constant_like(pending, flat)
                 trial = locate(flat[rows], count)
                 _, left = fit_errors(self.check, flat[rows], trial | constant_like(self.erased, flat))
                 num_fitted = np.full((pending.size, 1), count + int(self.erased.sum()))
                 located[rows] = trial
-                pending = pending[residual_ratio(left, num_fitted, significance) > 1.0]
+                is_pending[pending] = residual_ratio(left, num_fitted, significance) > 1.0
         return located.reshape(*values.shape[:-2], len(self.nodes))
+
+    def _least_errors(self, values: Array) -> IntArray:
+        """Bound the number of errors from below: singular values above those of white noise; shape (R,)."""
+        outside = null_space(self.check[:, self.erased].conj().T).conj().T
+        num_rows, num_words = outside.shape[0], values.shape[-1]
+        sizes = namespace_of(values).linalg.svd(constant_like(outside, values) @ values, full_matrices=False)[
+            1
+        ]
+        return numerical_rank(to_numpy(sizes), np.sqrt(num_rows) + np.sqrt(num_words) + _EDGE_MARGIN)
 
     @cached_property
     def _filter(self) -> ComplexArray:

@@ -189,11 +189,11 @@ def add_figures(report: Report, run: RunDirectory, swept: dict[str, list[Record]
         figure = draw_lines(
             [each for each in swept["assignment"] if each["decoder"] == decoder],
             x="noise variance",
-            y="exactly located",
+            y=_ERROR,
             group="indices",
-            title=f"Which points for five unreliable workers: {decoder} decoder",
+            title=f"Points of five unreliable workers: {decoder}",
             x_label="precision noise variance",
-            y_label="share exactly located",
+            y_label=_ERROR,
         )
         run.write_figure(figure, f"figure_5_{decoder}")
         report.add_figure(figure, caption="Figure 5: neighbouring points make neighbours look like liars.")
