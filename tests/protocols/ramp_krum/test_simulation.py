@@ -41,7 +41,7 @@ HONEST_UPDATE = sorted(
     - {"none", "harmful-update", "oversized-update", "wrap-around-update"}
     - {name for name in DEVIATIONS if name.startswith("drop-at")}
 )
-PAIRS = [pair for pair in itertools.combinations(HONEST_UPDATE, 2) if "range-sums" not in "".join(pair)][::17]
+PAIRS = [pair for pair in itertools.combinations(HONEST_UPDATE, 2) if "range-sums" not in "".join(pair)][::29]
 EVERYTHING = {"is_blinded": True, "hides_products": True, "num_range_checks": 8}
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -75,7 +75,7 @@ def assert_equals_the_clear(parameters: RampKrumParameters, outcome: RoundOutcom
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize(("n", "k", "t"), [(8, 1, 1), (12, 3, 1)])
+@pytest.mark.parametrize(("n", "k", "t"), [(8, 1, 1), (10, 2, 1)])
 def test_round__of_honest_users_equals_the_clear(
     make_schemes: MakeSchemes,
     make_updates: Callable[..., Updates],
@@ -135,9 +135,7 @@ def test_round__survives_two_different_deviations_and_two_drop_outs_at_once(
     assert set(outcome.standing.liars) == {2, 9}
 
 
-@given(data=st.data())
-@settings(max_examples=15, phases=[Phase.explicit, Phase.generate])  # shrinking whole rounds takes hours
-def test_round__equals_the_clear_for_any_parameters_liars_and_drop_outs(
+def check_any_round(
     reference: ReferenceString, make_updates: Callable[..., Updates], data: st.DataObject
 ) -> None:
     n = data.draw(st.integers(8, 16), label="N")
@@ -175,6 +173,26 @@ def test_round__equals_the_clear_for_any_parameters_liars_and_drop_outs(
     assert_equals_the_clear(parameters, outcome, updates)
     assert set(outcome.standing.liars) <= set(odd[:a])
     assert len(outcome.selection.users) == m
+
+
+NO_SHRINKING = [Phase.explicit, Phase.generate]  # shrinking whole rounds takes hours
+
+
+@given(data=st.data())
+@settings(max_examples=8, phases=NO_SHRINKING)
+def test_round__equals_the_clear_for_any_parameters_liars_and_drop_outs(
+    reference: ReferenceString, make_updates: Callable[..., Updates], data: st.DataObject
+) -> None:
+    check_any_round(reference, make_updates, data)
+
+
+@pytest.mark.experiment
+@given(data=st.data())
+@settings(max_examples=300, phases=NO_SHRINKING)
+def test_round__equals_the_clear_three_hundred_times(
+    reference: ReferenceString, make_updates: Callable[..., Updates], data: st.DataObject
+) -> None:
+    check_any_round(reference, make_updates, data)
 
 
 def test_round__leaves_out_harmful_updates_as_multi_krum_does(
@@ -255,7 +273,7 @@ def test_wrap_around_attack__is_stopped_and_its_author_named(
 
 
 @pytest.mark.parametrize("name", ["wrong-products", "wrong-sum", "bad-shares", "false-complaint"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_round__with_one_liar_too_many_refuses_or_stays_right(
     make_schemes: MakeSchemes, make_updates: Callable[..., Updates], name: str, seed: int
 ) -> None:

@@ -1,0 +1,281 @@
+"""Ramp-shared multi-Krum: what one round costs one user, phase by phase, beside floors, baselines and Table I.
+
+All times are seconds of processor time of one thread, so that other work on the machine does not count, and
+every ratio is taken within this run. The floor of a round is what the curve cannot do without: each committed
+entry is one term of a multi-scalar multiplication, and the backend's own time per term (255 bits for masks,
+16 for weights) is measured here.
+
+    OPENBLAS_NUM_THREADS=1 python benchmarks/ramp_krum.py            # L = 131,072; a few minutes
+    OPENBLAS_NUM_THREADS=1 python benchmarks/ramp_krum.py --large    # L = 1,000,000 as well
+
+Each size runs in a process of its own, whose peak memory is reported. The other users' shares and commitments
+are combinations of two dealers' (all distinct, all valid), because dealing twenty times would only cost time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flower_coded.crypto.backends import get_backend
+from flower_coded.crypto.field_products import matmul_constant, weighted_sum
+from flower_coded.crypto.field_vectors import FIELD_MODULUS, from_signed_int64, random_elements, to_ints
+from flower_coded.crypto.fixed_point import FixedPoint
+from flower_coded.crypto.ramp_sharing import RampSharing, power_matrix
+from flower_coded.crypto.sealed_channel import KeyPair, seal
+from flower_coded.crypto.srs import generate_reference_string
+from flower_coded.protocols.ramp_krum.brea import brea_parameters
+from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
+from flower_coded.protocols.ramp_krum.dealing import (
+    Resources,
+    draw_rows,
+    share_claims,
+    share_rows,
+    share_to_bytes,
+    update_to_parts,
+)
+from flower_coded.protocols.ramp_krum.loads import message_load, table_one, table_one_brea
+from flower_coded.protocols.ramp_krum.member import Member
+from flower_coded.protocols.ramp_krum.messages import (
+    DealRequest,
+    Delivery,
+    EvaluationRequest,
+    KeyRequest,
+    PublicKey,
+    Request,
+    SumRequest,
+)
+from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
+from flower_coded.protocols.ramp_krum.simulation import run_round
+from flower_coded.protocols.ramp_krum.user import channel
+from flower_coded.reporting import Table
+
+ROUND = b"benchmark"
+FULL = {"is_blinded": True, "hides_products": True}
+PACKED = {"num_per_element": 2, "num_range_checks": 0}
+BARE = {"is_blinded": False, "hides_products": False, "num_range_checks": 0}
+
+
+def make_parameters(
+    length: int, *, n: int = 20, k: int = 5, t: int = 2, a: int = 2, d: int = 2, **options: Any
+):
+    sharing = RampSharing(n, k, t, a, d)
+    selected = options.pop("num_selected", 5)
+    return RampKrumParameters(
+        sharing, num_selected=selected, length=length, fixed_point=FixedPoint(16), **options
+    )
+
+
+def spent(action: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    result = action()
+    return time.process_time() - start, result
+
+
+def one_user(length: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Run user 0 through a round, every phase timed."""
+    parameters = make_parameters(length, **options)
+    reference = generate_reference_string(parameters.largest_chunk)
+    schemes = Schemes.create(parameters, reference)
+    n, generator = parameters.sharing.num_users, np.random.default_rng(0)
+    integers = generator.integers(-(2**13), 2**13, size=length)
+    user = Member(schemes, 0, integers)
+    seconds: dict[str, float] = {}
+
+    def ask(phase: str, request: Request) -> Any:
+        seconds[phase], (message,) = spent(lambda: user.answer(request))
+        return message
+
+    key: PublicKey = ask("keys", KeyRequest(ROUND))
+    others = {i: KeyPair.generate() for i in range(1, n)}
+    keys = {0: key.public_key} | {i: pair.public_key for i, pair in others.items()}
+    dealing = ask("shares", DealRequest(ROUND, keys))
+    delivery, all_claims = deliver(schemes, dealing.commitments, key, integers)
+    complaints = ask("complaints", delivery)
+    assert complaints.dealers == ()
+    evaluations = ask("evaluations", EvaluationRequest(ROUND, tuple(range(n))))
+    total = ask("sums", SumRequest(ROUND, tuple(range(parameters.num_selected))))
+    load = message_load(dealing) + message_load(evaluations) + message_load(total)
+    batched, _ = spent(lambda: schemes.find_false(all_claims))
+    single, _ = spent(lambda: check_singly(schemes, all_claims)) if length <= 2**17 else (None, None)
+    return {
+        "seconds": seconds,
+        "symbols": load.symbols,
+        "bytes": load.num_bytes,
+        "points": load.points,
+        "floor": floor(schemes, parameters),
+        "batched": batched,
+        "single": single,
+        "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray):
+    """What the other dealers send to user 0: combinations of two dealers' rows, commitments and shares."""
+    parameters, backend = schemes.parameters, schemes.by_family["update"].backend
+    base = [draw_rows(parameters, update_to_parts(parameters, integers)) for _ in range(2)]
+    shares = [share_rows(parameters, rows, [0], Resources())[0] for rows in base]
+    committed = [schemes.commit(rows) for rows in base]
+    commitments, boxes, claims = {0: own}, {}, {}
+    running = committed[0]
+    for dealer in range(1, parameters.sharing.num_users):
+        running = Commitments(
+            {
+                name: [
+                    tuple(backend.add_many(left, right))
+                    for left, right in zip(running.by_family[name], committed[1].by_family[name], strict=True)
+                ]
+                for name in running.by_family
+            }
+        )
+        stacked = {name: np.stack([share[name] for share in shares]) for name in shares[0]}
+        share = {name: weighted_sum([1, dealer], array) for name, array in stacked.items()}
+        message = share_to_bytes(parameters, share)
+        boxes[dealer], _ = seal(message, key.public_key, channel(ROUND, dealer, 0))
+        commitments[dealer] = schemes.to_bytes(running)
+        claims[dealer] = share_claims(parameters, 0, share, running)
+    return Delivery(ROUND, commitments, boxes, bytes(32)), claims
+
+
+def check_singly(schemes: Schemes, claims: dict[int, Any]) -> None:
+    for by_family in claims.values():
+        for name, family in by_family.items():
+            assert all(schemes.by_family[name].verify(claim) for claim in family)
+
+
+def floor(schemes: Schemes, parameters: RampKrumParameters) -> float:
+    """Committed entries times the backend's time per term, for commitments and one batched check."""
+    scheme = schemes.by_family["update"]
+    points = scheme.reference.powers[: scheme.chunk_size]
+    backend = scheme.backend
+    long = min(spent(lambda: backend.msm(points, random_elements(len(points))))[0] for _ in range(3))
+    weights = from_signed_int64(np.random.default_rng(0).integers(0, 2**16, size=len(points)))
+    short = min(spent(lambda: backend.msm(points, weights))[0] for _ in range(3))
+    entries = parameters.sharing.num_parts * parameters.part_length
+    masks = sum(f.num_rows * f.length for f in parameters.families.values()) - entries
+    return (masks + scheme.chunk_size) * long / len(points) + entries * short / len(points)
+
+
+def in_a_process(length: int, options: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", json.dumps([length, options])]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def cost_table(lengths: list[int]) -> None:
+    records = []
+    for length in lengths:
+        for name, options in (
+            ("all protections", FULL),
+            ("all, one chunk", FULL | {"chunk_size": None}),
+            ("2 weights per element", FULL | PACKED),
+            ("the paper's, nothing added", BARE),
+        ):
+            if length > 2**17 and name != "all protections":
+                continue
+            result = in_a_process(length, options)
+            seconds = result["seconds"]
+            records.append(
+                {"L": length, "form": name}
+                | {f"{phase} s": value for phase, value in seconds.items()}
+                | {
+                    "round s": sum(seconds.values()),
+                    "floor s": result["floor"],
+                    "check, batched s": result["batched"],
+                    "one by one s": result["single"],
+                    "ratio": result["single"] / result["batched"] if result["single"] else None,
+                    "MB sent": 1e-6 * result["bytes"],
+                    "peak MiB": result["peak MiB"],
+                }
+            )
+    print("One user's round, N = 20, A = T = D = 2, K = 5, 16 bits, arkworks, one thread")
+    print(Table.from_records(records).to_text(digits=3), "\n")
+
+
+def part_table() -> None:
+    """Share generation against object integers, arkworks against py_ecc."""
+    sharing = RampSharing(20, 5, 2, 2, 2)
+    rows = random_elements(7, 4096)
+    matrix = power_matrix(sharing.points, sharing.first_exponents)
+    ours = min(spent(lambda: matmul_constant(matrix, rows))[0] for _ in range(5))
+    objects = np.array([to_ints(row) for row in rows], dtype=object)
+    naive = min(
+        spent(lambda: (np.array(matrix, dtype=object) @ objects) % FIELD_MODULUS)[0] for _ in range(3)
+    )
+    records = [{"what": "shares, 20 x 7 x 4096", "ours s": ours, "baseline": "object integers", "s": naive}]
+    times = {}
+    for name in ("arkworks", "py_ecc"):
+        parameters = make_parameters(64, n=7, k=1, t=1, a=1, d=0, num_selected=2, **BARE)
+        reference = generate_reference_string(parameters.largest_chunk, backend=get_backend(name))
+        updates = {user: np.arange(64) + user for user in range(7)}
+        schemes = Schemes.create(parameters, reference)
+        times[name], _ = spent(lambda schemes=schemes, updates=updates: run_round(schemes, updates))
+    records.append(
+        {
+            "what": "round, 7 users, L = 64",
+            "ours s": times["arkworks"],
+            "baseline": "py_ecc",
+            "s": times["py_ecc"],
+        }
+    )
+    brea = brea_parameters(make_parameters(512, n=9, k=2, t=1, a=1, d=1, num_selected=2, **BARE))
+    ramp = make_parameters(512, n=9, k=2, t=1, a=1, d=1, num_selected=2, **BARE)
+    updates = {user: np.arange(512) % 100 + user for user in range(9)}
+    for name, parameters in (("ours", ramp), ("BREA", brea)):
+        schemes = Schemes.create(parameters, generate_reference_string(max(parameters.largest_chunk, 2)))
+        times[name], _ = spent(lambda schemes=schemes: run_round(schemes, updates))
+    records.append(
+        {"what": "round, 9 users, L = 512", "ours s": times["ours"], "baseline": "BREA", "s": times["BREA"]}
+    )
+    for record in records:
+        record["ratio"] = record["s"] / record["ours s"]
+    print(Table.from_records(records).to_text(digits=3), "\n")
+
+
+def load_table() -> None:
+    """Table I at three sizes, BREA beside it."""
+    records = []
+    for n, k, t, a, d in ((20, 5, 2, 2, 2), (20, 1, 2, 2, 2), (50, 12, 5, 5, 5)):
+        parameters = make_parameters(120_000, n=n, k=k, t=t, a=a, d=d, num_selected=4)
+        ours, brea = table_one(parameters), table_one_brea(parameters)
+        for name, row in (("ramp", ours), ("BREA", brea)):
+            records.append(
+                {
+                    "N, K, T, A, D": f"{n}, {k if name == 'ramp' else 1}, {t}, {a}, {d}",
+                    "scheme": name,
+                    "server symbols": int(row.server),
+                    "per user": int(row.per_user),
+                    "commitments": row.commitments,
+                    "server MB": 32e-6 * float(row.server),
+                    "user MB": 32e-6 * float(row.per_user),
+                    "commitments MB": 48e-6 * row.commitments,
+                }
+            )
+    print("Table I, L = 120,000 (tests/protocols/ramp_krum/test_loads.py holds measured rounds against it)")
+    print(Table.from_records(records).to_text(digits=3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--large", action="store_true", help="L = 1,000,000 as well")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        length, options = json.loads(arguments.one)
+        print(json.dumps(one_user(length, options)))
+        return
+    cost_table([131_072, 1_000_000] if arguments.large else [131_072])
+    part_table()
+    load_table()
+
+
+if __name__ == "__main__":
+    main()
