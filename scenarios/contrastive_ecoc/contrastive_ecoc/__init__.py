@@ -1,0 +1,1 @@
+"""Scenario: contrastive output codes learned across clients."""

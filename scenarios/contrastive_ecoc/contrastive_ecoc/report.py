@@ -1,0 +1,163 @@
+"""What a run leaves behind: accuracies under every attack, code book pictures, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from logging import INFO
+
+import numpy as np
+from flwr.common.logger import log
+from matplotlib.figure import Figure
+
+from contrastive_ecoc.experiment import Experiment
+from flower_coded.codes.output_code import OutputCode
+from flower_coded.learning.adversarial import AttackBudget
+from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness
+from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
+from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
+from flower_coded.strategies.ensemble_states import State
+
+RADII = (0.25, 0.5, 1.0, 1.5)  # multiples of the radius, for the curve
+
+
+def write_results(
+    run: RunDirectory,
+    experiment: Experiment,
+    strategy: ContrastiveECOC,
+    softmax: State,
+    rounds: list[dict],
+) -> None:
+    """Attack both models, then write everything into the run's directory."""
+    assert strategy.code_book is not None
+    log(INFO, "progress: attacking %d test images", len(experiment.attacked_labels))
+    scores = {
+        "softmax": experiment.softmax_scores(softmax),
+        f"output code ({strategy.variant})": experiment.contrastive_scores(
+            strategy.state, strategy.code_book
+        ),
+    }
+    reports = attack_all(experiment, scores)
+    table = [{"method": name, **report.accuracies} for name, report in reports.items()]
+    curve = robustness_curve(experiment, scores)
+    run.write_config(experiment.config)
+    run.write_metrics(rounds)
+    run.write_metrics(table, name="summary")
+    run.write_metrics(curve, name="robustness")
+    strategy.save_code_book(run.path / "code-book.npz")
+    page = compose(run, experiment, strategy, reports, table, rounds, curve)
+    log(INFO, "progress: report written to %s", page.write(run.report_path))
+
+
+def attack_all(experiment: Experiment, scores: dict[str, Scores]) -> dict[str, RobustnessReport]:
+    """Every attack on every model; the first model's adversarial images are tried on the others."""
+    reports: dict[str, RobustnessReport] = {}
+    for name, each in scores.items():
+        first = next(iter(reports.values()), None)
+        reports[name] = evaluate_robustness(
+            each,
+            experiment.attacked_images,
+            experiment.attacked_labels,
+            budget=experiment.budget,
+            seed=experiment.seed,
+            transferred=None if first is None else first.attacked,
+            device=experiment.settings.device,
+        )
+    return reports
+
+
+def robustness_curve(experiment: Experiment, scores: dict[str, Scores]) -> list[dict]:
+    """Robust accuracy against the radius, on a third of the attacked images."""
+    count = max(1, len(experiment.attacked_labels) // 3)
+    images, labels = experiment.attacked_images[:count], experiment.attacked_labels[:count]
+    records = []
+    for name, each in scores.items():
+        for factor in RADII:
+            budget = shrunk(experiment.budget, factor)
+            found = evaluate_robustness(
+                each, images, labels, budget=budget, seed=experiment.seed, device=experiment.settings.device
+            )
+            records.append({"method": name, "epsilon": budget.epsilon, "worst": found.accuracies["worst"]})
+    return records
+
+
+def shrunk(budget: AttackBudget, factor: float) -> AttackBudget:
+    """Allow the same number of steps in a ball of another radius, from one start."""
+    return replace(
+        budget, epsilon=budget.epsilon * factor, step_size=budget.step_size * factor, num_restarts=1
+    )
+
+
+def compose(
+    run: RunDirectory,
+    experiment: Experiment,
+    strategy: ContrastiveECOC,
+    reports: dict[str, RobustnessReport],
+    table: list[dict],
+    rounds: list[dict],
+    curve: list[dict],
+) -> Report:
+    """Text, tables and pictures in reading order."""
+    assert strategy.code_book is not None
+    code = OutputCode(strategy.code_book, strategy.variant)
+    found = code.separation()
+    page = Report(
+        "An output code learned across users",
+        subtitle=f"{experiment.settings.dataset}, {experiment.num_users} users, alpha "
+        f"{experiment.settings.alpha}, variant {strategy.variant}, seed {experiment.seed}",
+    )
+    page.add_metrics({f"{row['method']}: {key}": row[key] for row in table for key in ("clean", "worst")})
+    page.add_text(
+        f"Both models share a backbone (`{experiment.settings.model}`) and saw the data equally often. The "
+        f"softmax model has one output per class; the other predicts a word of {strategy.num_bits} bits, and "
+        "the class whose codeword is nearest wins. Attacks are white-box, in the maximum norm: "
+        f"{experiment.budget}, on {len(experiment.attacked_labels)} test images. `pgd-margin` climbs the "
+        "decoder's own comparison of distances; `worst` counts an image only if it survives every attack."
+    )
+    page.add_table(table, caption="Accuracy on clean and attacked test images")
+    for name, report in reports.items():
+        signs = [key for key, value in vars(report.signs).items() if value]
+        page.add_note(
+            f"{name}: "
+            + (f"signs of masked gradients: {', '.join(signs)}" if signs else "no sign of masked gradients"),
+            kind="bad" if signs else "good",
+        )
+    figures = {
+        "robustness": (
+            draw_lines(curve, x="epsilon", y="worst", group="method"),
+            "Accuracy that is left against the radius: worst of all attacks per image, one random start.",
+        ),
+        "code-book": (
+            code_book_picture(code),
+            "The code book: one row per class, and the cosine of every pair of codewords.",
+        ),
+        "accuracy": (draw_lines(rounds, x="round", y="accuracy", group="method"), "Clean accuracy by round."),
+    }
+    for name, (figure, caption) in figures.items():
+        run.write_figure(figure, name)
+        page.add_figure(figure, caption=caption)
+    page.add_text(
+        f"Codewords of two classes have a cosine of at most {found.maximum_cosine:.2f} (mean "
+        f"{found.mean_cosine:.2f}); their signs differ in at least {found.minimum_hamming:.0f} of "
+        f"{code.num_bits} bits. Two bits are correlated by {found.mean_column_correlation:.2f} on average."
+    )
+    if strategy.rejections:
+        caught = [
+            {"round": number, "user": each.user, "reason": each.reason, "kind": each.code}
+            for number, each in strategy.rejections
+        ]
+        page.add_heading("Replies that were not used").add_table(caught)
+    return page.add_details("Settings", experiment.config)
+
+
+def code_book_picture(code: OutputCode) -> Figure:
+    """Codewords as an image, beside their cosine matrix."""
+    figure = new_figure(1, 2, size=(10, 3.6))
+    left, right = figure.axes
+    image = left.imshow(code.codewords, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    left.set(xlabel="bit", ylabel="class", yticks=range(code.num_classes))
+    figure.colorbar(image, ax=left)
+    unit = code.codewords / np.linalg.norm(code.codewords, axis=1, keepdims=True)
+    image = right.imshow(unit @ unit.T, cmap="RdBu", vmin=-1, vmax=1)
+    right.set(xlabel="class", ylabel="class", xticks=range(code.num_classes), yticks=range(code.num_classes))
+    figure.colorbar(image, ax=right)
+    return figure
