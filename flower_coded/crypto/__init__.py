@@ -3,6 +3,9 @@
 from flower_coded.crypto.backends import Backend, available_backends, get_backend
 from flower_coded.crypto.commitment import Claim, Commitment, VectorCommitment
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray
+from flower_coded.crypto.fixed_point import FixedPoint
+from flower_coded.crypto.packing import Packing
+from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.crypto.srs import ReferenceString, generate_reference_string
 from flower_coded.crypto.srs_cache import cached_reference_string
 
@@ -12,6 +15,9 @@ __all__ = [
     "Claim",
     "Commitment",
     "FieldArray",
+    "FixedPoint",
+    "Packing",
+    "RampSharing",
     "ReferenceString",
     "VectorCommitment",
     "available_backends",
