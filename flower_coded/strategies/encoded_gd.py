@@ -386,8 +386,9 @@ class EncodedGradientDescent(Strategy):
     def _free_those_who_answered(self) -> None:
         """Take late answers off the list; they are of an earlier product and not used."""
         if self._busy:
-            for reply in self._the_grid().pull_messages(list(self._busy.values())):
-                self._busy.pop(reply.metadata.src_node_id, None)
+            replies = self._the_grid().pull_messages(list(self._busy.values()))
+            answered = {reply.metadata.reply_to_message_id for reply in replies}
+            self._busy = {node: message for node, message in self._busy.items() if message not in answered}
 
     def _the_grid(self) -> Grid:
         assert self._grid is not None, "configure_train comes first"

@@ -64,17 +64,17 @@ def ask_until(
     listed = list(messages)
     deadline = time.monotonic() + timeout
     message_ids = list(grid.push_messages(listed))
-    outstanding = {
-        message.metadata.dst_node_id: message_id
-        for message, message_id in zip(listed, message_ids, strict=True)
-    }
+    waiting = dict(zip(message_ids, (each.metadata.dst_node_id for each in listed), strict=True))
+    asked = set(waiting.values())
     replies: list[Message] = []
-    while outstanding:
-        for reply in grid.pull_messages(list(outstanding.values())):
-            outstanding.pop(reply.metadata.src_node_id, None)
-            replies.append(reply)
+    while waiting:
+        for reply in grid.pull_messages(list(waiting)):
+            waiting.pop(reply.metadata.reply_to_message_id, None)
+            # Flower reports a node that is gone in a message of its own: nobody's reply, and none will come.
+            if reply.metadata.src_node_id in asked or not reply.has_error():
+                replies.append(reply)
         if is_enough(replies) or time.monotonic() >= deadline:
             break
-        if outstanding:
+        if waiting:
             time.sleep(poll_interval)
-    return replies, outstanding
+    return replies, {node_id: message_id for message_id, node_id in waiting.items()}
