@@ -153,6 +153,8 @@ def code_book_picture(code: OutputCode) -> Figure:
     """Codewords as an image, beside their cosine matrix."""
     figure = new_figure(1, 2, size=(10, 3.6))
     left, right = figure.axes
+    left.grid(visible=False)
+    right.grid(visible=False)
     image = left.imshow(code.codewords, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     left.set(xlabel="bit", ylabel="class", yticks=range(code.num_classes))
     figure.colorbar(image, ax=left)
