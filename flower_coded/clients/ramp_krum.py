@@ -15,6 +15,9 @@ key                    default   meaning
 ``deviations-from``    ``1``     first server round in which they deviate
 =====================  ========  ========================================================================
 
+``ramp-krum-device`` in the run configuration (empty, ``cpu``, ``cuda``) has products over the field computed
+by torch on that device, with the same results; empty stays in NumPy.
+
 The reference string of the commitments is read from the cache (:func:`cached_reference_string`) and must be
 the one whose digest the server names; nodes on machines of their own need the server's file there.
 """
@@ -37,6 +40,7 @@ from flower_coded.clients.run_config import RunConfig, read_int, read_text
 from flower_coded.crypto.srs_cache import cached_reference_string
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
+from flower_coded.protocols.ramp_krum.dealing import Resources
 from flower_coded.protocols.ramp_krum.member import REQUEST_PHASES, answer_request
 from flower_coded.protocols.ramp_krum.messages import KeyRequest, Request
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
@@ -130,6 +134,7 @@ def _answer(
         load_state(context.state),
         request,
         _update_in(context),
+        resources=Resources(device=read_text(context.run_config, "ramp-krum-device", "") or None),
         deviation=deviation,
     )
     save_state(context.state, following)

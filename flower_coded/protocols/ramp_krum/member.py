@@ -154,7 +154,7 @@ def _step(
         case Delivery(), DealtState():
             answer = receive_shares(schemes, state, request, resources=resources)
         case OpeningRequest(), HoldingState():
-            answer = answer_dispute(state, request)
+            answer = answer_dispute(schemes.parameters, state, request)
         case EvaluationRequest(), HoldingState():
             answer = evaluate(schemes.parameters, state, request)
         case SumRequest(), HoldingState():

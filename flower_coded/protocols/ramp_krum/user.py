@@ -5,7 +5,8 @@ then (checks, inner products, range sums), so that of two long shares per dealer
 the sum. After the sum there is no state left.
 
 A step refuses (:class:`RoundRefusedError`) what an honest server does not ask: a request out of turn or of
-another round, a sum over fewer than m users or over users unknown, a second sum.
+another round, a sum over fewer than m users or over users unknown, a second sum, the opening of more than A
+boxes.
 """
 
 from __future__ import annotations
@@ -234,9 +235,14 @@ def receive_shares(
     return holding, Complaints(state.round_id, state.user, complaints)
 
 
-def answer_dispute(state: HoldingState, request: OpeningRequest) -> tuple[HoldingState, Openings]:
-    """Open the boxes that their receivers complain about."""
+def answer_dispute(
+    parameters: RampKrumParameters, state: HoldingState, request: OpeningRequest
+) -> tuple[HoldingState, Openings]:
+    """Open the boxes that their receivers complain about: no more than A of them."""
     _check_turn(state.round_id, request, "openings")
+    most = parameters.sharing.num_attackers
+    if len(request.receivers) > most:
+        raise RoundRefusedError("openings", f"more than num_attackers = {most} boxes are not opened")
     unknown = set(request.receivers) - set(state.openings)
     if unknown:
         raise RoundRefusedError("openings", f"no box was sealed for users {sorted(unknown)}")

@@ -26,6 +26,7 @@ from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
 from flower_coded.crypto.srs import ReferenceString
 from flower_coded.errors import RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
+from flower_coded.protocols.ramp_krum.dealing import Resources
 from flower_coded.protocols.ramp_krum.messages import PHASES, Evaluations
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
 from flower_coded.protocols.ramp_krum.selection import plain_multi_krum
@@ -130,7 +131,7 @@ def test_round__survives_two_different_deviations_and_two_drop_outs_at_once(
         4: SilentFrom("complaints"),
         0: SilentFrom("sums"),
     }
-    outcome = outcome_of(run_round(schemes, updates, deviations=deviations))
+    outcome = outcome_of(run_round(schemes, updates, deviations=deviations, ask_everybody=True))
     assert_equals_the_clear(schemes.parameters, outcome, updates)
     assert set(outcome.standing.liars) == {2, 9}
 
@@ -359,3 +360,16 @@ def test_round__over_the_reference_backend_gives_the_same(
     outcome = outcome_of(run_round(schemes, updates, deviations={6: get_deviation("bad-share-to-one")}))
     assert_equals_the_clear(parameters, outcome, updates)
     assert outcome.standing.liars == (6,)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_round__with_products_in_torch_gives_the_same(
+    make_schemes: MakeSchemes, make_updates: Callable[..., Updates], device: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    schemes = make_schemes(8, 1, 1, a=1, d=1)
+    updates = make_updates(schemes.parameters)
+    report = run_round(schemes, updates, resources=Resources(num_threads=1, device=device))
+    assert_equals_the_clear(schemes.parameters, outcome_of(report), updates)

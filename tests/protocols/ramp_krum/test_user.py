@@ -86,6 +86,8 @@ def test_user__opens_no_box_that_it_did_not_seal(holding: Any) -> None:
     member, request = holding
     with pytest.raises(RoundRefusedError, match=r"no box was sealed for users \[0\]"):
         member.answer(OpeningRequest(request.round_id, (0,)))
+    with pytest.raises(RoundRefusedError, match="more than num_attackers = 1 boxes are not opened"):
+        member.answer(OpeningRequest(request.round_id, (1, 2)))
 
 
 def test_user__keeps_one_share_per_dealer_and_small_products(holding: Any) -> None:
