@@ -343,7 +343,6 @@ class EncodedGradientDescent(Strategy):
         points, self._to_append = self._to_append, []
         for row, target in points:
             appended = self._master.append(row, target)
-            self.features = np.concatenate([self.features, row[None]])
             self._shares = []
             holders = [w for w in range(self.code.num_workers) if w not in self._without_share]
             contents = {w: appended_content(appended[w]) for w in holders}
@@ -353,6 +352,7 @@ class EncodedGradientDescent(Strategy):
             confirmed = self._confirmed(APPEND_MESSAGE_TYPE, contents, expected, server_round)
             self._without_share |= set(holders) - confirmed
         if points:
+            self.features = np.concatenate([self.features, [row for row, _ in points]])
             self._evaluator = CodedEvaluator(self.objective, self._master.targets)
 
     def _confirmed(
