@@ -83,11 +83,12 @@ class Experiment:
     def evaluator(self, code: SubsetCode) -> EnsembleEvaluator:
         """Measure on the test images: half of them calibrate the decoder, the other half are judged."""
         backdoor, model = self.backdoor, self.new_model()
+        measured = slice(int(self.config["test-images"]) or None)
         return EnsembleEvaluator(
             code,
             lambda state, images: predict_stacked(model, state, images, device=self.settings.device),
-            self.data.test_images,
-            self.data.test_labels,
+            self.data.test_images[measured],
+            self.data.test_labels[measured],
             self.data.num_classes,
             trigger=None if backdoor is None else backdoor.trigger,
             target=None if backdoor is None else backdoor.target,
