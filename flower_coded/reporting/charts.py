@@ -64,7 +64,7 @@ def draw_lines(
     if all(isinstance(record[x], int | np.integer) for record in records):
         drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
-    if len(palette) > 1:
+    if len(drawn.lines) > 1:
         drawn.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure_of(drawn)
 

@@ -24,12 +24,15 @@ def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
 
 
 def accuracy_by_round(rounds: list[dict]) -> Figure:
-    figure = new_figure(1, 2, size=(11, 3.6))
-    for axes, key in zip(figure.axes, ("accuracy", "accuracy under attack"), strict=True):
-        titles = {"accuracy": "On clean images", "accuracy under attack": "On triggered images"}
+    titles = {"accuracy": "On clean images", "accuracy under attack": "On triggered images"}
+    keys = [key for key in titles if rounds[0][key] is not None]
+    figure = new_figure(1, len(keys), size=(5.5 * len(keys), 3.6))
+    for axes, key in zip(figure.axes, keys, strict=True):
         shared = {"x": "round", "y": key, "group": "method", "colours": METHOD_COLOURS}
         draw_lines(rounds, **shared, title=titles[key], y_label="accuracy", y_limits=(0, 1), axes=axes)
-    figure.axes[0].get_legend().remove()
+    for axes in figure.axes[:-1]:
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
     return figure
 
 
