@@ -48,17 +48,17 @@ def write_report(
     report.add_text(
         f"N = {parameters.sharing.num_users} users, of whom A = {parameters.sharing.num_attackers} may lie, "
         f"D = {parameters.sharing.num_dropouts} fall silent and T = {parameters.sharing.num_colluders} "
-        "collude; "
-        f"updates of L = {parameters.length} entries cut into K = {parameters.sharing.num_parts} parts; "
-        f"m = {parameters.num_selected} users selected. What the server saw of all this is on a page of its "
-        "own, "
-        "`what_the_server_saw.html`."
+        f"collude; updates of L = {parameters.length} entries cut into K = {parameters.sharing.num_parts} "
+        f"parts; m = {parameters.num_selected} users selected. What the server saw of all this is on a page "
+        "of its own, `what_the_server_saw.html`."
     )
     report.add_figure(lines, caption="The same data, the same harmful updates, three ways of adding up.")
     report.add_heading("Who was selected, and who was caught at what").add_table(rounds)
     report.add_heading("What was sent").add_table(
         loads,
-        caption="One honest user's messages in the last round, and what the server received for itself.",
+        caption="One honest user's messages in the last round, and what the server received for itself, "
+        "beside Table I of the paper. The table counts all N users and no range checks, masks or blinding "
+        "factors; who is banned or silent gets and sends nothing.",
         digits=6,
     )
     report.add_heading("How long it took").add_table(

@@ -43,9 +43,8 @@ def write_server_view(
 ) -> Path:
     """Write ``what_the_server_saw.html`` and its pictures."""
     sharing = parameters.sharing
-    curious = [int(user) for user in str(config["curious"]).split(",") if user.strip()][
-        : sharing.num_colluders
-    ]
+    listed = [int(user) for user in str(config["curious"]).split(",") if user.strip()]
+    curious = listed[: sharing.num_colluders]
     report = Report("What the server saw", subtitle="and what it could not see, whatever it did with it")
     report.add_text(_summary(parameters, last))
     pictures = _pictures(sharing, images[0, :1], images[1, :1], curious)
@@ -53,22 +52,18 @@ def write_server_view(
     report.add_heading("An image in place of an update").add_figure(
         pictures,
         caption=f"An image shared as an update is (K = {sharing.num_parts}, T = {sharing.num_colluders}). "
-        "One user's "
-        f"share is noise. K + T = {sharing.num_shares_needed} shares rebuild it. From the "
-        f"{sharing.num_colluders} "
-        f"shares of the curious users {curious}, every image is equally possible: the last picture belongs "
-        "to another "
-        "image, and masks exist under which that image has exactly the same shares.",
+        f"One user's share is noise; K + T = {sharing.num_shares_needed} shares rebuild the image. With the "
+        f"shares of the curious users {curious or 'none'} alone every image is equally possible: the last "
+        "picture is another image, and with the right masks it has exactly the same shares.",
     )
     histograms, p_values = _histograms(sharing)
     run.write_figure(histograms, "histograms")
     report.add_heading("Shares are uniform").add_figure(
         histograms,
         caption="Left: entries of an update, as its owner knows them. Right: one user's share of it, as "
-        "fractions of r. "
-        f"Chi-squared test of uniformity over {sharing.num_users} users' shares: p-values from "
-        f"{min(p_values):.2f} to "
-        f"{max(p_values):.2f} (uniform data give p below 0.001 in one case of a thousand).",
+        f"fractions of r. Chi-squared test of uniformity of {sharing.num_users} users' shares: p-values "
+        f"from {min(p_values):.2f} to {max(p_values):.2f}; uniform data give less than 0.001 once in a "
+        "thousand.",
     )
     report.add_text(_explanation(parameters))
     return report.write(run.path / "what_the_server_saw.html")
@@ -78,36 +73,28 @@ def _summary(parameters: RampKrumParameters, last: RampKrumRound | None) -> str:
     sharing, num_dealers = parameters.sharing, 0
     if last is not None and last.report.outcome is not None:
         num_dealers = len(last.report.outcome.selection.scores)
+    products = "with one squared distance and further inner products each"
+    if parameters.hides_products:
+        products = "in which only one coefficient, the squared distance of two updates, was not random"
     return (
-        "In the last round that ended with a result the server held: "
-        f"{parameters.num_commitments} commitments of each user (points of a curve, blinded); sealed boxes "
-        "that it "
-        f"passed on and could not open; {num_dealers * (num_dealers - 1) // 2} polynomials of degree "
-        f"{sharing.num_product_coefficients - 1} "
-        + (
-            "in which only one coefficient, the squared distance of two updates, was not random; "
-            if parameters.hides_products
-            else "with one squared distance and further inner products each; "
-        )
-        + "masked sums of random subsets of entries; and shares of one sum, that of "
-        f"{parameters.num_selected} users."
+        f"In the last round that ended with a result the server held: {parameters.num_commitments} "
+        "commitments of each user, points of a curve; sealed boxes that it passed on and could not open; "
+        f"{num_dealers * (num_dealers - 1) // 2} polynomials of degree "
+        f"{sharing.num_product_coefficients - 1}, {products}; masked sums of random subsets of entries; and "
+        f"shares of one sum, that of {parameters.num_selected} users."
     )
 
 
 def _explanation(parameters: RampKrumParameters) -> str:
+    together = "only as far as the products go: they are not masked in this run, see docs/ramp_krum.md."
+    if parameters.hides_products:
+        together = "as well: what it adds is distances and the sum."
     return (
-        "**Why no computer helps.** T shares are T equations in the K parts and T masks; for *every* choice "
-        "of the parts "
-        "there is exactly one choice of masks that satisfies them, and all masks are equally likely. "
-        "That holds for the server together with any T users "
-        + (
-            "as well: what it adds is distances and the sum."
-            if parameters.hides_products
-            else "only as far as the products go: they are not masked in this run, see docs/ramp_krum.md."
-        )
-        + "\n\n**What is learned.** All distances between updates, and the mean of "
-        f"{parameters.num_selected} of them. "
-        "Whoever knows all but one of the selected updates knows the last one from the mean."
+        "**Why no computer helps.** T shares are T equations in the K parts and T masks. For any choice of "
+        "the parts exactly one choice of masks satisfies them, and all masks are equally likely. That "
+        f"holds for the server together with any T users {together}\n\n**What is learned.** All distances "
+        f"between updates, and the mean of {parameters.num_selected} of them. Whoever knows all but one of "
+        "the selected updates knows the last one from the mean."
     )
 
 
