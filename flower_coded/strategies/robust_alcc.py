@@ -186,7 +186,9 @@ class RobustALCC(Strategy):
             evaluation_order=evaluation_order,
             unreliable=unreliable,
         )
-        self._result_shape = self._master.noise_std(self._request(np.zeros(self._num_columns - 1))).shape
+        self._result_shape = self._master.precision(
+            self._request(np.zeros(self._num_columns - 1))
+        ).noise_std.shape
         self._shares: dict[int, Share] = {share.worker: share for share in self._master.deal(blocks)}
         self._roster: Roster | None = None
         self._grid: Grid | None = None

@@ -36,7 +36,7 @@ def test_colluder_covariance__is_that_of_samples_from_the_encoder(data_scale) ->
 
 
 def test_leakage_bits__is_what_sampled_gaussian_data_tell() -> None:
-    """For uncorrelated Gaussian data the bound is reached: I = h(u) - h(u | x) from two sampled covariances."""
+    """Uncorrelated Gaussian data reach the bound: I = h(u) - h(u | x), from two sampled covariances."""
 
     def log_det(samples: np.ndarray) -> float:
         stacked = np.concatenate([samples.real, samples.imag])

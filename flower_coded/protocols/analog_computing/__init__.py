@@ -11,8 +11,9 @@ from flower_coded.protocols.analog_computing.master import AnalogMaster
 from flower_coded.protocols.analog_computing.messages import Outcome, Refused, Request, Share, WorkerResult
 from flower_coded.protocols.analog_computing.planning import Plan, plan_computation, tabulate_privacy
 from flower_coded.protocols.analog_computing.precision import (
+    Precision,
     error_amplification,
-    measure_noise,
+    measure_precision,
     worst_amplification,
 )
 from flower_coded.protocols.analog_computing.simulation import run_computation
@@ -25,13 +26,14 @@ __all__ = [
     "Outcome",
     "Plan",
     "PolynomialFunction",
+    "Precision",
     "Refused",
     "Request",
     "Share",
     "WorkerResult",
     "error_amplification",
     "get_function",
-    "measure_noise",
+    "measure_precision",
     "plan_computation",
     "register_function",
     "run_computation",

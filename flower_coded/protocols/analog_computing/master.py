@@ -19,7 +19,11 @@ from flower_coded.codes.dft_code import DFTCode
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.functions import get_function
 from flower_coded.protocols.analog_computing.messages import Outcome, Refused, Request, Share
-from flower_coded.protocols.analog_computing.precision import error_amplification, measure_noise
+from flower_coded.protocols.analog_computing.precision import (
+    Precision,
+    error_amplification,
+    measure_precision,
+)
 
 __all__ = ["AnalogMaster"]
 
@@ -68,7 +72,7 @@ class AnalogMaster:
     data_scale: float = 1.0
     evaluation_order: IntArray | None = None
     unreliable: BoolArray | None = None
-    _noise: dict[str, FloatArray] = field(default_factory=dict, init=False, repr=False)
+    _precision: dict[str, Precision] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the order is one and that lies can be told from the truth."""
@@ -133,8 +137,9 @@ class AnalogMaster:
         ParameterError
             If the function is unknown, of too large a degree, or no polynomial of the degree it states.
         """
-        noise_std = self.noise_std(request)
-        accepted, refused = _judge(results, noise_std.shape, self.code.num_workers)
+        precision = self.precision(request)
+        accepted, refused = _judge(results, precision.noise_std.shape, self.code.num_workers)
+        noise_std = precision.for_results(np.array(list(accepted.values())))
         words = np.zeros((self.code.num_workers, noise_std.size), dtype=np.complex128)
         erased = np.ones(self.code.num_workers, dtype=bool)
         for worker, values in accepted.items():
@@ -156,25 +161,25 @@ class AnalogMaster:
             residual=float(corrected.residual),
         )
 
-    def noise_std(self, request: Request) -> FloatArray:
-        """Give the rounding noise of each entry of a result, shape (u, h); checks the function first time."""
+    def precision(self, request: Request) -> Precision:
+        """Give the rounding noise of the results; checks the function the first time it is asked for."""
         key = f"{request.function}/{None if request.parameters is None else request.parameters.tobytes()!r}"
-        if key not in self._noise:
+        if key not in self._precision:
             function = get_function(request.function)
             if function.degree > self.code.degree:
                 raise ParameterError(
                     "function", f"must have degree at most {self.code.degree}, the code's", function.degree
                 )
             function.verify(self.block_shape, request.parameters)
-            self._noise.clear()
-            self._noise[key] = measure_noise(
+            self._precision.clear()
+            self._precision[key] = measure_precision(
                 self.code,
                 function,
                 self.block_shape,
                 data_scale=self.data_scale,
                 parameters=request.parameters,
             )
-        return self._noise[key]
+        return self._precision[key]
 
     @property
     def _order(self) -> IntArray:

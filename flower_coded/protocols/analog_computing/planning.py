@@ -19,7 +19,7 @@ from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.analog_privacy import Leakage, noise_scale_for, worst_leakage
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.functions import PolynomialFunction
-from flower_coded.protocols.analog_computing.precision import measure_noise, worst_amplification
+from flower_coded.protocols.analog_computing.precision import measure_precision, worst_amplification
 
 __all__ = ["Plan", "plan_computation", "tabulate_privacy"]
 
@@ -116,14 +116,18 @@ def plan_computation(
     for radius in radii:
         noise_scale = noise_scale_for(replace(code, radius=radius), max_bits, data_bound=data_bound)
         candidate = replace(code, radius=radius, noise_scale=noise_scale)
-        noise = measure_noise(
+        precision = measure_precision(
             candidate,
             function,
             block_shape,
             data_scale=data_bound if data_scale is None else data_scale,
             parameters=parameters,
         )
-        error = _DEVIATIONS * float(noise.max()) * worst_amplification(candidate, num_liars + num_missing)
+        error = (
+            _DEVIATIONS
+            * float(precision.noise_std.max())
+            * worst_amplification(candidate, num_liars + num_missing)
+        )
         plans.append((error, candidate))
     error, best = min(plans, key=lambda plan: plan[0])
     if error > max_entry_error:

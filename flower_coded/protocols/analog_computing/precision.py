@@ -8,6 +8,7 @@ which is what is assumed. Real hardware rounds a little differently; a safety fa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,49 @@ from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.dft_code import DFTCode
 from flower_coded.protocols.analog_computing.functions import PolynomialFunction
 
-__all__ = ["error_amplification", "measure_noise", "worst_amplification"]
+__all__ = ["Precision", "error_amplification", "measure_precision", "worst_amplification"]
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 _MOST_ROWS = 64
 _SAFETY = 2.0
 
 
-def measure_noise(
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """Rounding noise of a computation.
+
+    Parameters
+    ----------
+    noise_std : ndarray of shape (u, h), float64
+        ``σ_p``, its standard deviation in each entry of a worker's result.
+    magnitude : float
+        Typical Frobenius norm of a result with that noise.
+    """
+
+    noise_std: FloatArray
+    magnitude: float
+
+    def for_results(self, results: ComplexArray) -> FloatArray:
+        """Give the noise of results that may be larger than those measured; shape (u, h).
+
+        All shares contain the same few hiding matrices, so that all results of one computation can be large
+        together, and rounding with them. The median over the workers is safe from fewer than half of them.
+
+        Parameters
+        ----------
+        results : ndarray of shape (workers, u, h), complex128
+            What came.
+        """
+        if len(results) == 0:
+            return self.noise_std
+        size = float(np.median(np.sqrt((abs(results) ** 2).sum(axis=(1, 2)))))
+        return self.noise_std * max(1.0, size / self.magnitude)
+
+
+def measure_precision(
     code: AnalogLagrangeCode,
     function: PolynomialFunction,
     block_shape: tuple[int, int],
@@ -33,8 +67,8 @@ def measure_noise(
     data_scale: float = 1.0,
     parameters: FloatArray | None = None,
     num_repetitions: int = 8,
-) -> FloatArray:
-    """Measure ``σ_p``, the standard deviation of rounding noise in each entry of a worker's result.
+) -> Precision:
+    """Measure the rounding noise in each entry of a worker's result.
 
     Parameters
     ----------
@@ -53,14 +87,14 @@ def measure_noise(
 
     Returns
     -------
-    ndarray of shape (u, h), float64
-        With a safety factor of 2.
+    Precision
+        That of the noisiest repetition, with a safety factor of 2.
 
     Examples
     --------
     >>> from flower_coded.protocols.analog_computing.functions import get_function
     >>> code = AnalogLagrangeCode(num_workers=31, num_blocks=5, num_colluders=3, noise_scale=1e6)
-    >>> noise = measure_noise(code, get_function("gram"), (20, 5))
+    >>> noise = measure_precision(code, get_function("gram"), (20, 5)).noise_std
     >>> noise.shape, bool(1e-5 < noise.mean() < 1e-2)
     ((5, 5), True)
     """
@@ -70,11 +104,12 @@ def measure_noise(
     results = np.asarray(function.apply(code.encode(blocks, generator=generator), parameters))
     words = results.reshape(*results.shape[:2], -1)
     syndromes = DFTCode(code.num_workers, code.dimension).syndromes(words)
-    measured = np.sqrt((abs(syndromes) ** 2).mean(axis=(0, 1))).reshape(results.shape[2:])
+    measured = np.sqrt((abs(syndromes) ** 2).mean(axis=1).max(axis=0)).reshape(results.shape[2:])
     # Rounding can happen to vanish in a measurement; nothing is more precise than the last place.
     floor = np.finfo(np.float64).eps * np.sqrt((abs(results) ** 2).mean(axis=(0, 1)))
     growth = block_shape[0] / rows
-    return np.asarray(_SAFETY * growth * np.maximum(measured, floor), dtype=np.float64)
+    norms = np.sqrt((abs(words) ** 2).sum(axis=-1))
+    return Precision(_SAFETY * growth * np.maximum(measured, floor), growth * float(np.median(norms)))
 
 
 def error_amplification(code: AnalogLagrangeCode, kept: BoolArray) -> FloatArray:

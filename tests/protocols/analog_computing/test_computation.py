@@ -26,7 +26,7 @@ from flower_coded.protocols.analog_computing import (
     Request,
     error_amplification,
     get_function,
-    measure_noise,
+    measure_precision,
     plan_computation,
     register_function,
     run_computation,
@@ -181,10 +181,10 @@ def test_user_polynomial__of_degree_three_is_computed_and_a_wrong_degree_is_refu
     assert outcome.liars == (3, 17)
     assert np.allclose(outcome.values, blocks @ blocks.swapaxes(-1, -2) @ blocks, atol=1e-6)
     with pytest.raises(ParameterError, match="degree at most 2"):
-        AnalogMaster(CODE, SHAPE).noise_std(Request("cubic-form"))
+        AnalogMaster(CODE, SHAPE).precision(Request("cubic-form"))
     register_function(PolynomialFunction("absolute", 2, lambda block, _: abs(block) ** 2))
     with pytest.raises(ParameterError, match="polynomial"):
-        AnalogMaster(CODE, SHAPE).noise_std(Request("absolute"))
+        AnalogMaster(CODE, SHAPE).precision(Request("absolute"))
 
 
 def test_total__of_padded_blocks_is_the_value_for_the_whole_table() -> None:
@@ -196,14 +196,14 @@ def test_total__of_padded_blocks_is_the_value_for_the_whole_table() -> None:
 
 
 @pytest.mark.parametrize("noise_scale", [1.0, 1e4, 1e6])
-def test_measure_noise__is_a_little_above_the_noise_of_a_real_computation(noise_scale) -> None:
+def test_measure_precision__is_a_little_above_the_noise_of_a_real_computation(noise_scale) -> None:
     code = replace(CODE, noise_scale=noise_scale)
     blocks = np.random.default_rng(8).standard_normal((20, 3, 200, 5))
     shares = code.encode(blocks, generator=np.random.default_rng(9))
     results = (np.swapaxes(shares, -1, -2) @ shares).reshape(20, 31, 25)
     syndromes = AnalogMaster(code, (200, 5)).dft_code.syndromes(results)
     actual = np.sqrt((abs(syndromes) ** 2).mean(axis=(0, 1))).reshape(5, 5)
-    measured = measure_noise(code, get_function("gram"), (200, 5))
+    measured = measure_precision(code, get_function("gram"), (200, 5)).noise_std
     assert (actual < measured).all()
     assert (measured < 20 * actual).all()
 
@@ -258,10 +258,29 @@ def test_tabulate_privacy__pays_for_privacy_with_precision() -> None:
         lambda: AnalogMaster(CODE, SHAPE, unreliable=np.zeros(3, bool)),
         lambda: AnalogMaster(replace(CODE, num_workers=11), SHAPE),
         lambda: AnalogMaster(CODE, SHAPE).deal(BLOCKS[:2]),
-        lambda: AnalogMaster(CODE, SHAPE).noise_std(Request("gradient")),
-        lambda: AnalogMaster(CODE, SHAPE).noise_std(Request("gradient", np.ones(9))),
+        lambda: AnalogMaster(CODE, SHAPE).precision(Request("gradient")),
+        lambda: AnalogMaster(CODE, SHAPE).precision(Request("gradient", np.ones(9))),
     ],
 )
 def test_protocol__refuses_what_does_not_fit(call) -> None:
     with pytest.raises(ParameterError):
         call()
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_decode__never_accuses_an_honest_worker_when_hiding_noise_happens_to_be_large(degree) -> None:
+    """Two hiding matrices of four entries: their third powers differ by orders of magnitude between draws."""
+    function = PolynomialFunction(f"power-{degree}", degree, lambda block, _: block**degree)
+    register_function(function)
+    code = replace(CODE, num_blocks=2, num_colluders=2, degree=degree, noise_scale=10.0)
+    master = AnalogMaster(code, (2, 2))
+    for seed in range(60):
+        outcome = run_computation(
+            master,
+            BLOCKS[:2, :2, :2],
+            Request(function.name),
+            attack=FullNoise(),
+            liars=(3, 17),
+            generator=np.random.default_rng(seed),
+        )
+        assert outcome.liars == (3, 17), seed
