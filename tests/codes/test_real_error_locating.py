@@ -147,6 +147,41 @@ def test_decode__corrects_every_number_of_liars_and_stragglers_it_promises(
     np.testing.assert_array_equal(words, before)
 
 
+def count_named(shape: tuple[int, int], kind: str, trials: int) -> int:
+    code, generator, named = RealErrorLocatingCode(*shape), np.random.default_rng(0), 0
+    for _ in range(trials):
+        liars = np.sort(generator.permutation(code.num_workers)[: code.num_errors])
+        words = corrupt(code.encode(generator.standard_normal(40 * code.block_size)), liars, kind, generator)
+        named += np.array_equal(np.flatnonzero(code.locate(words).corrupt), liars)
+    return named
+
+
+@pytest.mark.parametrize("shape", [(15, 5), (31, 10), (31, 15), (51, 25)])
+def test_locate__names_all_independent_liars(shape: tuple[int, int]) -> None:
+    assert count_named(shape, "gaussian", 40) == 40
+    assert count_named(shape, "proportional", 10) == 10
+
+
+@pytest.mark.experiment
+@pytest.mark.parametrize("shape", [(15, 5), (31, 10), (31, 15), (51, 25)])
+def test_locate__names_all_independent_liars_in_999_of_1000_trials(shape: tuple[int, int]) -> None:
+    assert count_named(shape, "gaussian", 2000) >= 1998
+
+
+@pytest.mark.experiment
+@pytest.mark.parametrize("kind", ["gaussian", "tiny", "huge", "proportional", "constant", "reversed"])
+def test_decode__never_returns_a_wrong_product_with_one_liar_too_many(kind: str) -> None:
+    code, generator, refused = RealErrorLocatingCode(15, 5), np.random.default_rng(0), 0
+    for _ in range(2000):
+        truth = generator.standard_normal(50)
+        words = corrupt(code.encode(truth), generator.permutation(15)[:6], kind, generator)
+        try:
+            np.testing.assert_allclose(code.decode(words, 50).values, truth, atol=1e-9)
+        except DecodingError:
+            refused += 1
+    assert refused > 1900
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "tiny", "proportional", "constant"])
 def test_decode__refuses_one_liar_too_many(kind: str) -> None:
     code, generator = RealErrorLocatingCode(15, 5), np.random.default_rng(0)
