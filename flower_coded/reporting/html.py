@@ -57,6 +57,7 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 .caption { color: var(--soft); font-size: .92rem; margin: 0 0 .4rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .9rem .35rem 0; text-align: left; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; white-space: nowrap; }
+td:first-child { white-space: nowrap; }
 th.number, td.number { padding-left: .9rem; padding-right: .4rem; text-align: right; }
 figure { margin: 1.2rem 0; } figure img { display: block; height: auto; max-width: 100%; }
 figcaption { font-size: .92rem; margin-top: .4rem; max-width: 46rem; }

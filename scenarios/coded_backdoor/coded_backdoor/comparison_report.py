@@ -64,7 +64,7 @@ def _summary_rows(records: list[dict], dataset: str) -> list[dict]:
         own = [r for r in records if (r["method"], r["readout"]) == (method, readout)]
         row = {"method": method, "readout": readout, "models": own[0]["models"], "cost": own[0]["cost"]}
         row["clean"] = _mean(own, "accuracy")
-        row |= {f"{n} attackers": _mean(own, KEY, attackers=n) for n in counts}
+        row |= {f"{n} attacker{'s' * (n != 1)}": _mean(own, KEY, attackers=n) for n in counts}
         if dataset == "mnist" and (method, readout) in PAPER_MNIST:
             paper = PAPER_MNIST[method, readout]
             row["paper, 0 to 3"] = " ".join(f"{value:.3f}".lstrip("0") for value in paper)
@@ -94,7 +94,8 @@ def _tracking_rows(records: list[dict]) -> list[dict]:
 
 def _comparison_figures(records: list[dict], config: Config) -> dict[str, tuple[Figure, str]]:
     shown = [r | {"line": f"{r['method']}, {r['readout']}"} for r in records]
-    shown = [record for record in shown if record["line"] in PALETTE]
+    order = {line: place for place, line in enumerate(PALETTE)}
+    shown = sorted((r for r in shown if r["line"] in order), key=lambda record: order[record["line"]])
     figures = {}
     captions = {
         KEY: "The paper's Figure 6: share of triggered images given their true label. Bands span seeds.",
@@ -152,7 +153,8 @@ def _about(config: Config) -> str:
         f"(`{config['model']}`, {config['samples-per-user']} images a user, class mix `{config['alpha']}`). "
         "An ensemble is trained once and read out twice, by majority vote and by the decoder. Half of the "
         "held-out images calibrate the decoder, the other half are judged. `cost` is client work in units of "
-        "FedAvg's; `clean` is the accuracy on images without trigger, over all numbers of attackers."
+        "FedAvg's; `clean` is the accuracy on images without trigger, over all numbers of attackers. Under 0 "
+        "attackers, triggered images meet clean models: what the trigger costs by hiding pixels."
     )
 
 
