@@ -313,6 +313,7 @@ class RealErrorLocatingCode:
         """
         gone = np.zeros(self.num_workers, dtype=bool) if erased is None else erased
         present = np.where(gone[:, None], 0.0, words)
+        present = present / max(float(np.abs(present).max(initial=0.0)), np.finfo(float).tiny)
         mixture = present @ generator.standard_normal((words.shape[1], 1))
         values = self.locator_matrix.structured @ mixture
         num_gone = int(gone.sum())

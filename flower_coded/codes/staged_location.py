@@ -41,6 +41,8 @@ __all__ = ["Location", "LocatorMatrix", "locate_errors", "robust_tolerance"]
 _EPSILON = float(np.finfo(np.float64).eps)
 _SAFETY = 64.0
 """How far the tolerance lies above the rounding noise itself."""
+_LARGEST, _SHRINK = 1e280, 1e-60
+"""Words with larger entries are made smaller by this factor, tolerance included."""
 _SAMPLE = 8
 """Words looked at first, as a multiple of the number of checks: the worst ones."""
 _CLEAR = 10.0
@@ -192,7 +194,7 @@ class _Search:
                 received=num_workers - num_erased,
                 needed=num_workers - num_checks,
             )
-        present = np.where(gone[:, None], 0.0, words)
+        present = np.where(gone[:, None], 0.0, words) if num_erased else words
         if not np.isfinite(present).all():
             raise ParameterError(
                 "words", "must be finite where not erased", "NaN or infinity", hint="erase the row"
@@ -202,6 +204,9 @@ class _Search:
         spread = (
             limits / _SAFETY if noise is None else np.broadcast_to(np.asarray(noise, float), limits.shape)
         )
+        if float(np.abs(present).max(initial=0.0)) > _LARGEST:  # sums of such entries would overflow
+            present, spread = present * _SHRINK, spread * _SHRINK
+            limits = np.maximum(limits * _SHRINK, np.finfo(float).tiny)
         radius = (num_checks - num_erased) // 2
         return cls(locator, present, limits, spread, gone, radius if max_errors is None else max_errors)
 
@@ -243,7 +248,8 @@ class _Search:
         self.limits = np.maximum(self.tolerance[places], _SAFETY * _EPSILON * self.largest)
         ratio = sizes[places] / self.limits
         self.residual = float(ratio.max())
-        self.offending, exceeding = places[ratio > 1.0], ratio > 1.0
+        exceeding = ratio > 1.0
+        self.offending = places[exceeding]
         self.largest, self.offending_limits = self.largest[exceeding], self.limits[exceeding]
         return bool(exceeding.any())
 

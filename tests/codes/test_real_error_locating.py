@@ -205,6 +205,18 @@ def test_decode__trades_a_missing_straggler_for_half_a_liar() -> None:
         code.decode(one, 30, erased=np.arange(9) < 7)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_decode__corrects_liars_at_the_edge_of_overflow(sign: int) -> None:
+    code, generator = RealErrorLocatingCode(15, 5), np.random.default_rng(0)
+    truth = generator.standard_normal(40)
+    words = code.encode(truth)
+    words[[0, 3, 8]] = np.finfo(float).max * np.array([1, sign, sign])[:, None]
+    words[[9, 11]] += 1e-3
+    decoded = code.decode(words, 40)
+    assert np.flatnonzero(decoded.location.corrupt).tolist() == [0, 3, 8, 9, 11]
+    np.testing.assert_allclose(decoded.values, truth, atol=1e-12)
+
+
 def test_decode__does_not_name_suspects_who_told_the_truth() -> None:
     code, generator = RealErrorLocatingCode(15, 5), np.random.default_rng(0)
     truth = generator.standard_normal(40)
