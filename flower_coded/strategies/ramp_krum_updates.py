@@ -48,6 +48,7 @@ def flatten_update(trained: ArrayRecord, received: State) -> NDArray[np.float64]
 
     Examples
     --------
+    >>> from flwr.app import Array
     >>> before = {"weight": np.array([1.0, 2.0])}
     >>> flatten_update(ArrayRecord({"weight": Array(np.array([1.5, 2.0]))}), before)
     array([0.5, 0. ])
