@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "codes": {"crypto"},
     "crypto": {"codes"},
-    "aggregation": set(),
+    "aggregation": {"codes"},
     "attacks": {"aggregation", "codes", "crypto"},
     "protocols": {"codes", "crypto", "aggregation", "attacks"},
     "learning": {"codes", "aggregation", "attacks", "protocols"},

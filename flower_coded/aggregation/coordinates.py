@@ -1,31 +1,42 @@
 """Rules that treat every coordinate by itself: mean, median, trimmed mean.
 
-Each takes ``n`` vectors as the rows of an array and returns one vector. A row that holds NaN or infinity
-is no vector at all: it is left out and counted as one of the faults the rule was told to expect. Median
-and trimmed mean follow Yin et al., "Byzantine-robust distributed learning: towards optimal statistical
-rates", ICML 2018. Rules that look at whole vectors are in :mod:`flower_coded.aggregation.krum`.
+Each takes ``n`` vectors as the rows of an array, NumPy or torch, and returns one vector of the same kind in
+float64. A row that holds NaN or infinity is no vector at all: it is left out and counted as one of the faults
+the rule was told to expect. Median and trimmed mean follow Yin et al., "Byzantine-robust distributed
+learning: towards optimal statistical rates", ICML 2018. Rules that look at whole vectors are in
+:mod:`flower_coded.aggregation.krum` and the modules beside it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flower_coded.errors import DecodingError, ParameterError
+from flower_coded.aggregation.blocks import (
+    combine_rows,
+    device_float64,
+    finite_part,
+    finite_rows,
+    host_view,
+)
+from flower_coded.aggregation.selection_network import middle_mean
+from flower_coded.codes.array_namespace import Array, constant_like
+from flower_coded.errors import ParameterError
 
 __all__ = ["coordinate_median", "finite_rows", "mean", "trimmed_mean"]
 
 
-def finite_rows(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Mark the rows without NaN and infinity.
+def mean(vectors: Array, *, num_threads: int = 1) -> Array:
+    """Average the vectors: exact without faults, at the mercy of a single one.
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, d)
+    vectors : array of shape (n, d)
+    num_threads : int
+        Threads that share the work on a CPU.
 
     Returns
     -------
-    ndarray of shape (n,), bool
+    array of shape (d,), float64
 
     Raises
     ------
@@ -36,84 +47,81 @@ def finite_rows(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> finite_rows(np.array([[1.0, 2.0], [np.nan, 0.0]]))
-    array([ True, False])
-    """
-    if vectors.ndim != 2:
-        raise ParameterError("vectors", "must have shape (n, d), one vector per row", vectors.shape)
-    finite = np.asarray(np.isfinite(vectors).all(axis=1))
-    if not finite.any():
-        raise DecodingError("no vector is finite", received=0, needed=1)
-    return finite
-
-
-def mean(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Average the vectors: exact without faults, at the mercy of a single one.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n, d)
-
-    Returns
-    -------
-    ndarray of shape (d,), float64
-
-    Examples
-    --------
     >>> mean(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]))
     array([22.4,  4.2])
     """
-    return np.asarray(vectors[finite_rows(vectors)].mean(axis=0, dtype=np.float64))
+    present, _ = finite_part(vectors)
+    total = combine_rows(np.ones(len(present)), present, num_threads=num_threads)
+    return total / len(present)
 
 
-def coordinate_median(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+def coordinate_median(vectors: Array, *, num_threads: int = 1) -> Array:
     """Take the median of each coordinate; between the middle two for an even number.
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, d)
+    vectors : array of shape (n, d)
+    num_threads : int
+        Threads that share the work on a CPU.
 
     Returns
     -------
-    ndarray of shape (d,), float64
+    array of shape (d,), float64
+
+    Raises
+    ------
+    ParameterError
+        If the array is not two-dimensional.
+    DecodingError
+        If no row is finite.
 
     Examples
     --------
     >>> coordinate_median(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]))
     array([2., 3.])
     """
-    return np.asarray(np.median(vectors[finite_rows(vectors)], axis=0), dtype=np.float64)
+    present, _ = finite_part(vectors)
+    return _middle_mean(present, (len(present) - 1) // 2, len(present) // 2 + 1, num_threads)
 
 
-def trimmed_mean(vectors: NDArray[np.floating], num_byzantine: int) -> NDArray[np.float64]:
+def trimmed_mean(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
     """Average each coordinate without its ``num_byzantine`` smallest and largest values.
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, d)
+    vectors : array of shape (n, d)
     num_byzantine : int
         ``f``, faults expected; ``2 f < n``. Rows that are not finite count as faults already trimmed.
+    num_threads : int
+        Threads that share the work on a CPU.
 
     Returns
     -------
-    ndarray of shape (d,), float64
+    array of shape (d,), float64
 
     Raises
     ------
     ParameterError
-        If ``2 f >= n``.
+        If ``2 f >= n``, or the array is not two-dimensional.
+    DecodingError
+        If no row is finite.
 
     Examples
     --------
     >>> trimmed_mean(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1).round(4)
     array([4.    , 3.6667])
     """
-    count = vectors.shape[0]
+    present, num_lost = finite_part(vectors)
+    count = len(present) + num_lost
     if not 0 <= 2 * num_byzantine < count:
         raise ParameterError("num_byzantine", f"must satisfy 0 <= 2 f < {count}", num_byzantine)
-    finite = finite_rows(vectors)
-    trim = max(num_byzantine - int((~finite).sum()), 0)
-    present = vectors[finite].astype(np.float64)
-    last = present.shape[0] - trim
-    middle = np.partition(present, (trim, last - 1), axis=0)[trim:last]
-    return np.asarray(middle.mean(axis=0))
+    trim = max(num_byzantine - num_lost, 0)
+    return _middle_mean(present, trim, len(present) - trim, num_threads)
+
+
+def _middle_mean(present: Array, first: int, last: int, num_threads: int) -> Array:
+    """Mean of the values of rank ``first`` to ``last - 1``, where the vectors are."""
+    values = host_view(present)
+    if values is None:
+        return device_float64(present).sort(dim=0).values[first:last].mean(dim=0)
+    return constant_like(middle_mean(values, first, last, num_threads=num_threads), present)

@@ -5,10 +5,6 @@ With ``f`` faults among ``n`` vectors, the score of a vector is the sum of its s
 ``q`` smallest (Blanchard et al., "Machine learning with adversaries: Byzantine tolerant gradient
 descent", NeurIPS 2017). Scores and selection take a matrix of squared distances, so they serve as well
 where nobody sees the vectors.
-
-Distances are computed in float64 after subtracting the coordinate median, because ``|a|^2 + |b|^2 - 2 <a,
-b>`` on raw model weights cancels: the common part of the weights is many times larger than what sets the
-clients apart.
 """
 
 from __future__ import annotations
@@ -16,40 +12,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.coordinates import coordinate_median, finite_rows
-from flower_coded.errors import ParameterError
+from flower_coded.aggregation.blocks import combine_rows, take_rows
+from flower_coded.aggregation.distances import squared_distances
+from flower_coded.codes.array_namespace import Array
+from flower_coded.errors import DecodingError, ParameterError
 
-__all__ = ["krum", "krum_scores", "krum_selection", "multi_krum", "squared_distances"]
-
-
-def squared_distances(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Squared Euclidean distances between all rows.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n, d)
-
-    Returns
-    -------
-    ndarray of shape (n, n), float64
-        Symmetric, zero on the diagonal; infinite for rows that are not finite or too large to square.
-
-    Examples
-    --------
-    >>> squared_distances(np.array([[0.0, 0.0], [3.0, 4.0]]))
-    array([[ 0., 25.],
-           [25.,  0.]])
-    """
-    finite = finite_rows(vectors)
-    centred = vectors[finite].astype(np.float64) - coordinate_median(vectors)
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.einsum("ij,ij->i", centred, centred)
-        among = lengths[:, None] + lengths[None, :] - 2.0 * (centred @ centred.T)
-    among = np.where(np.isnan(among), np.inf, np.maximum(among, 0.0))
-    distances = np.full((len(vectors), len(vectors)), np.inf)
-    distances[np.ix_(finite, finite)] = (among + among.T) / 2.0
-    np.fill_diagonal(distances, 0.0)
-    return distances
+__all__ = ["krum", "krum_scores", "krum_selection", "multi_krum"]
 
 
 def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[np.float64]:
@@ -127,46 +95,74 @@ def krum_selection(
     return np.asarray(np.argsort(scores, kind="stable")[:num_selected], dtype=np.int64)
 
 
-def krum(vectors: NDArray[np.floating], num_byzantine: int) -> NDArray[np.float64]:
+def krum(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
     """Return the vector of smallest score.
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, d)
+    vectors : array of shape (n, d)
+        NumPy or torch.
     num_byzantine : int
         ``f``, with ``n >= 2 f + 3``. Rows that are not finite are far from all others.
+    num_threads : int
+        Threads that share the work on a CPU.
 
     Returns
     -------
-    ndarray of shape (d,), float64
+    array of shape (d,), float64
+
+    Raises
+    ------
+    ParameterError
+        If the bound does not hold, or the array is not two-dimensional.
+    DecodingError
+        If more than ``f`` rows are not finite, so that no score is.
 
     Examples
     --------
     >>> krum(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1)
     array([2., 6.])
     """
-    return multi_krum(vectors, num_byzantine, 1)
+    return multi_krum(vectors, num_byzantine, 1, num_threads=num_threads)
 
 
-def multi_krum(vectors: NDArray[np.floating], num_byzantine: int, num_selected: int) -> NDArray[np.float64]:
+def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_threads: int = 1) -> Array:
     """Average the ``num_selected`` vectors of smallest score.
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, d)
+    vectors : array of shape (n, d)
+        NumPy or torch.
     num_byzantine : int
         ``f``, with ``n >= 2 f + 3``. Rows that are not finite are far from all others.
     num_selected : int
         ``q``, ``1 <= q <= n - f``.
+    num_threads : int
+        Threads that share the work on a CPU.
 
     Returns
     -------
-    ndarray of shape (d,), float64
+    array of shape (d,), float64
+
+    Raises
+    ------
+    ParameterError
+        If a bound does not hold, or the array is not two-dimensional.
+    DecodingError
+        If fewer than ``q`` vectors have a finite score, which takes more than ``f`` rows that are not finite.
 
     Examples
     --------
     >>> multi_krum(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1, 2)
     array([1.5, 8. ])
     """
-    chosen = krum_selection(squared_distances(vectors), num_byzantine, num_selected)
-    return np.asarray(vectors[chosen].mean(axis=0, dtype=np.float64))
+    distances = squared_distances(vectors, num_threads=num_threads)
+    chosen = krum_selection(distances, num_byzantine, num_selected)
+    is_scored = np.isfinite(krum_scores(distances, num_byzantine))
+    if is_scored.sum() < num_selected:
+        raise DecodingError(
+            "too few vectors have a finite score", received=int(is_scored.sum()), needed=num_selected
+        )
+    weights = np.zeros(len(is_scored))
+    weights[chosen] = 1.0 / num_selected
+    return combine_rows(weights[is_scored], take_rows(vectors, is_scored), num_threads=num_threads)

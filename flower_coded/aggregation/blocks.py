@@ -1,0 +1,306 @@
+"""Passes over ``n`` vectors of a model's length: what every rule is made of, for NumPy and torch.
+
+A rule reads the ``(n, d)`` vectors a few times and decides on numbers of size ``n``. Whatever has ``d``
+entries stays in the kind of array, and on the device, that it came in; whatever has ``n`` is a NumPy array.
+Sums run in float64. On the CPU, tensors of torch included, vectors are read in blocks of columns, which
+several threads may share; on another device torch does each pass at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.codes.array_namespace import Array, constant_like, namespace_of, to_numpy
+from flower_coded.errors import DecodingError, ParameterError
+
+__all__ = [
+    "centred_products",
+    "combine_rows",
+    "device_float64",
+    "distances_to",
+    "finite_part",
+    "finite_rows",
+    "host_view",
+    "run_blocks",
+    "take_rows",
+]
+
+Result = TypeVar("Result")
+BLOCK_BYTES = 1 << 21  # of one block of columns: large enough that threads seldom meet, small for the caches
+
+
+def host_view(vectors: Array) -> NDArray[Any] | None:
+    """View vectors in the CPU's memory as float32 or float64 of NumPy; None where they are on another device.
+
+    Other types are converted: float16 to float32, integers to float64.
+
+    Examples
+    --------
+    >>> host_view(np.array([[1, 2]]))
+    array([[1., 2.]])
+    """
+    namespace = namespace_of(vectors)
+    if namespace is not np:
+        if vectors.device.type != "cpu":
+            return None
+        vectors = vectors.float() if vectors.dtype is namespace.bfloat16 else vectors
+    values = to_numpy(vectors)
+    if values.dtype in (np.float32, np.float64):
+        return values
+    return values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+
+
+def device_float64(vectors: Array) -> Array:
+    """Give a torch tensor in float64 where it is, without its gradient."""
+    return vectors.detach().to(namespace_of(vectors).float64)
+
+
+def finite_rows(vectors: Array) -> NDArray[np.bool_]:
+    """Mark the rows without NaN and infinity.
+
+    Parameters
+    ----------
+    vectors : array of shape (n, d)
+        NumPy or torch.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+
+    Raises
+    ------
+    ParameterError
+        If the array is not two-dimensional.
+    DecodingError
+        If no row is finite.
+
+    Examples
+    --------
+    >>> finite_rows(np.array([[1.0, 2.0], [np.nan, 0.0]]))
+    array([ True, False])
+    """
+    if vectors.ndim != 2:
+        raise ParameterError("vectors", "must have shape (n, d), one vector per row", tuple(vectors.shape))
+    # A row with NaN or infinity has no finite sum; a finite row may have none either, and is looked at again.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = to_numpy(vectors.sum(axis=1))
+    finite = np.isfinite(sums)
+    for row in np.flatnonzero(~finite):
+        finite[row] = bool(namespace_of(vectors).isfinite(vectors[int(row)]).all())
+    if not finite.any():
+        raise DecodingError("no vector is finite", received=0, needed=1)
+    return np.asarray(finite)
+
+
+def take_rows(vectors: Array, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Array:
+    """Take rows by number or by mask; all of them are taken without a copy.
+
+    Examples
+    --------
+    >>> take_rows(np.eye(3), np.array([2, 0]))
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
+    if rows.dtype == np.bool_ and rows.all():
+        return vectors
+    return vectors[constant_like(rows, vectors)]
+
+
+def finite_part(vectors: Array) -> tuple[Array, int]:
+    """Leave out the rows that are not finite, and say how many they were.
+
+    Examples
+    --------
+    >>> finite_part(np.array([[1.0, 2.0], [np.nan, 0.0]]))
+    (array([[1., 2.]]), 1)
+    """
+    finite = finite_rows(vectors)
+    return take_rows(vectors, finite), int(len(finite) - finite.sum())
+
+
+def combine_rows(weights: NDArray[np.float64], vectors: Array, *, num_threads: int = 1) -> Array:
+    """Weighted sums of rows: ``weights @ vectors`` in float64.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n,) or (m, n), float64
+    vectors : array of shape (n, d)
+        Finite.
+    num_threads : int
+        Threads that share the blocks.
+
+    Returns
+    -------
+    array of shape (d,) or (m, d), float64
+
+    Examples
+    --------
+    >>> combine_rows(np.array([0.5, 0.5]), np.array([[1.0, 2.0], [3.0, 6.0]]))
+    array([2., 4.])
+    """
+    values = host_view(vectors)
+    if values is None:
+        return constant_like(weights, vectors) @ device_float64(vectors)
+    result = np.empty((*weights.shape[:-1], values.shape[1]))
+
+    def start(width: int) -> Callable[[slice], None]:
+        read = _float64_reader(values, width)
+
+        def combine(columns: slice) -> None:
+            np.matmul(weights, read(columns), out=result[..., columns])
+
+        return combine
+
+    run_blocks(start, values.shape[1], 8 * len(values), num_threads)
+    return constant_like(result, vectors)
+
+
+def distances_to(vectors: Array, point: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
+    """Euclidean distances of the rows to one point; infinite where the square overflows.
+
+    Parameters
+    ----------
+    vectors : array of shape (n, d)
+        Finite.
+    point : array of shape (d,), float64
+        Of the same kind.
+    num_threads : int
+        Threads that share the blocks.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Examples
+    --------
+    >>> distances_to(np.array([[3.0, 4.0], [0.0, 0.0]]), np.zeros(2))
+    array([5., 0.])
+    """
+    values = host_view(vectors)
+    if values is None:
+        lengths = (device_float64(vectors) - point).square().sum(1).sqrt()
+        return to_numpy(lengths).astype(np.float64)
+    centre = to_numpy(point)
+
+    def start(width: int) -> Callable[[slice], NDArray[np.float64]]:
+        read = _float64_reader(values, width, centre)
+
+        def square(columns: slice) -> NDArray[np.float64]:
+            with np.errstate(over="ignore", invalid="ignore"):
+                apart = read(columns)
+                return np.asarray(np.einsum("ij,ij->i", apart, apart))
+
+        return square
+
+    squares = run_blocks(start, values.shape[1], 8 * len(values), num_threads)
+    return np.asarray(np.sqrt(sum(squares, np.zeros(len(values)))))
+
+
+def centred_products(vectors: Array, centre: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
+    """Inner products ``<x_i - c, x_j - c>`` of all pairs of rows, in float64.
+
+    Parameters
+    ----------
+    vectors : array of shape (n, d)
+        Finite.
+    centre : array of shape (d,), float64
+        ``c``, of the same kind; near the vectors that matter.
+    num_threads : int
+        Threads that share the blocks.
+
+    Returns
+    -------
+    ndarray of shape (n, n), float64
+
+    Examples
+    --------
+    >>> centred_products(np.array([[3.0, 4.0], [1.0, 0.0]]), np.zeros(2))
+    array([[25.,  3.],
+           [ 3.,  1.]])
+    """
+    values = host_view(vectors)
+    if values is None:
+        centred = device_float64(vectors) - centre
+        return to_numpy(centred @ centred.T).astype(np.float64)
+    middle = to_numpy(centre)
+
+    def start(width: int) -> Callable[[slice], NDArray[np.float64]]:
+        read = _float64_reader(values, width, middle)
+
+        def multiply(columns: slice) -> NDArray[np.float64]:
+            with np.errstate(over="ignore", invalid="ignore"):
+                centred = read(columns)
+                return np.asarray(centred @ centred.T)
+
+        return multiply
+
+    products = run_blocks(start, values.shape[1], 8 * len(values), num_threads)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(sum(products, np.zeros((len(values), len(values)))))
+
+
+def run_blocks(
+    start: Callable[[int], Callable[[slice], Result]],
+    dimension: int,
+    bytes_per_column: int,
+    num_threads: int,
+) -> list[Result]:
+    """Do the same to every block of columns, in as many threads as told.
+
+    Parameters
+    ----------
+    start : callable
+        ``start(width)`` is called once per thread and returns what is done to a block, a slice of at most
+        that width: scratch space is made once and used again.
+    dimension : int
+        Columns.
+    bytes_per_column : int
+        Of a block; they decide its width.
+    num_threads : int
+        At least 1.
+
+    Returns
+    -------
+    list
+        What each block gave, in an order that does not depend on the threads' speed.
+
+    Raises
+    ------
+    ParameterError
+        If there is no thread.
+    """
+    if num_threads < 1:
+        raise ParameterError("num_threads", "must be at least 1", num_threads)
+    width = min(max(BLOCK_BYTES // max(bytes_per_column, 1), 256), max(dimension, 1))
+    blocks = [slice(first, min(first + width, dimension)) for first in range(0, dimension, width)]
+
+    def one_thread(stripe: int) -> list[Result]:
+        one_block = start(width)
+        return [one_block(columns) for columns in blocks[stripe::num_threads]]
+
+    if num_threads == 1 or len(blocks) == 1:
+        return [result for stripe in range(num_threads) for result in one_thread(stripe)]
+    with ThreadPoolExecutor(num_threads) as pool:
+        return [result for results in pool.map(one_thread, range(num_threads)) for result in results]
+
+
+def _float64_reader(
+    values: NDArray[Any], width: int, centre: NDArray[np.float64] | None = None
+) -> Callable[[slice], NDArray[np.float64]]:
+    """Make a function that gives a block in float64, less the centre, in scratch space of its own."""
+    scratch = np.empty((len(values), width))
+
+    def read(columns: slice) -> NDArray[np.float64]:
+        block = scratch[:, : columns.stop - columns.start]
+        if centre is None:
+            np.copyto(block, values[:, columns])
+        else:
+            np.subtract(values[:, columns], centre[columns], out=block)
+        return block
+
+    return read

@@ -1,0 +1,89 @@
+"""Squared distances between vectors, right in every pair.
+
+One matrix product gives all distances, as ``|a|^2 + |b|^2 - 2 <a, b>``, but on raw model weights the three
+terms cancel: the common part of the weights is many times larger than what sets the clients apart. Three
+measures keep the digits. Products run in float64. Vectors are centred first, at the coordinate median of
+three of them, which costs next to nothing and is near all honest vectors unless two of the three are liars;
+where too many pairs show that it was not, at the coordinate median of all. Pairs that still cancel, such as
+colluders who send almost the same vector far out, are subtracted from each other entry by entry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.aggregation.blocks import centred_products, distances_to, finite_rows, take_rows
+from flower_coded.aggregation.coordinates import coordinate_median
+from flower_coded.codes.array_namespace import Array, namespace_of
+
+__all__ = ["squared_distances"]
+
+CANCELLED = 1e-6  # of the two squared lengths: below it a distance has lost six of its sixteen digits
+
+
+def squared_distances(vectors: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
+    """Squared Euclidean distances between all rows.
+
+    Parameters
+    ----------
+    vectors : array of shape (n, d)
+        NumPy or torch.
+    num_threads : int
+        Threads that share the work on a CPU.
+
+    Returns
+    -------
+    ndarray of shape (n, n), float64
+        Symmetric, zero on the diagonal; infinite for rows that are not finite or too large to square.
+
+    Raises
+    ------
+    ParameterError
+        If the array is not two-dimensional.
+    DecodingError
+        If no row is finite.
+
+    Examples
+    --------
+    >>> squared_distances(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    array([[ 0., 25.],
+           [25.,  0.]])
+    """
+    finite = finite_rows(vectors)
+    present = take_rows(vectors, finite)
+    distances = np.full((len(finite), len(finite)), np.inf)
+    distances[np.ix_(finite, finite)] = _among(present, num_threads)
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def _among(present: Array, num_threads: int) -> NDArray[np.float64]:
+    among, cancelled = _expanded(present, present[:3], num_threads)
+    if len(cancelled) > len(present):
+        among, cancelled = _expanded(present, present, num_threads)
+    for one, other in cancelled:
+        point = _float64(present[int(one)])
+        apart = distances_to(present[int(other) : int(other) + 1], point, num_threads=num_threads)[0]
+        among[one, other] = among[other, one] = apart**2
+    return among
+
+
+def _expanded(
+    present: Array, around: Array, num_threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances by the expanded square, and the pairs in which it cancels."""
+    centre = coordinate_median(around, num_threads=num_threads)
+    products = centred_products(present, centre, num_threads=num_threads)
+    lengths = np.diag(products)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = lengths[:, None] + lengths[None, :]
+        among = scale - (products + products.T)
+    among = np.where(np.isfinite(among), np.maximum(among, 0.0), np.inf)
+    cancelled = np.argwhere(np.triu(among < CANCELLED * scale, k=1))
+    return among, cancelled
+
+
+def _float64(row: Array) -> Array:
+    namespace = namespace_of(row)
+    return row.astype(np.float64) if namespace is np else row.detach().to(namespace.float64)
