@@ -1,0 +1,272 @@
+"""Any Flower strategy with each reply judged alone: no malformed reply ends a run, and good ones count."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.exception import AggregationError
+from flwr.serverapp.strategy import (
+    Bulyan,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedTrimmedAvg,
+    Krum,
+    MultiKrum,
+    QFedAvg,
+    Strategy,
+)
+
+from flower_coded.errors import ParameterError
+from flower_coded.strategies.judged import JudgedReplies
+from flower_coded.testing import InProcessGrid
+
+NUM_NODES, BAD = 8, 2
+START = {"w": np.zeros((2, 3), dtype=np.float32), "b": np.zeros(3, dtype=np.float32)}
+EVERYBODY = {"min_train_nodes": NUM_NODES, "min_available_nodes": NUM_NODES, "fraction_evaluate": 0.0}
+ROBUST: dict[str, Callable[[], Strategy]] = {
+    "FedAvg": lambda: FedAvg(**EVERYBODY),
+    "FedMedian": lambda: FedMedian(**EVERYBODY),
+    "FedTrimmedAvg": lambda: FedTrimmedAvg(beta=0.2, **EVERYBODY),
+    "Krum": lambda: Krum(num_malicious_nodes=1, **EVERYBODY),
+    "MultiKrum": lambda: MultiKrum(num_malicious_nodes=1, num_nodes_to_select=5, **EVERYBODY),
+    "Bulyan": lambda: Bulyan(num_malicious_nodes=1, **EVERYBODY),
+}
+OTHERS: dict[str, Callable[[], Strategy]] = {
+    "FedAdam": lambda: FedAdam(**EVERYBODY),
+    "FedAvgM": lambda: FedAvgM(**EVERYBODY),
+    "QFedAvg": lambda: QFedAvg(client_learning_rate=0.1, train_loss_key="train-loss", **EVERYBODY),
+    "FedAvg with differential privacy": lambda: DifferentialPrivacyServerSideFixedClipping(
+        FedAvg(**EVERYBODY), noise_multiplier=0.0, clipping_norm=1e3, num_sampled_clients=NUM_NODES
+    ),
+}
+
+
+def training_app() -> ClientApp:
+    """Everybody adds 1 to 1.07 by its number, and reports ten examples and a loss."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        step = np.float32(1 + context.node_config["partition-id"] / 100)
+        arrays = {name: Array(array.numpy() + step) for name, array in message.content["arrays"].items()}
+        metrics = MetricRecord({"num-examples": 10, "train-loss": 0.5})
+        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"num-examples": 10, "accuracy": 0.5})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    return app
+
+
+def with_arrays(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Message], Message]:
+    def tamper(reply: Message) -> Message:
+        changed = {name: Array(change(array.numpy())) for name, array in reply.content["arrays"].items()}
+        reply.content["arrays"] = ArrayRecord(changed)
+        return reply
+
+    return tamper
+
+
+def with_metric(**values: Any) -> Callable[[Message], Message]:
+    def tamper(reply: Message) -> Message:
+        for name, value in values.items():
+            key = name.replace("_", "-")
+            if value is None:
+                del reply.content["metrics"][key]
+            else:
+                reply.content["metrics"][key] = value
+        return reply
+
+    return tamper
+
+
+def renamed(reply: Message) -> Message:
+    arrays = reply.content["arrays"]
+    reply.content["arrays"] = ArrayRecord({f"{name}.renamed": array for name, array in arrays.items()})
+    return reply
+
+
+def two_records(reply: Message) -> Message:
+    reply.content["more"] = ArrayRecord({"w": Array(np.zeros(1))})
+    return reply
+
+
+def garbage(reply: Message) -> Message:
+    arrays = reply.content["arrays"]
+    arrays["w"] = Array(dtype="float32", shape=(2, 3), stype="numpy.ndarray", data=b"not an array")
+    return reply
+
+
+MALFORMED: dict[str, tuple[Callable[[Message], Any], str]] = {
+    "NaN": (with_arrays(lambda a: np.full_like(a, np.nan)), "not-finite"),
+    "infinity": (with_arrays(lambda a: np.full_like(a, np.inf)), "not-finite"),
+    "wrong shape": (with_arrays(lambda a: np.concatenate([a, a])), "shape"),
+    "wrong keys": (renamed, "keys"),
+    "wrong type": (with_arrays(lambda a: a.astype(np.int64)), "dtype"),
+    "garbage bytes": (garbage, "undecodable"),
+    "two array records": (two_records, "record-count"),
+    "negative num-examples": (with_metric(num_examples=-1), "num-examples"),
+    "zero num-examples": (with_metric(num_examples=0), "num-examples"),
+    "infinite num-examples": (with_metric(num_examples=float("inf")), "num-examples"),
+    "no num-examples": (with_metric(num_examples=None), "metrics"),
+    "no loss": (with_metric(train_loss=None), "metrics"),
+    "NaN loss": (with_metric(train_loss=float("nan")), "metrics"),
+    "a list for a loss": (with_metric(train_loss=[0.5, 0.5]), "metrics"),
+    "silence": (lambda reply: Error(1000, "silent on purpose"), "error-reply"),
+    "no reply": (lambda reply: None, "no-reply"),
+    "twice": (lambda reply: [reply, reply], "duplicate"),
+}
+
+
+def run(
+    strategy: Strategy,
+    tamper: Callable[[Message], Any] = lambda reply: reply,
+    num_rounds: int = 2,
+    bad: tuple[int, ...] = (BAD,),
+    **options: Any,
+) -> tuple[dict[str, np.ndarray], JudgedReplies, InProcessGrid, Any]:
+    judged = strategy if isinstance(strategy, JudgedReplies) else JudgedReplies(strategy)
+    grid = InProcessGrid(
+        training_app(),
+        NUM_NODES,
+        tamper=lambda node, reply: tamper(reply) if node in bad else reply,
+        **options,
+    )
+    start = ArrayRecord({name: Array(array) for name, array in START.items()})
+    result = judged.start(grid, start, num_rounds, timeout=5)
+    return {name: array.numpy() for name, array in result.arrays.items()}, judged, grid, result
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [*itertools.product(ROBUST, MALFORMED), *((name, "wrong keys") for name in OTHERS)],
+)
+def test_no_malformed_reply_ends_a_run_and_its_sender_is_named(name: str, fault: str) -> None:
+    tamper, code = MALFORMED[fault]
+    state, judged, grid, result = run((ROBUST | OTHERS)[name](), tamper, num_rounds=1, wire=False)
+    assert all(np.isfinite(array).all() for array in state.values())
+    assert len(judged.history) == 1
+    for record in judged.history:
+        assert [(each.node_id, each.code) for each in record.rejected] == [(grid.node_ids[BAD], code)]
+        assert record.refusal == ""
+    metrics = result.train_metrics_clientapp[1]
+    assert metrics["rejected-nodes"] == [grid.node_ids[BAD]]
+    assert metrics[f"rejected-{code}"] == 1
+    assert metrics["accepted-replies"] == NUM_NODES - (code != "duplicate")
+    assert np.abs(state["w"]).sum() > 0, "the good replies were used"
+
+
+@pytest.mark.parametrize("name", ["FedAvg", "FedMedian", "MultiKrum"])
+def test_without_a_bad_reply_the_result_is_the_wrapped_strategys_own(name: str) -> None:
+    alone = ROBUST[name]()
+    start = ArrayRecord({key: Array(array) for key, array in START.items()})
+    expected = alone.start(InProcessGrid(training_app(), NUM_NODES), start, 2).arrays
+    state, _, _, _ = run(ROBUST[name]())
+    for key, array in state.items():
+        np.testing.assert_allclose(array, expected[key].numpy(), rtol=1e-6)
+
+
+def test_huge_finite_values_leave_the_old_model_or_a_finite_one() -> None:
+    huge = with_arrays(lambda a: np.full_like(a, 3e38))
+    state, judged, _, _ = run(ROBUST["FedAvg"](), huge, bad=(1, 2, 3))
+    assert all(np.isfinite(array).all() for array in state.values())
+    median, _, _, _ = run(ROBUST["FedMedian"](), huge)
+    assert np.abs(median["w"]).max() < 3
+    del judged
+
+
+def test_arrays_in_another_order_are_put_back_in_place() -> None:
+    def reordered(reply: Message) -> Message:
+        reply.content["arrays"] = ArrayRecord(dict(reversed(list(reply.content["arrays"].items()))))
+        return reply
+
+    straight, _, _, _ = run(ROBUST["MultiKrum"]())
+    turned, judged, _, _ = run(ROBUST["MultiKrum"](), reordered)
+    assert judged.history[0].rejected == ()
+    np.testing.assert_array_equal(straight["w"], turned["w"])
+
+
+def test_a_claim_of_a_billion_examples_counts_ten_times_the_median() -> None:
+    state, _, _, _ = run(ROBUST["FedAvg"](), with_metric(num_examples=1_000_000_000), num_rounds=1)
+    steps = [1 + node / 100 for node in range(NUM_NODES)]
+    weights = [10.0 if node == BAD else 1.0 for node in range(NUM_NODES)]
+    np.testing.assert_allclose(state["b"], np.average(steps, weights=weights), rtol=1e-6)
+
+
+def test_the_order_of_arrival_does_not_change_a_bit() -> None:
+    states = [run(ROBUST["FedAvg"](), order=order)[0] for order in ("sent", "reversed", "shuffled")]
+    for state in states[1:]:
+        np.testing.assert_array_equal(state["w"], states[0]["w"])
+
+
+def test_a_rule_left_with_too_few_keeps_the_old_model_and_says_so() -> None:
+    tamper, _ = MALFORMED["NaN"]
+    state, judged, _, result = run(ROBUST["Bulyan"](), tamper, bad=(0, 1))  # 6 replies, 4 f + 3 = 7 needed
+    assert judged.history[0].refusal == "the rule refuses the replies that are left"
+    assert result.train_metrics_clientapp[1]["refused-rounds"] == 1
+    np.testing.assert_array_equal(state["w"], START["w"])
+
+
+def test_an_exception_of_the_rule_keeps_the_old_model() -> None:
+    class Raising(FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            raise AggregationError("not like this")
+
+    state, judged, _, _ = run(Raising(**EVERYBODY))
+    assert judged.history[1].refusal == "AggregationError: not like this"
+    np.testing.assert_array_equal(state["w"], START["w"])
+
+
+def test_no_usable_reply_at_all_keeps_the_old_model() -> None:
+    tamper, _ = MALFORMED["wrong keys"]
+    state, judged, _, _ = run(ROBUST["FedAvg"](), tamper, bad=tuple(range(NUM_NODES)))
+    assert judged.history[0].refusal == "no reply could be used"
+    np.testing.assert_array_equal(state["w"], START["w"])
+
+
+def test_evaluation_replies_are_judged_too() -> None:
+    options = {**EVERYBODY, "fraction_evaluate": 1.0}
+
+    def tamper(reply: Message) -> Message:
+        if "accuracy" in reply.content["metrics"]:
+            reply.content["metrics"]["num-examples"] = -5
+        return reply
+
+    _, judged, grid, result = run(FedAvg(**options), tamper, num_rounds=1)
+    assert result.evaluate_metrics_clientapp[1]["accuracy"] == pytest.approx(0.5)
+    assert [each.stage for each in judged.history] == ["train", "evaluate"]
+    assert [each.node_id for each in judged.history[1].rejected] == [grid.node_ids[BAD]]
+
+
+def test_the_key_of_the_weight_is_found_behind_a_wrapper() -> None:
+    inner = FedAvg(weighted_by_key="examples")
+    wrapped = DifferentialPrivacyServerSideFixedClipping(inner, 0.1, 1.0, 5)
+    assert JudgedReplies(wrapped).weighted_by_key == "examples"
+
+
+def test_what_is_no_strategy_is_refused() -> None:
+    with pytest.raises(ParameterError, match="strategy must be a Strategy"):
+        JudgedReplies(FedAvg)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="max_claim_ratio must be at least 1"):
+        JudgedReplies(FedAvg(), max_claim_ratio=0.5)
+
+
+def test_a_strategy_that_asks_a_node_twice_is_refused() -> None:
+    class Asking(FedAvg):
+        def configure_train(self, *args: Any) -> Any:
+            messages = list(super().configure_train(*args))
+            return [*messages, *messages]
+
+    with pytest.raises(ParameterError, match="must send every node one message"):
+        run(Asking(**EVERYBODY))

@@ -1,0 +1,109 @@
+"""Aggregation rules in the place of FedAvg's mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import Result
+
+from flower_coded.aggregation import AGGREGATION_RULES, get_aggregation_rule
+from flower_coded.errors import ParameterError
+from flower_coded.strategies.rule_aggregation import RuleAggregation
+from flower_coded.testing import InProcessGrid
+
+# Inputs that tell rules apart (their answers are known from arithmetic).
+STEPS = np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]])
+EXPECTED = {"mean": (22.4, 4.2), "median": (2, 3), "trimmed-mean": (4, 11 / 3), "krum": (2, 6)}
+START = np.array([1000.0, -1000.0])
+
+
+def stepping_app(steps: np.ndarray = STEPS) -> ClientApp:
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        step = steps[context.node_config["partition-id"]]
+        arrays = message.content["arrays"]
+        record = ArrayRecord({"w": Array(arrays["w"].numpy() + step), "count": arrays["count"]})
+        metrics = MetricRecord({"num-examples": 10 ** (1 + int(step[0] > 50)), "loss": float(step[0])})
+        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+
+    return app
+
+
+def run(strategy: RuleAggregation, num_rounds: int = 1, **options: Any) -> tuple[np.ndarray, Result, Any]:
+    app = options.pop("app", None) or stepping_app()
+    grid = InProcessGrid(app, 5, **options)
+    start = ArrayRecord({"w": Array(START), "count": Array(np.array(7))})
+    result = strategy.start(grid, start, num_rounds, timeout=5)
+    return result.arrays["w"].numpy(), result, grid
+
+
+def strategy_of(name: str, **options: Any) -> RuleAggregation:
+    rule = get_aggregation_rule(name, num_byzantine=1)
+    return RuleAggregation(rule, min_train_nodes=5, min_available_nodes=5, fraction_evaluate=0.0, **options)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_global_model_moves_by_what_the_rule_makes_of_the_updates(name: str) -> None:
+    state, result, _ = run(strategy_of(name))
+    np.testing.assert_allclose(state - START, EXPECTED[name])
+    assert result.arrays["count"].numpy() == 7, "counters stay as they are"
+    assert result.train_metrics_clientapp[1]["accepted-replies"] == 5
+
+
+@pytest.mark.parametrize("name", [*AGGREGATION_RULES, "bucketing+median", "nearest-neighbour-mixing+krum"])
+def test_every_rule_gives_what_it_gives_alone(name: str) -> None:
+    strategy = strategy_of(name, seed=3)
+    state, _, grid = run(strategy)
+    by_node = np.argsort(grid.node_ids)  # replies are used in the order of node ids
+    expected = strategy.rule.aggregate(STEPS[by_node], np.random.default_rng([3, 1]))
+    np.testing.assert_allclose(state - START, expected, rtol=1e-9)
+
+
+def test_krum_names_the_nodes_that_it_left_out() -> None:
+    strategy = strategy_of("krum")
+    _, result, grid = run(strategy)
+    others = sorted(grid.node_ids[node] for node in (0, 1, 3, 4))
+    assert sorted(strategy.history[0].unselected) == others
+    assert result.train_metrics_clientapp[1]["unselected-nodes"] == others
+
+
+def test_a_reply_that_is_not_finite_costs_its_sender_the_place() -> None:
+    steps = STEPS.copy()
+    steps[4] = np.nan
+    strategy = strategy_of("mean")
+    state, result, grid = run(strategy, app=stepping_app(steps))
+    np.testing.assert_allclose(state - START, STEPS[:4].mean(axis=0))
+    assert result.train_metrics_clientapp[1]["rejected-nodes"] == [grid.node_ids[4]]
+
+
+def test_too_few_replies_for_the_rule_keep_the_old_model() -> None:
+    strategy = strategy_of("krum")  # n >= 2 f + 3 = 5, and one is silent
+    state, result, _ = run(strategy, drop=lambda node, message: node == 0)
+    np.testing.assert_array_equal(state, START)
+    assert "2 f + 3" in strategy.history[0].refusal or "num_byzantine" in strategy.history[0].refusal
+    assert result.train_metrics_clientapp[1]["refused-rounds"] == 1
+
+
+def test_nobody_answers_and_the_old_model_stays() -> None:
+    strategy = strategy_of("median")
+    state, _, _ = run(strategy, drop=lambda node, message: True)
+    np.testing.assert_array_equal(state, START)
+    assert strategy.history[0].refusal.startswith("no reply could be used")
+
+
+def test_the_order_of_arrival_does_not_matter() -> None:
+    states = [run(strategy_of("bucketing+krum"), order=order)[0] for order in ("sent", "shuffled")]
+    np.testing.assert_array_equal(states[0], states[1])
+
+
+def test_what_is_no_rule_is_refused() -> None:
+    with pytest.raises(ParameterError, match="rule must have a method aggregate"):
+        RuleAggregation("median")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="seed must not be negative"):
+        RuleAggregation(get_aggregation_rule("median"), seed=-1)
