@@ -87,14 +87,14 @@ def finite_rows(vectors: Array) -> NDArray[np.bool_]:
     if vectors.ndim != 2:
         raise ParameterError("vectors", "must have shape (n, d), one vector per row", tuple(vectors.shape))
     # A row with NaN or infinity has no finite sum; a finite row may have none either, and is looked at again.
+    namespace = namespace_of(vectors)
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = to_numpy(vectors.sum(axis=1))
-    finite = np.isfinite(sums)
+        finite = to_numpy(namespace.isfinite(vectors.sum(axis=1))).copy()
     for row in np.flatnonzero(~finite):
-        finite[row] = bool(namespace_of(vectors).isfinite(vectors[int(row)]).all())
+        finite[row] = bool(namespace.isfinite(vectors[int(row)]).all())
     if not finite.any():
         raise DecodingError("no vector is finite", received=0, needed=1)
-    return np.asarray(finite)
+    return finite
 
 
 def take_rows(vectors: Array, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Array:

@@ -59,29 +59,31 @@ def squared_distances(vectors: Array, *, num_threads: int = 1) -> NDArray[np.flo
 
 
 def _among(present: Array, num_threads: int) -> NDArray[np.float64]:
-    among, cancelled = _expanded(present, present[:3], num_threads)
-    if len(cancelled) > len(present):
-        among, cancelled = _expanded(present, present, num_threads)
-    for one, other in cancelled:
+    among, is_lost = _expanded(present, present[:3], num_threads)
+    if is_lost.sum() > len(present):
+        among, is_lost = _expanded(present, present, num_threads)
+    for one, other in np.argwhere(is_lost):
         point = _float64(present[int(one)])
         apart = distances_to(present[int(other) : int(other) + 1], point, num_threads=num_threads)[0]
-        among[one, other] = among[other, one] = apart**2
+        with np.errstate(over="ignore"):
+            among[one, other] = among[other, one] = apart**2
     return among
 
 
 def _expanded(
     present: Array, around: Array, num_threads: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances by the expanded square, and the pairs in which it cancels."""
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Distances by the expanded square, and a mask of the pairs in which it cancels or overflows twice."""
     centre = coordinate_median(around, num_threads=num_threads)
     products = centred_products(present, centre, num_threads=num_threads)
-    lengths = np.diag(products)
+    lengths = np.where(np.isnan(np.diag(products)), np.inf, np.diag(products))
+    is_huge = np.isinf(lengths)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = lengths[:, None] + lengths[None, :]
         among = scale - (products + products.T)
+    is_lost = (among < CANCELLED * scale) | (is_huge[:, None] & is_huge[None, :])
     among = np.where(np.isfinite(among), np.maximum(among, 0.0), np.inf)
-    cancelled = np.argwhere(np.triu(among < CANCELLED * scale, k=1))
-    return among, cancelled
+    return among, np.triu(is_lost, k=1)
 
 
 def _float64(row: Array) -> Array:

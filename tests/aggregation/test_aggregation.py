@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flower_coded.aggregation import (
+    bucketing,
+    centred_clipping,
     coordinate_median,
+    get_aggregation_rule,
     krum,
     krum_selection,
     mean,
     multi_krum,
+    nearest_neighbour_mixing,
     squared_distances,
     trimmed_mean,
 )
@@ -108,6 +113,143 @@ def test_squared_distances__keep_small_differences_of_large_float32_weights() ->
     vectors = (common + spread).astype(np.float32)
     exact = ((vectors.astype(float)[:, None] - vectors.astype(float)[None]) ** 2).sum(axis=-1)
     np.testing.assert_allclose(squared_distances(vectors), exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squared_distances__tell_near_twins_far_out_apart(dtype: type) -> None:
+    # Colluders send almost the same vector at 1e6: around the honest their distance cancels.
+    generator = np.random.default_rng(3)
+    vectors = generator.standard_normal((9, 50)).astype(dtype)
+    vectors[:4] += dtype(1e6)
+    exact = ((vectors.astype(float)[:, None] - vectors.astype(float)[None]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(squared_distances(vectors), exact, rtol=1e-9)
+
+
+def test_squared_distances__hold_when_the_first_rows_are_liars() -> None:
+    generator = np.random.default_rng(4)
+    vectors = generator.standard_normal((12, 30))
+    vectors[:3] += 1e12
+    exact = ((vectors[3:, None] - vectors[None, 3:]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(squared_distances(vectors)[3:, 3:], exact, rtol=1e-9)
+
+
+def test_squared_distances__of_equal_rows_are_zero() -> None:
+    assert not squared_distances(np.full((4, 3), 7.5)).any()
+
+
+def test_centred_clipping__follows_its_definition() -> None:
+    # From 0 with radius 5: (3,4) has length 5 and stays, (0,10) becomes (0,5), (6,8) becomes (3,4): mean.
+    vectors = np.array([[3.0, 4.0], [0.0, 10.0], [6.0, 8.0]])
+    once = centred_clipping(vectors, start=np.zeros(2), radius=5.0)
+    np.testing.assert_allclose(once, [2.0, 13 / 3])
+    np.testing.assert_allclose(
+        centred_clipping(vectors, start=np.zeros(2), radius=5.0, num_iterations=2),
+        centred_clipping(vectors, start=once, radius=5.0),
+    )
+
+
+def test_centred_clipping__moves_no_further_than_the_radius_per_step() -> None:
+    vectors = np.vstack([np.zeros((1, 2)), np.full((4, 2), 1e9)])
+    moved = centred_clipping(vectors, start=np.zeros(2), radius=0.1, num_iterations=3)
+    assert np.linalg.norm(moved) <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"radius": 0.0}, "radius"),
+        ({"radius": float("nan")}, "radius"),
+        ({"num_iterations": 0}, "num_iterations"),
+        ({"start": np.zeros(3)}, "start"),
+    ],
+)
+def test_centred_clipping__refuses_values_out_of_range(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ParameterError, match=named):
+        centred_clipping(APART, **options)
+
+
+def test_nearest_neighbour_mixing__averages_each_neighbourhood() -> None:
+    # Nearest 4 of 5: all leave out (100,3), which leaves out (0,0), at 10009 and not 9850, 9613, 8282.
+    mixed = nearest_neighbour_mixing(APART, 1)
+    np.testing.assert_allclose(mixed[:4], np.tile(APART[:4].mean(axis=0), (4, 1)))
+    np.testing.assert_allclose(mixed[4], APART[1:].mean(axis=0))
+
+
+def test_nearest_neighbour_mixing__keeps_a_row_that_is_no_vector_as_none() -> None:
+    mixed = nearest_neighbour_mixing(np.vstack([APART[:4], [[np.nan, 0.0]]]), 1)
+    assert np.isnan(mixed[4]).all()
+    np.testing.assert_allclose(mixed[0], APART[:4].mean(axis=0))
+
+
+def test_nearest_neighbour_mixing__brings_honest_vectors_together() -> None:
+    generator = np.random.default_rng(0)
+    honest = generator.normal(size=(12, 5))
+    mixed = nearest_neighbour_mixing(np.vstack([honest, generator.normal(50, 1, (3, 5))]), 3)[:12]
+    assert ((mixed - honest.mean(axis=0)) ** 2).sum() < 0.05 * ((honest - honest.mean(axis=0)) ** 2).sum()
+
+
+def test_bucketing__averages_every_row_once() -> None:
+    vectors = np.eye(7)
+    buckets = bucketing(vectors, 3, np.random.default_rng(0))
+    assert buckets.shape == (3, 7)
+    np.testing.assert_array_equal((buckets > 0).sum(axis=0), np.ones(7))
+    assert sorted((buckets > 0).sum(axis=1).tolist()) == [1, 3, 3]
+    np.testing.assert_allclose(buckets.sum(axis=1), 1.0)
+    assert not np.array_equal(buckets, bucketing(vectors, 3, np.random.default_rng(1)))
+
+
+def test_bucketing__leaves_a_bucket_to_its_finite_rows() -> None:
+    vectors = np.arange(6.0).reshape(6, 1)
+    vectors[2] = np.nan
+    whole = bucketing(vectors, 6, np.random.default_rng(0))
+    np.testing.assert_allclose(whole, [[(0 + 1 + 3 + 4 + 5) / 5]])
+    assert np.isnan(bucketing(vectors, 1, np.random.default_rng(0))).sum() == 1
+
+
+def test_bucketing__refuses_empty_buckets_and_a_missing_generator() -> None:
+    with pytest.raises(ParameterError, match="bucket_size"):
+        bucketing(APART, 0, np.random.default_rng(0))
+    with pytest.raises(ParameterError, match="generator"):
+        get_aggregation_rule("bucketing+mean").aggregate(APART)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("mean", {}, (22.4, 4.2)),
+        ("median", {}, (2, 3)),
+        ("trimmed-mean", {"num_byzantine": 1}, (4, 11 / 3)),
+        ("krum", {"num_byzantine": 1}, (2, 6)),
+        ("multi-krum", {"num_byzantine": 1}, (1.5, 8)),  # n - f - 2 = 2 selected: (2,6) and (1,10)
+        ("nearest-neighbour-mixing+median", {"num_byzantine": 1}, (3, 4.5)),
+        ("nearest-neighbour-mixing+mean", {"num_byzantine": 1}, ((4 * 3 + 28) / 5, (4 * 4.5 + 5.25) / 5)),
+    ],
+)
+def test_get_aggregation_rule__makes_rules_that_inputs_tell_apart(
+    name: str, parameters: dict[str, int], expected: tuple[float, float]
+) -> None:
+    rule = get_aggregation_rule(name, **parameters)
+    np.testing.assert_allclose(rule.aggregate(APART), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "named"),
+    [
+        ("krumm", {}, "one of mean, median"),
+        ("krum+bucketing", {}, "bucketing[+]krum, say"),
+        ("krum", {}, "num_byzantine"),
+        ("krum", {"num_byzantine": 1.5}, "num_byzantine"),
+        ("median", {"radius": 1.0}, "must be among num_threads"),
+        ("multi-krum", {"num_byzantine": 1, "num_selected": 0}, "num_selected"),
+        ("geometric-median", {"tolerance": 0.0}, "tolerance"),
+        ("centred-clipping", {"radius": -1.0}, "radius"),
+    ],
+)
+def test_get_aggregation_rule__says_what_would_work(
+    name: str, parameters: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ParameterError, match=named):
+        get_aggregation_rule(name, **parameters)
 
 
 def test_krum_selection__needs_distances_only() -> None:
