@@ -269,7 +269,7 @@ def class_word_sums(
     (ndarray of shape (num_classes, num_bits) float64, ndarray of shape (num_classes,) int64)
     """
     words = predict_logits(network, images, batch_size=batch_size, device=device).astype(np.float64)
-    sums, counts = losses.codeword_sums(torch.from_numpy(words), torch.from_numpy(labels), num_classes)
+    sums, counts = losses.codeword_sums(torch.from_numpy(words), torch.tensor(labels), num_classes)
     return sums.numpy(), counts.numpy().astype(np.int64)
 
 

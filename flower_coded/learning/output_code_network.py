@@ -65,8 +65,12 @@ class OutputCodeNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicted codewords of shape (B, num_bits), every entry in (-1, 1)."""
-        words: Tensor = torch.tanh(self.encoder(self.features(images)))
-        return words
+        return torch.tanh(self.unsquashed(images))
+
+    def unsquashed(self, images: Tensor) -> Tensor:
+        """Compute the encoder's outputs of shape (B, num_bits), before ``tanh`` flattens them."""
+        outputs: Tensor = self.encoder(self.features(images))
+        return outputs
 
     def project(self, words: Tensor) -> Tensor:
         """Projections of shape (B, num_projections), for the contrastive loss alone."""

@@ -3,8 +3,9 @@
 A classifier is given as scores per class: logits of a softmax model, or similarities with the codewords of an
 output code (eq. 5 takes their softmax). Two objectives climb: the cross-entropy of the scores' softmax, and
 the margin ``largest wrong score - right score``, which for an output code is the distance comparison itself
-and does not flatten when probabilities saturate. Reported is every attack alone and the worst of them per
-sample.
+and does not flatten when probabilities saturate. Where ``tanh`` is flat neither of them has a gradient, so a
+third one climbs the margin of *surrogate* scores: inner products with the codewords, taken before ``tanh``.
+Reported is every attack alone and the worst of them per sample.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.learning.adversarial import (
     AttackBudget,
     MaskingSigns,
+    Objective,
     accuracy,
     fgsm,
     masking_signs,
@@ -29,6 +31,7 @@ from flower_coded.learning.adversarial import (
     worst_case,
 )
 from flower_coded.learning.codeword_losses import cosine_similarity
+from flower_coded.learning.output_code_network import OutputCodeNetwork
 from flower_coded.learning.training import choose_device
 
 __all__ = [
@@ -37,7 +40,9 @@ __all__ = [
     "codeword_scores",
     "ensemble_attack",
     "evaluate_robustness",
+    "robust_accuracy",
     "softmax_scores",
+    "unsquashed_scores",
 ]
 
 Scores = Callable[[Tensor], Tensor]
@@ -51,8 +56,8 @@ class RobustnessReport:
     Attributes
     ----------
     accuracies : dict of str to float
-        ``clean``, ``fgsm``, ``pgd`` (both on the cross-entropy), ``pgd-margin`` (adaptive), ``ensemble``
-        where it was run, and ``worst``: the share of samples right under all of them.
+        ``clean``, ``fgsm``, ``pgd`` (both on the cross-entropy), ``pgd-margin`` (adaptive), ``pgd-surrogate``
+        and ``ensemble`` where they were run, and ``worst``: the share of samples right under all of them.
     budget : AttackBudget
         What the attacks were allowed.
     num_samples : int
@@ -92,6 +97,24 @@ def codeword_scores(network: nn.Module, code_book: NDArray[np.float64], *, devic
     return lambda images: cosine_similarity(network(images), book)
 
 
+def unsquashed_scores(
+    network: OutputCodeNetwork, code_book: NDArray[np.float64], *, device: str = "cpu"
+) -> Scores:
+    """Surrogate scores to attack an output-code network through: inner products without the ``tanh``.
+
+    Parameters
+    ----------
+    network : OutputCodeNetwork
+        Put into evaluation mode.
+    code_book : ndarray of shape (num_classes, num_bits)
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+    """
+    network.to(choose_device(device)).eval()
+    book = torch.tensor(code_book, dtype=torch.float32, device=choose_device(device))
+    return lambda images: network.unsquashed(images) @ book.T
+
+
 def evaluate_robustness(
     scores: Scores,
     images: NDArray[np.float32],
@@ -100,6 +123,7 @@ def evaluate_robustness(
     budget: AttackBudget,
     seed: int = 0,
     transferred: Tensor | None = None,
+    surrogate: Scores | None = None,
     ensemble: bool = False,
     device: str = "cpu",
 ) -> RobustnessReport:
@@ -118,6 +142,9 @@ def evaluate_robustness(
         Seed of the random starts.
     transferred : Tensor of shape (B, C, H, W), optional
         Images made against another classifier, for the black-box check.
+    surrogate : callable, optional
+        Scores whose margin one more PGD climbs; what it finds is judged by ``scores``. See
+        :func:`unsquashed_scores`.
     ensemble : bool
         Run the kept library's ensemble attack too; see :func:`ensemble_attack`.
     device : str
@@ -127,28 +154,9 @@ def evaluate_robustness(
     -------
     RobustnessReport
     """
-    target = choose_device(device)
-    pixels, classes = torch.tensor(images, device=target), torch.tensor(labels, device=target)
-    generator = torch.Generator(device=target).manual_seed(seed)
-
-    def predict(batch: Tensor) -> Tensor:
-        return scores(batch).argmax(dim=1)
-
-    def cross_entropy(batch: Tensor, truth: Tensor) -> Tensor:
-        return functional.cross_entropy(scores(batch), truth, reduction="none")
-
-    def margin(batch: Tensor, truth: Tensor) -> Tensor:
-        values = scores(batch)
-        right = values.gather(1, truth[:, None])[:, 0]
-        wrong = values.scatter(1, truth[:, None], -torch.inf).amax(dim=1)
-        return wrong - right
-
-    attacked = {
-        "clean": pixels,
-        "fgsm": fgsm(cross_entropy, pixels, classes, epsilon=budget.epsilon),
-        "pgd": pgd(cross_entropy, pixels, classes, budget=budget, generator=generator, predict=predict),
-        "pgd-margin": pgd(margin, pixels, classes, budget=budget, generator=generator, predict=predict),
-    }
+    pixels, classes, generator = _on_device(images, labels, seed, device)
+    predict, cross_entropy = _prediction(scores), _cross_entropy(scores)
+    attacked = _gradient_attacks(scores, surrogate, pixels, classes, budget, generator)
     if ensemble:
         attacked["ensemble"] = ensemble_attack(scores, pixels, classes, budget=budget)
     accuracies = {name: accuracy(predict, batch, classes) for name, batch in attacked.items()}
@@ -157,6 +165,25 @@ def evaluate_robustness(
         cross_entropy, predict, pixels, classes, budget=budget, transferred=transferred, generator=generator
     )
     return RobustnessReport(accuracies, budget, len(labels), signs, attacked["pgd"])
+
+
+def robust_accuracy(
+    scores: Scores,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    budget: AttackBudget,
+    seed: int = 0,
+    surrogate: Scores | None = None,
+    device: str = "cpu",
+) -> float:
+    """Share of samples right under every gradient attack: one point of a curve over the radius.
+
+    Parameters are those of :func:`evaluate_robustness`, whose ``worst`` this is without ensemble attack.
+    """
+    pixels, classes, generator = _on_device(images, labels, seed, device)
+    attacked = _gradient_attacks(scores, surrogate, pixels, classes, budget, generator)
+    return worst_case(_prediction(scores), attacked, classes)
 
 
 def ensemble_attack(scores: Scores, images: Tensor, labels: Tensor, *, budget: AttackBudget) -> Tensor:
@@ -215,3 +242,49 @@ def ensemble_attack(scores: Scores, images: Tensor, labels: Tensor, *, budget: A
     one_hot = np.eye(num_classes, dtype=np.float32)[labels.cpu().numpy()]
     adversarial = attack.generate(images.cpu().numpy(), one_hot)
     return torch.tensor(adversarial, device=images.device)
+
+
+def _on_device(
+    images: NDArray[np.float32], labels: NDArray[np.int64], seed: int, device: str
+) -> tuple[Tensor, Tensor, torch.Generator]:
+    target = choose_device(device)
+    generator = torch.Generator(device=target).manual_seed(seed)
+    return torch.tensor(images, device=target), torch.tensor(labels, device=target), generator
+
+
+def _gradient_attacks(
+    scores: Scores,
+    surrogate: Scores | None,
+    pixels: Tensor,
+    classes: Tensor,
+    budget: AttackBudget,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Clean and attacked images by the name of the attack."""
+    predict, climbed = _prediction(scores), {"pgd": _cross_entropy(scores), "pgd-margin": _margin(scores)}
+    if surrogate is not None:
+        climbed["pgd-surrogate"] = _margin(surrogate)
+    found = {
+        name: pgd(objective, pixels, classes, budget=budget, generator=generator, predict=predict)
+        for name, objective in climbed.items()
+    }
+    one_step = fgsm(climbed["pgd"], pixels, classes, epsilon=budget.epsilon)
+    return {"clean": pixels, "fgsm": one_step, **found}
+
+
+def _prediction(scores: Scores) -> Callable[[Tensor], Tensor]:
+    return lambda batch: scores(batch).argmax(dim=1)
+
+
+def _cross_entropy(scores: Scores) -> Objective:
+    return lambda batch, truth: functional.cross_entropy(scores(batch), truth, reduction="none")
+
+
+def _margin(scores: Scores) -> Objective:
+    def margin(batch: Tensor, truth: Tensor) -> Tensor:
+        values = scores(batch)
+        right = values.gather(1, truth[:, None])[:, 0]
+        wrong = values.scatter(1, truth[:, None], -torch.inf).amax(dim=1)
+        return wrong - right
+
+    return margin

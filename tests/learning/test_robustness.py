@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from flower_coded.learning.adversarial import AttackBudget
-from flower_coded.learning.robustness import codeword_scores, evaluate_robustness, softmax_scores
+from flower_coded.learning.output_code_network import OutputCodeNetwork
+from flower_coded.learning.robustness import (
+    codeword_scores,
+    evaluate_robustness,
+    robust_accuracy,
+    softmax_scores,
+    unsquashed_scores,
+)
 
 BUDGET = AttackBudget(epsilon=0.1, step_size=0.02, num_steps=12)
 
@@ -51,6 +58,23 @@ def test_output_codes_are_scored_by_similarity() -> None:
     assert torch.equal(
         softmax_scores(model)(images), images.reshape(2, 2)
     )  # evaluation mode: nothing dropped
+
+
+def test_a_saturated_tanh_hides_from_every_attack_but_the_one_on_its_input() -> None:
+    # Words are tanh(+-1e4 (x - 1/2)): +-1 exactly in float32 away from 1/2, where the gradient is 0.
+    network = OutputCodeNetwork(nn.Flatten(), 1, num_bits=2)
+    with torch.no_grad():
+        network.encoder.weight.copy_(torch.tensor([[1e4], [-1e4]]))
+        network.encoder.bias.copy_(torch.tensor([-5e3, 5e3]))
+    book = np.array([[-1.0, 1.0], [1.0, -1.0]])
+    scores, surrogate = codeword_scores(network, book), unsquashed_scores(network, book)
+    images, labels = np.full((3, 1, 1, 1), 0.4, np.float32), np.array([0, 0, 0])
+    budget = AttackBudget(0.1002, 0.01, 20)  # a random start crosses 1/2 with probability 0.001
+    blind = evaluate_robustness(scores, images, labels, budget=budget)
+    assert blind.accuracies["pgd"] == blind.accuracies["pgd-margin"] == 1.0
+    found = evaluate_robustness(scores, images, labels, budget=budget, surrogate=surrogate)
+    assert found.accuracies["pgd-surrogate"] == found.accuracies["worst"] == 0.0
+    assert robust_accuracy(scores, images, labels, budget=budget, surrogate=surrogate) == 0.0
 
 
 @pytest.mark.skipif(importlib.util.find_spec("art") is None, reason="needs flower-coded[adversarial]")
