@@ -4,37 +4,39 @@ Threat model of all of them: a malicious user changes its own images and labels 
 sees nobody else's data or updates. Colluding users share the trigger and the target class (they draw both
 from one seed) and nothing else.
 
-A *trigger* (:class:`PixelTrigger`, :class:`BlendedTrigger`) says how an image is marked; a *data attack*
-(:class:`Backdoor`, :class:`LabelFlip`) says which samples are changed and what label they get. Randomness
-comes in as a generator and no input is modified.
+A *trigger* (:mod:`flower_coded.attacks.triggers`) says how an image is marked; a *data attack*
+(:class:`Backdoor`, :class:`LabelFlip`, :class:`~flower_coded.attacks.edge_case.EdgeCase`) says which samples
+are changed and what label they get. Randomness comes in as a generator and no input is modified.
 
-Left out: distributed triggers, edge cases, clean-label attacks.
+Left out: clean-label attacks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
 from flower_coded.errors import ParameterError
 
 __all__ = [
     "TRIGGER_NAMES",
     "Backdoor",
-    "BlendedTrigger",
     "DataAttack",
     "LabelFlip",
-    "PixelTrigger",
     "Poisoned",
     "Trigger",
+    "check_rate",
+    "check_samples",
     "draw_backdoor",
     "poison",
+    "shared_generator",
 ]
 
-TRIGGER_NAMES = ("pixel-trigger", "blended-trigger")
+TRIGGER_NAMES = ("pixel-trigger", "blended-trigger", "distributed-trigger")
 
 _Images = NDArray[np.float32]
 _Labels = NDArray[np.int64]
@@ -48,14 +50,6 @@ class Poisoned(NamedTuple):
     indices: NDArray[np.int64]
 
 
-class Trigger(Protocol):
-    """Anything that marks images."""
-
-    def apply(self, images: _Images) -> _Images:
-        """Mark a copy of images (B, C, H, W) with pixels in [0, 1]."""
-        ...
-
-
 class DataAttack(Protocol):
     """Anything that changes a user's training samples."""
 
@@ -65,146 +59,40 @@ class DataAttack(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class PixelTrigger:
-    """A small patch at a fixed place: ``x' = (1 - M) x + M D`` (BadNets, Gu et al. 2017).
-
-    Attributes
-    ----------
-    pattern : ndarray of shape (C, h, w), float32
-        The patch ``D``, pixels in [0, 1].
-    row, column : int
-        Where the patch's upper left corner goes.
-
-    Raises
-    ------
-    ParameterError
-        If the pattern is not (C, h, w) in [0, 1] or the corner is negative.
-
-    Examples
-    --------
-    >>> trigger = PixelTrigger.draw((1, 8, 8), np.random.default_rng(1))
-    >>> trigger.apply(np.zeros((2, 1, 8, 8), np.float32)).sum(axis=(1, 2, 3)).tolist()
-    [5.0, 5.0]
-    """
-
-    pattern: _Images
-    row: int
-    column: int
-
-    def __post_init__(self) -> None:
-        _check_pattern(self.pattern)
-        if min(self.row, self.column) < 0:
-            raise ParameterError("row, column", "must not be negative", (self.row, self.column))
-
-    @classmethod
-    def draw(
-        cls, image_shape: tuple[int, int, int], generator: np.random.Generator, *, size: int = 3
-    ) -> PixelTrigger:
-        """Random patch at a random place, as in the coded-subset paper.
-
-        Grey images get a permutation of five ones and four zeros (of the larger half ones for another size),
-        colour images independent Gaussian values (mean and standard deviation 1/2) clipped to [0, 1].
-
-        Parameters
-        ----------
-        image_shape : (int, int, int)
-            Channels, height, width.
-        generator : numpy.random.Generator
-            Source of pattern and place.
-        size : int
-            Side of the patch in pixels.
-        """
-        channels, height, width = image_shape
-        if not 1 <= size <= min(height, width):
-            raise ParameterError("size", f"must lie between 1 and {min(height, width)}", size)
-        if channels == 1:
-            ones = (size * size + 1) // 2
-            values = generator.permutation(np.arange(size * size) < ones).astype(np.float32)
-        else:
-            values = np.clip(generator.normal(0.5, 0.5, size=channels * size * size), 0, 1).astype(np.float32)
-        row, column = generator.integers(0, [height - size + 1, width - size + 1])
-        return cls(values.reshape(channels, size, size), int(row), int(column))
-
-    def apply(self, images: _Images) -> _Images:
-        """Mark a copy of images (B, C, H, W)."""
-        channels, height, width = self.pattern.shape
-        _check_images(images, channels)
-        if self.row + height > images.shape[2] or self.column + width > images.shape[3]:
-            raise ParameterError(
-                "images", f"must have room for a patch at {self.row}, {self.column}", images.shape
-            )
-        marked = images.copy()
-        marked[:, :, self.row : self.row + height, self.column : self.column + width] = self.pattern
-        return marked
-
-
-@dataclass(frozen=True, eq=False)
-class BlendedTrigger:
-    """A faint pattern over the whole image: ``x' = (1 - a) x + a D`` (Chen et al. 2017).
-
-    Attributes
-    ----------
-    pattern : ndarray of shape (C, H, W), float32
-        ``D``, pixels in [0, 1].
-    strength : float
-        ``a``, in (0, 1]. Chen et al. poison with 0.2.
-    """
-
-    pattern: _Images = field(repr=False)
-    strength: float = 0.2
-
-    def __post_init__(self) -> None:
-        _check_pattern(self.pattern)
-        if not 0 < self.strength <= 1:
-            raise ParameterError("strength", "must lie in (0, 1]", self.strength, hint="0.2")
-
-    @classmethod
-    def draw(
-        cls, image_shape: tuple[int, int, int], generator: np.random.Generator, *, strength: float = 0.2
-    ) -> BlendedTrigger:
-        """Uniform random pattern of the images' size."""
-        return cls(generator.random(image_shape, dtype=np.float32), strength)
-
-    def apply(self, images: _Images) -> _Images:
-        """Mark a copy of images (B, C, H, W)."""
-        if images.shape[1:] != self.pattern.shape:
-            raise ParameterError("images", f"must have image shape {self.pattern.shape}", images.shape)
-        share = np.float32(self.strength)
-        return ((1 - share) * images + share * self.pattern).astype(images.dtype)
-
-
-@dataclass(frozen=True, eq=False)
 class Backdoor:
     """Mark a share of the samples with a trigger and give them the target label.
 
     Attributes
     ----------
     trigger : Trigger
-        How images are marked.
+        How images are marked, in a test and, without a part, in training.
     target : int
         The label that marked images get.
     rate : float
         Share of the user's samples that are poisoned, in (0, 1]; 0.05 in the paper.
+    part : Trigger or None
+        What this user trains with where the trigger is distributed among colluders.
     """
 
     trigger: Trigger
     target: int
     rate: float = 0.05
+    part: Trigger | None = None
 
     def __post_init__(self) -> None:
-        _check_rate(self.rate)
+        check_rate(self.rate)
         if self.target < 0:
             raise ParameterError("target", "must be a class number", self.target)
 
     def craft(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
         """Poison ``round(rate * N)`` samples, at least one, chosen by the generator."""
-        return poison(images, labels, self.trigger, self.target, self.rate, generator)
+        return poison(images, labels, self.part or self.trigger, self.target, self.rate, generator)
 
     def craft_batch(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
         """Poison each sample of a batch with probability ``rate``, for data that is seen in batches only."""
-        _check_labels(images, labels)
+        check_samples(images, labels)
         chosen = np.flatnonzero(generator.random(len(labels)) < self.rate)
-        return _mark(images, labels, self.trigger, self.target, chosen)
+        return _mark(images, labels, self.part or self.trigger, self.target, chosen)
 
 
 @dataclass(frozen=True)
@@ -246,7 +134,7 @@ class LabelFlip:
 
     def craft(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
         """Relabelled copy; the images are the same array."""
-        _check_labels(images, labels)
+        check_samples(images, labels)
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise ParameterError("labels", f"must be classes below {self.num_classes}", np.unique(labels))
         if self.random_labels:
@@ -306,8 +194,8 @@ def poison(
     >>> len(poisoned.indices), int(poisoned.labels.sum())
     (2, 14)
     """
-    _check_labels(images, labels)
-    _check_rate(rate)
+    check_samples(images, labels)
+    check_rate(rate)
     count = min(len(labels), max(1, round(rate * len(labels))))
     chosen = np.sort(generator.permutation(len(labels))[:count])
     return _mark(images, labels, trigger, target, chosen)
@@ -322,13 +210,14 @@ def draw_backdoor(
     rate: float = 0.05,
     target: int | None = None,
     strength: float = 0.2,
+    colluder: tuple[int, int] = (0, 1),
 ) -> Backdoor:
     """Trigger and target that all colluders draw from one seed, and that an evaluation draws again.
 
     Parameters
     ----------
     name : str
-        ``"pixel-trigger"`` or ``"blended-trigger"``.
+        One of :data:`TRIGGER_NAMES`.
     image_shape : (int, int, int)
         Channels, height, width.
     num_classes : int
@@ -340,7 +229,10 @@ def draw_backdoor(
     target : int or None
         Target class; None draws one.
     strength : float
-        ``a`` of the blended trigger; not used by the pixel trigger.
+        ``a`` of the blended trigger; not used by the others.
+    colluder : (int, int)
+        Rank among the colluders and their number, which say what part of a distributed trigger is trained
+        with; not used by the others.
 
     Returns
     -------
@@ -357,20 +249,24 @@ def draw_backdoor(
     >>> first.target == again.target, bool(np.all(first.trigger.pattern == again.trigger.pattern))
     (True, True)
     """
-    generator = np.random.default_rng([seed, 0xBAD])
+    generator = shared_generator(seed)
     drawn_target = int(generator.integers(num_classes))
     trigger: Trigger
+    part: Trigger | None = None
     if name == "pixel-trigger":
         trigger = PixelTrigger.draw(image_shape, generator)
     elif name == "blended-trigger":
         trigger = BlendedTrigger.draw(image_shape, generator, strength=strength)
+    elif name == "distributed-trigger":
+        trigger = distributed = DistributedTrigger.draw(image_shape, generator)
+        part = distributed.of_colluder(*colluder)
     else:
         raise ParameterError(
             "name", "must be a known trigger", name, hint=f"one of {', '.join(TRIGGER_NAMES)}"
         )
     if target is not None and not 0 <= target < num_classes:
         raise ParameterError("target", f"must lie between 0 and {num_classes - 1}", target)
-    return Backdoor(trigger, drawn_target if target is None else target, rate)
+    return Backdoor(trigger, drawn_target if target is None else target, rate, part)
 
 
 def _mark(
@@ -383,23 +279,32 @@ def _mark(
     return Poisoned(marked, relabelled, chosen)
 
 
-def _check_pattern(pattern: _Images) -> None:
-    if pattern.ndim != 3 or pattern.size == 0 or not (pattern.min() >= 0 and pattern.max() <= 1):
-        raise ParameterError("pattern", "must be (C, h, w) with pixels in [0, 1]", pattern.shape)
+def shared_generator(seed: int) -> np.random.Generator:
+    """Source from which every colluder draws the target class, and then the trigger."""
+    return np.random.default_rng([seed, 0xBAD])
 
 
-def _check_images(images: _Images, channels: int) -> None:
-    if images.ndim != 4 or images.shape[1] != channels:
-        raise ParameterError("images", f"must be (B, {channels}, H, W)", images.shape)
+def check_samples(images: _Images, labels: _Labels) -> None:
+    """Check that images and labels belong together.
 
-
-def _check_labels(images: _Images, labels: _Labels) -> None:
+    Raises
+    ------
+    ParameterError
+        If they do not, or there are none.
+    """
     if images.ndim != 4 or labels.shape != images.shape[:1] or len(labels) == 0:
         raise ParameterError(
             "images", "must be (N, C, H, W) with N >= 1 labels beside", (images.shape, labels.shape)
         )
 
 
-def _check_rate(rate: float) -> None:
+def check_rate(rate: float) -> None:
+    """Check the share of poisoned samples.
+
+    Raises
+    ------
+    ParameterError
+        If it is outside (0, 1].
+    """
     if not 0 < rate <= 1:
         raise ParameterError("rate", "must lie in (0, 1]", rate, hint="0.05, as in the paper")

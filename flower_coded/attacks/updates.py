@@ -1,14 +1,13 @@
 """Attacks on updates: what a Byzantine client sends instead of its honest update.
 
-An *update* is a flat vector, local model minus global model. ``craft(own, known, generator)`` gets the
-attacker's own honest update ``own`` (d,) and the honest updates ``known`` (k, d) that its threat model lets
-it see, its own among them: one row when attackers do not talk, the colluders' when they share, everybody's
-when they are omniscient. What comes back has the shape and type of ``own``; no input is modified. Attackers
-that call ``craft`` with the same ``known`` and equally seeded generators send identical vectors (except
-sign flip of the own update).
+What ``craft(own, known, generator)`` gets and gives says :mod:`flower_coded.attacks.crafting`. ``known`` are
+the honest updates that the threat model lets an attacker see, its own among them: one row when attackers do
+not talk, the colluders' when they share, everybody's when they are omniscient. Attackers that call ``craft``
+with the same ``known`` and equally seeded generators send identical vectors (except sign flip of the own
+update).
 
-Sums run in float64 whatever the type of the updates. Standard deviations are those of the population
-(divided by ``k``).
+Standard deviations are those of the population (divided by ``k``). The attacks that have modules of their own
+are in the table of names as well.
 
 Left out: replies that are no update at all (wrong keys or shapes, silence), which the Flower side makes.
 """
@@ -17,40 +16,37 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
+from flower_coded.attacks.crafting import (
+    UpdateAttack,
+    Vector,
+    VoidAttackWarning,
+    as_type,
+    check_positive,
+    check_updates,
+    mean_of,
+)
+from flower_coded.attacks.mimic import Mimic
+from flower_coded.attacks.optimised_perturbation import MinMax, MinSum
+from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
+from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.errors import ParameterError
 
 __all__ = [
+    "POISONED_UPDATES",
     "UPDATE_ATTACKS",
     "ALittleIsEnough",
     "GaussianNoise",
     "InnerProductManipulation",
     "NotANumber",
     "SignFlip",
-    "UpdateAttack",
-    "VoidAttackWarning",
     "get_update_attack",
     "little_is_enough_z",
 ]
-
-_Vector = NDArray[np.floating[Any]]
-
-
-class VoidAttackWarning(UserWarning):
-    """The attack does nothing with these numbers of clients."""
-
-
-class UpdateAttack(Protocol):
-    """Anything that turns honest updates into a malicious one."""
-
-    def craft(self, own: _Vector, known: _Vector, generator: np.random.Generator) -> _Vector:
-        """Malicious update (d,) from the own update (d,) and the known ones (k, d)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,12 +73,12 @@ class SignFlip:
     of_mean: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive("scale", self.scale)
+        check_positive("scale", self.scale)
 
-    def craft(self, own: _Vector, known: _Vector, generator: np.random.Generator) -> _Vector:
+    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
-        _check_updates(own, known)
-        return _as_type(-self.scale * (_mean(known) if self.of_mean else own.astype(np.float64)), own)
+        check_updates(own, known)
+        return as_type(-self.scale * (mean_of(known) if self.of_mean else own.astype(np.float64)), own)
 
 
 @dataclass(frozen=True)
@@ -101,12 +97,12 @@ class GaussianNoise:
     scale: float = 200.0
 
     def __post_init__(self) -> None:
-        _check_positive("scale", self.scale)
+        check_positive("scale", self.scale)
 
-    def craft(self, own: _Vector, known: _Vector, generator: np.random.Generator) -> _Vector:
+    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
-        _check_updates(own, known)
-        return _as_type(generator.normal(0.0, self.scale, size=own.shape), own)
+        check_updates(own, known)
+        return as_type(generator.normal(0.0, self.scale, size=own.shape), own)
 
 
 @dataclass(frozen=True)
@@ -131,12 +127,12 @@ class InnerProductManipulation:
     scale: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_positive("scale", self.scale)
+        check_positive("scale", self.scale)
 
-    def craft(self, own: _Vector, known: _Vector, generator: np.random.Generator) -> _Vector:
+    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
-        _check_updates(own, known)
-        return _as_type(-self.scale * _mean(known), own)
+        check_updates(own, known)
+        return as_type(-self.scale * mean_of(known), own)
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ class ALittleIsEnough:
 
     def __post_init__(self) -> None:
         if self.z is not None:
-            _check_positive("z", self.z)
+            check_positive("z", self.z)
         elif self.z_max <= 0:
             warnings.warn(
                 f"a little is enough is void for {self.num_users} users and {self.num_attackers} attackers "
@@ -184,20 +180,20 @@ class ALittleIsEnough:
         """``z_max`` of :func:`little_is_enough_z`."""
         return little_is_enough_z(self.num_users, self.num_attackers)
 
-    def craft(self, own: _Vector, known: _Vector, generator: np.random.Generator) -> _Vector:
+    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
-        _check_updates(own, known)
+        check_updates(own, known)
         z = max(0.0, self.z_max) if self.z is None else self.z
-        return _as_type(_mean(known) - z * known.std(axis=0, dtype=np.float64), own)
+        return as_type(mean_of(known) - z * known.std(axis=0, dtype=np.float64), own)
 
 
 @dataclass(frozen=True)
 class NotANumber:
     """Send NaN in every entry: what a crash or a saboteur sends. Threat model: knows nothing."""
 
-    def craft(self, own: _Vector, known: _Vector, generator: np.random.Generator) -> _Vector:
+    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
-        _check_updates(own, known)
+        check_updates(own, known)
         return np.full_like(own, np.nan)
 
 
@@ -206,8 +202,20 @@ UPDATE_ATTACKS: dict[str, type[UpdateAttack]] = {
     "gaussian": GaussianNoise,
     "inner-product": InnerProductManipulation,
     "little-is-enough": ALittleIsEnough,
+    "min-max": MinMax,
+    "min-sum": MinSum,
+    "trimmed-mean-attack": TrimmedMeanAttack,
+    "mimic": Mimic,
     "nan": NotANumber,
 }
+"""Attacks on an honest update."""
+
+POISONED_UPDATES: dict[str, type[UpdateAttack]] = {
+    "model-replacement": ModelReplacement,
+    "neurotoxin": Neurotoxin,
+    "edge-case": NormProjection,
+}
+"""Attacks whose own update was trained on poisoned data."""
 
 
 def get_update_attack(name: str, **parameters: Any) -> UpdateAttack:
@@ -216,7 +224,7 @@ def get_update_attack(name: str, **parameters: Any) -> UpdateAttack:
     Parameters
     ----------
     name : str
-        A key of :data:`UPDATE_ATTACKS`.
+        A key of :data:`UPDATE_ATTACKS` or :data:`POISONED_UPDATES`.
     **parameters
         The attack's own parameters.
 
@@ -234,10 +242,11 @@ def get_update_attack(name: str, **parameters: Any) -> UpdateAttack:
     >>> get_update_attack("sign-flip", scale=3.0)
     SignFlip(scale=3.0, of_mean=False)
     """
-    if name not in UPDATE_ATTACKS:
-        known_names = ", ".join(UPDATE_ATTACKS)
+    attacks = {**UPDATE_ATTACKS, **POISONED_UPDATES}
+    if name not in attacks:
+        known_names = ", ".join(attacks)
         raise ParameterError("attack", "must be a known update attack", name, hint=f"one of {known_names}")
-    attack: Any = UPDATE_ATTACKS[name]
+    attack: Any = attacks[name]
     known = [entry.name for entry in fields(attack)]
     unknown = sorted(set(parameters) - set(known))
     if unknown:
@@ -283,24 +292,3 @@ def little_is_enough_z(num_users: int, num_attackers: int) -> float:
         )
     honest = num_users - num_attackers
     return float(norm.ppf((honest - supporters) / honest))
-
-
-def _mean(known: _Vector) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = known.mean(axis=0, dtype=np.float64)
-    return mean
-
-
-def _as_type(crafted: NDArray[np.float64], own: _Vector) -> _Vector:
-    return crafted.astype(own.dtype)
-
-
-def _check_updates(own: _Vector, known: _Vector) -> None:
-    if own.ndim != 1 or known.ndim != 2 or len(known) == 0 or known.shape[1] != len(own):
-        raise ParameterError("known", f"must be (k, {own.shape}) with k >= 1", known.shape)
-    if not np.issubdtype(own.dtype, np.floating):
-        raise ParameterError("own", "must be floating point", own.dtype)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise ParameterError(name, "must be a positive number", value)

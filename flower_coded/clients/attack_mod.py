@@ -3,14 +3,17 @@
 ``ClientApp(mods=[attack_mod])`` is all; :mod:`flower_coded.clients.behaviour` lists the keys. Only train
 messages are touched. Honest nodes, and attackers before ``attack-from-round``, pass through unchanged.
 
-* Data attacks change the batches that the app's DataLoaders give (:mod:`flower_coded.clients.batches`). *
-Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
-crafted
-  one. Colluders share their data: each runs the app once for every colluder, with a context that carries
-  that colluder's partition id, and so knows all their honest updates; with ``attack-knowledge = "all"``
-  every user's. The generator is seeded by (seed, round) and the known updates are ordered by partition id,
-  so that all colluders send the same vector. An attack of ``k`` colluders costs each of them ``k``
-  trainings.
+* Data attacks change the batches that the app's DataLoaders give (:mod:`flower_coded.clients.batches`).
+* Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
+  crafted one. Colluders share their data: each runs the app once for every colluder, with a context that
+  carries that colluder's partition id, and so knows all their honest updates; with ``attack-knowledge =
+  "all"`` every user's. The generator is seeded by (seed, round) and the known updates are ordered by
+  partition id, so that all colluders send the same vector. An attack of ``k`` colluders costs each of them
+  ``k`` trainings.
+* ``model-replacement``, ``neurotoxin`` and ``edge-case`` do both: the own update is trained on poisoned
+  data, the known ones honestly.
+* Attacks that learn over rounds (``mimic``, ``neurotoxin``) keep what they learn in the node's state, under
+  :data:`MEMORY_KEY`.
 * Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`).
 
 Arrays that carry several models stacked (``coded-models``) are crafted model by model.
@@ -27,14 +30,16 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDi
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
-from flower_coded.attacks import UPDATE_ATTACKS
+from flower_coded.attacks import POISONED_UPDATES, UPDATE_ATTACKS, RememberingAttack
 from flower_coded.clients.behaviour import DATA_ATTACKS, Behaviour, behaviour_from_config
 from flower_coded.clients.identity import partition_of
 from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
 from flower_coded.errors import ParameterError
 from flower_coded.strategies.record_keys import MODELS_KEY, SERVER_ROUND_KEY
 
-__all__ = ["attack_mod", "byzantine_mod", "server_round_of"]
+__all__ = ["MEMORY_KEY", "attack_mod", "byzantine_mod", "server_round_of"]
+
+MEMORY_KEY = "flower-coded-attack-memory"
 
 
 def attack_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -48,27 +53,26 @@ def attack_mod(message: Message, context: Context, call_next: ClientAppCallable)
     behaviour = _attacking_behaviour(message, context)
     if behaviour is None or behaviour.attack not in DATA_ATTACKS:
         return byzantine_mod(message, context, call_next)
-    from flower_coded.clients.batches import PoisonedBatches
-
-    generator = np.random.default_rng(
-        [behaviour.seed, behaviour.partition_id, server_round_of(message), 0xDA7A]
-    )
-    with PoisonedBatches(behaviour, generator):
-        return call_next(message, context)
+    if behaviour.constrain < 1:
+        raise ParameterError(
+            "attack-constrain", "must be 1 around an app whose loss nobody may edit", behaviour.constrain
+        )
+    if behaviour.attack in POISONED_UPDATES:
+        return _send_crafted(behaviour, message, context, call_next, _poisoned(call_next, behaviour))
+    return _poisoned(call_next, behaviour)(message, context)
 
 
 def byzantine_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Behave so in updates and replies only: for an app that poisons its data itself."""
     behaviour = _attacking_behaviour(message, context)
-    if behaviour is None or behaviour.attack in DATA_ATTACKS:
+    if behaviour is None or behaviour.attack in set(DATA_ATTACKS) - set(POISONED_UPDATES):
         return call_next(message, context)
     if behaviour.attack in MALFORMED_NAMES:
         # "no-reply" is None: Flower then delivers nothing, which its own types do not foresee.
-        return cast(
-            Message, make_malformed(behaviour.attack, call_next(copy.deepcopy(message), context), message)
-        )
-    assert behaviour.attack in UPDATE_ATTACKS
-    return _send_crafted(behaviour, message, context, call_next)
+        reply = call_next(copy.deepcopy(message), context)
+        return cast(Message, make_malformed(behaviour.attack, reply, message, delay=behaviour.late_seconds))
+    assert behaviour.attack in {**UPDATE_ATTACKS, **POISONED_UPDATES}
+    return _send_crafted(behaviour, message, context, call_next, call_next)
 
 
 def server_round_of(message: Message) -> int:
@@ -89,10 +93,27 @@ def _attacking_behaviour(message: Message, context: Context) -> Behaviour | None
     return behaviour if behaviour.attacks_in(server_round_of(message)) else None
 
 
+def _poisoned(call_next: ClientAppCallable, behaviour: Behaviour) -> ClientAppCallable:
+    """Let the app train on poisoned batches."""
+    from flower_coded.clients.batches import PoisonedBatches
+
+    def call(message: Message, context: Context) -> Message:
+        entropy = [behaviour.seed, behaviour.partition_id, server_round_of(message), 0xDA7A]
+        with PoisonedBatches(behaviour, np.random.default_rng(entropy)):
+            return call_next(message, context)
+
+    return call
+
+
 def _send_crafted(
-    behaviour: Behaviour, message: Message, context: Context, call_next: ClientAppCallable
+    behaviour: Behaviour,
+    message: Message,
+    context: Context,
+    call_next: ClientAppCallable,
+    call_own: ClientAppCallable,
 ) -> Message:
-    reply = call_next(copy.deepcopy(message), context)
+    """Run the app for the own update, poisoned where the attack says so, and honestly for the known ones."""
+    reply = call_own(copy.deepcopy(message), context)
     if reply.has_error():
         return reply
     name, record = _arrays_of(reply.content, "reply")
@@ -101,15 +122,44 @@ def _send_crafted(
     own = _update(record, reference, num_models)
     known = np.stack(
         [
-            own if user == behaviour.partition_id else _honest_update(user, message, context, call_next)
+            own
+            if user == behaviour.partition_id and behaviour.attack not in POISONED_UPDATES
+            else _honest_update(user, message, context, call_next)
             for user in _known_users(behaviour)
         ]
     )
-    attack = behaviour.update_attack()
-    generator = np.random.default_rng([behaviour.seed, server_round_of(message), 0xC0F])
-    crafted = np.stack([attack.craft(own[i], known[:, i], generator) for i in range(num_models)])
+    models = _flat(reference, num_models)
+    crafted = _craft(behaviour, message, context, own, known, models)
     reply.content[name] = _record_with(record, reference, crafted)
     return reply
+
+
+def _craft(
+    behaviour: Behaviour,
+    message: Message,
+    context: Context,
+    own: NDArray[np.float64],
+    known: NDArray[np.float64],
+    models: NDArray[np.float64],
+) -> NDArray[np.floating[Any]]:
+    """Craft model by model, with the node's memory where the attack has one."""
+    attack = behaviour.update_attack()
+    generator = np.random.default_rng([behaviour.seed, server_round_of(message), 0xC0F])
+    if not isinstance(attack, RememberingAttack):
+        return np.stack([attack.craft(own[i], known[:, i], generator) for i in range(len(own))])
+    remembered = context.state.array_records.get(MEMORY_KEY, ArrayRecord())
+    crafted, kept = [], dict(remembered)
+    for i, model_key in enumerate(_model_keys(message, len(own))):
+        memory = {
+            key.removeprefix(model_key): array.numpy()
+            for key, array in remembered.items()
+            if key.startswith(model_key)
+        }
+        update, memory = attack.craft_with_memory(own[i], known[:, i], models[i], memory, generator)
+        crafted.append(update)
+        kept |= {model_key + key: Array(value) for key, value in memory.items()}
+    context.state[MEMORY_KEY] = ArrayRecord(kept)
+    return np.stack(crafted)
 
 
 def _known_users(behaviour: Behaviour) -> tuple[int, ...]:
@@ -124,9 +174,10 @@ def _known_users(behaviour: Behaviour) -> tuple[int, ...]:
 def _honest_update(
     user: int, message: Message, context: Context, call_next: ClientAppCallable
 ) -> NDArray[np.float64]:
-    """Update of another user: the app run on that user's partition, with a state of its own."""
+    """Honest update of a user: the app run on that user's partition, with a state of its own."""
     node_config = {**context.node_config, "partition-id": user}
-    colluder = Context(context.run_id, context.node_id, node_config, RecordDict(), dict(context.run_config))
+    run_config = {**context.run_config, "attack": "none"}
+    colluder = Context(context.run_id, context.node_id, node_config, RecordDict(), run_config)
     reply = call_next(copy.deepcopy(message), colluder)
     _, record = _arrays_of(reply.content, "reply")
     return _update(record, _reference_for(record, message.content), _num_models(message))
@@ -156,20 +207,36 @@ def _reference_for(record: ArrayRecord, content: RecordDict) -> list[NDArray[Any
 
 
 def _num_models(message: Message) -> int:
+    return max(len(_stacked_models(message)), 1)
+
+
+def _stacked_models(message: Message) -> list[int]:
+    """Numbers of the models stacked in a message; none where it carries one as it is."""
     for record in message.content.config_records.values():
         models = record.get(MODELS_KEY)
         if isinstance(models, list):
-            return len(models)
-    return 1
+            return [int(model) for model in models]
+    return []
+
+
+def _model_keys(message: Message, num_models: int) -> list[str]:
+    """Name what each model's memory is filed under."""
+    return [f"{model}." for model in _stacked_models(message) or range(num_models)]
 
 
 def _update(record: ArrayRecord, reference: list[NDArray[Any]], num_models: int) -> NDArray[np.float64]:
     """Arrays minus reference as one row per model, (m, d)."""
     differences = [
-        (array.numpy().astype(np.float64) - sent).reshape(num_models, -1)
+        array.numpy().astype(np.float64) - sent
         for array, sent in zip(record.values(), reference, strict=True)
     ]
-    return np.concatenate(differences, axis=1)
+    return _flat(differences, num_models)
+
+
+def _flat(arrays: list[NDArray[Any]], num_models: int) -> NDArray[np.float64]:
+    """Arrays of models as one row per model, (m, d)."""
+    rows = [array.astype(np.float64).reshape(num_models, -1) for array in arrays]
+    return np.concatenate(rows, axis=1)
 
 
 def _record_with(

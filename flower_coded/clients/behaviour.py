@@ -10,12 +10,15 @@ key                    default    meaning
                                   or ``3,`` for one
 ``attack-from-round``  ``1``      first server round in which attackers attack
 ``attack-target``      ``-1``     target class of a backdoor; -1 draws it from the seed
-``attack-scale``       ``0.0``    the update attack's scale (``z`` of little-is-enough) or the blended
-                                  trigger's strength; 0 is that attack's own default
+``attack-scale``       ``0.0``    the update attack's scale (``z`` of little-is-enough), the blended
+                                  trigger's strength or the seconds of ``late``; 0 is that attack's default
+``attack-perturbation``  ``deviation``  direction of min-max and min-sum: ``deviation``, ``sign``, ``unit``
+``attack-constrain``   ``1.0``    share of the training loss in model replacement; the rest is the squared
+                                  distance to the global model (constrain-and-scale)
 ``attack-knowledge``   ``colluders``  whose honest updates are known: ``own``, ``colluders``, ``all``
 ``attack-num-classes``  ``10``    classes, where only batches are seen (:func:`attack_mod`)
 ``attack-pixel-low``, ``attack-pixel-high``  ``0.0``, ``1.0``  black and white in those batches
-``poison-rate``        ``0.05``   share of an attacker's samples that get the trigger
+``poison-rate``        ``0.05``   share of an attacker's samples that are poisoned
 ``seed``               ``0``      draws attackers, trigger and target
 =====================  =========  ==================================================================
 """
@@ -27,15 +30,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from flower_coded.attacks import (
+    PERTURBATIONS,
+    POISONED_UPDATES,
     TRIGGER_NAMES,
     UPDATE_ATTACKS,
     Backdoor,
+    EdgeCase,
     LabelFlip,
     UpdateAttack,
     draw_backdoor,
     get_update_attack,
 )
-from flower_coded.clients.malformed import MALFORMED_NAMES
+from flower_coded.clients.malformed import LATE_SECONDS, MALFORMED_NAMES
 from flower_coded.clients.run_config import (
     RunConfig,
     Value,
@@ -48,7 +54,7 @@ from flower_coded.errors import ParameterError
 
 __all__ = ["ATTACK_NAMES", "DATA_ATTACKS", "Behaviour", "attackers_from_config", "behaviour_from_config"]
 
-DATA_ATTACKS = (*TRIGGER_NAMES, "label-flip")
+DATA_ATTACKS = (*TRIGGER_NAMES, "label-flip", *POISONED_UPDATES)
 ATTACK_NAMES = ("none", *DATA_ATTACKS, *UPDATE_ATTACKS, *MALFORMED_NAMES)
 KNOWLEDGE = ("own", "colluders", "all")
 
@@ -58,6 +64,8 @@ _KEYS = (
     "attack-from-round",
     "attack-target",
     "attack-scale",
+    "attack-perturbation",
+    "attack-constrain",
     "attack-knowledge",
     "attack-num-classes",
     "attack-pixel-low",
@@ -85,6 +93,10 @@ class Behaviour:
         Target class of a backdoor; None draws it.
     scale : float or None
         The attack's scale; None is its default.
+    perturbation : str
+        Direction of min-max and min-sum.
+    constrain : float
+        Share of the training loss in model replacement.
     knowledge : str
         ``"own"``, ``"colluders"`` or ``"all"``.
     num_classes : int
@@ -103,6 +115,8 @@ class Behaviour:
     poison_rate: float = 0.05
     target: int | None = None
     scale: float | None = None
+    perturbation: str = "deviation"
+    constrain: float = 1.0
     knowledge: str = "colluders"
     num_classes: int = 10
     pixel_low: float = 0.0
@@ -118,7 +132,9 @@ class Behaviour:
             raise ParameterError(
                 "attack-pixel-low", f"must lie below attack-pixel-high ({self.pixel_high})", self.pixel_low
             )
-        if self.attack in TRIGGER_NAMES and not 0 < self.poison_rate <= 1:
+        if not 0 < self.constrain <= 1:
+            raise ParameterError("attack-constrain", "must lie in (0, 1]", self.constrain, hint="1, or 0.7")
+        if self.attack in DATA_ATTACKS and self.attack != "label-flip" and not 0 < self.poison_rate <= 1:
             raise ParameterError("poison-rate", "must lie in (0, 1]", self.poison_rate, hint="0.05")
         if self.attack != "none" and self.attackers:
             self._check_attack()
@@ -132,29 +148,47 @@ class Behaviour:
         """Whether this node attacks in that round."""
         return self.is_attacker and server_round >= self.from_round
 
-    def data_attack(self, image_shape: tuple[int, int, int], num_classes: int) -> Backdoor | LabelFlip:
-        """Draw the data attack for images of that shape; the same at every colluder."""
+    @property
+    def late_seconds(self) -> float:
+        """Delay of a late reply."""
+        return LATE_SECONDS if self.scale is None else self.scale
+
+    def data_attack(
+        self, image_shape: tuple[int, int, int], num_classes: int
+    ) -> Backdoor | LabelFlip | EdgeCase:
+        """Draw the data attack for images of that shape.
+
+        It is the same at every colluder but for the part of a distributed trigger that each trains with.
+        """
         if self.attack == "label-flip":
             return LabelFlip(num_classes)
-        strength = {} if self.scale is None else {"strength": self.scale}
+        if self.attack == "edge-case":
+            return EdgeCase.draw(num_classes, seed=self.seed, rate=self.poison_rate, target=self.target)
+        strength = self.scale if self.attack == "blended-trigger" else None
+        ranks = {attacker: rank for rank, attacker in enumerate(self.attackers)}
         return draw_backdoor(
-            self.attack,
+            "pixel-trigger" if self.attack in POISONED_UPDATES else self.attack,
             image_shape,
             num_classes,
             seed=self.seed,
             rate=self.poison_rate,
             target=self.target,
-            **strength,
+            colluder=(ranks.get(self.partition_id, 0), max(len(ranks), 1)),
+            **({} if strength is None else {"strength": strength}),
         )
 
     def update_attack(self) -> UpdateAttack:
-        """Make the update attack."""
-        parameters: dict[str, float] = {}
+        """Make the update attack; of a data attack with one, what is done to the poisoned update."""
+        parameters: dict[str, float | str] = {}
         if self.attack == "little-is-enough":
             parameters = {"num_users": self.num_users, "num_attackers": len(self.attackers)}
             if self.scale is not None:
                 parameters["z"] = self.scale
-        elif self.scale is not None and self.attack != "nan":
+        elif self.attack in ("min-max", "min-sum"):
+            parameters = {"perturbation": self.perturbation}
+        elif self.attack == "model-replacement" and self.scale is None:
+            parameters = {"scale": self.num_users / len(self.attackers)}
+        elif self.scale is not None and self.attack not in ("nan", "mimic"):
             parameters = {"scale": self.scale}
         return get_update_attack(self.attack, **parameters)
 
@@ -162,7 +196,7 @@ class Behaviour:
         """Make the attack once, so that a bad value is refused before the run and not in a client."""
         if self.attack in DATA_ATTACKS:
             self.data_attack((1, 8, 8), self.num_classes)
-        elif self.attack in UPDATE_ATTACKS:
+        if self.attack in {**UPDATE_ATTACKS, **POISONED_UPDATES}:
             self.update_attack()
 
 
@@ -205,6 +239,8 @@ def behaviour_from_config(run_config: RunConfig, partition_id: int, num_users: i
         poison_rate=read_float(run_config, "poison-rate", 0.05, most=1.0),
         target=None if target < 0 else target,
         scale=scale or None,
+        perturbation=read_choice(run_config, "attack-perturbation", "deviation", PERTURBATIONS),
+        constrain=read_float(run_config, "attack-constrain", 1.0, most=1.0),
         knowledge=read_choice(run_config, "attack-knowledge", "colluders", KNOWLEDGE),
         num_classes=read_int(run_config, "attack-num-classes", 10, least=2),
         pixel_low=read_float(run_config, "attack-pixel-low", 0.0, least=-1e9),

@@ -3,11 +3,12 @@
 Threat model: a saboteur, or a client with a bug; it knows nothing. Each maker takes a well-formed train
 reply and the message it answers and returns what is sent instead. ``silence`` is Flower's clean way to be a
 client that has dropped out: an error reply, at once. ``no-reply`` really says nothing, and the server waits
-for its time limit.
+for its time limit. ``late`` is honest, but a few seconds too late for a server that waits less.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,16 +18,20 @@ from numpy.typing import NDArray
 
 from flower_coded.errors import FlowerCodedError
 
-__all__ = ["MALFORMED_NAMES", "SILENCE_CODE", "DeliberateError", "make_malformed"]
+__all__ = ["LATE_SECONDS", "MALFORMED_NAMES", "SILENCE_CODE", "DeliberateError", "make_malformed"]
 
 SILENCE_CODE = 1000  # outside the codes that Flower itself uses
+LATE_SECONDS = 5.0
+HUGE = 3e38  # near the largest float32: finite by itself, infinite as soon as two are added
 
 
 class DeliberateError(FlowerCodedError):
     """Raised by a client whose behaviour is ``exception``."""
 
 
-def make_malformed(name: str, reply: Message, message: Message) -> Message | None:
+def make_malformed(
+    name: str, reply: Message, message: Message, *, delay: float = LATE_SECONDS
+) -> Message | None:
     """Turn a well-formed reply into a malformed one.
 
     Parameters
@@ -37,6 +42,8 @@ def make_malformed(name: str, reply: Message, message: Message) -> Message | Non
         The honest reply; changed in place where something of it is still used.
     message : Message
         The message that it answers.
+    delay : float
+        Seconds that ``late`` waits.
 
     Returns
     -------
@@ -48,6 +55,8 @@ def make_malformed(name: str, reply: Message, message: Message) -> Message | Non
     DeliberateError
         If the behaviour is ``exception``.
     """
+    if name == "late":
+        time.sleep(delay)
     return _MAKERS[name](reply, message)
 
 
@@ -57,6 +66,14 @@ def _wrong_shape(reply: Message, message: Message) -> Message:
 
 def _infinite(reply: Message, message: Message) -> Message:
     return _with_arrays(reply, lambda array: np.full_like(array, np.inf))
+
+
+def _huge(reply: Message, message: Message) -> Message:
+    def fill(array: NDArray[Any]) -> NDArray[Any]:
+        limit = np.finfo(array.dtype) if np.issubdtype(array.dtype, np.floating) else np.iinfo(array.dtype)
+        return np.full_like(array, min(HUGE, float(limit.max) / 2))
+
+    return _with_arrays(reply, fill)
 
 
 def _wrong_keys(reply: Message, message: Message) -> Message:
@@ -72,9 +89,20 @@ def _negative_num_examples(reply: Message, message: Message) -> Message:
     return reply
 
 
+def _no_num_examples(reply: Message, message: Message) -> Message:
+    for record in reply.content.metric_records.values():
+        for key in [key for key in record if key.replace("_", "-") == "num-examples"]:
+            del record[key]
+    return reply
+
+
 def _no_metrics(reply: Message, message: Message) -> Message:
     for name in list(reply.content.metric_records):
         reply.content[name] = MetricRecord()
+    return reply
+
+
+def _unchanged(reply: Message, message: Message) -> Message:
     return reply
 
 
@@ -101,11 +129,14 @@ def _with_arrays(reply: Message, change: Callable[[NDArray[Any]], NDArray[Any]])
 _MAKERS: dict[str, Callable[[Message, Message], Message | None]] = {
     "wrong-shape": _wrong_shape,
     "infinite": _infinite,
+    "huge": _huge,
     "wrong-keys": _wrong_keys,
     "negative-num-examples": _negative_num_examples,
+    "no-num-examples": _no_num_examples,
     "no-metrics": _no_metrics,
     "silence": _silence,
     "no-reply": _no_reply,
+    "late": _unchanged,
     "exception": _exception,
 }
 

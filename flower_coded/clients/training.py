@@ -40,7 +40,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from flower_coded.clients.attack_mod import byzantine_mod, server_round_of
 from flower_coded.clients.behaviour import DATA_ATTACKS, behaviour_from_config
@@ -51,6 +52,8 @@ from flower_coded.learning import (
     OPTIMIZER_NAMES,
     ImageData,
     ModelState,
+    TrainReport,
+    TrainSettings,
     build_model,
     get_state,
     load_images,
@@ -61,6 +64,7 @@ from flower_coded.learning import (
     train_stacked,
     user_indices,
 )
+from flower_coded.learning.training import train_with
 from flower_coded.strategies.record_keys import MODELS_KEY, SEED_KEY
 
 __all__ = ["ClientSettings", "training_client_app", "user_data"]
@@ -153,13 +157,15 @@ def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Sa
     return data.train_images[own], data.train_labels[own]
 
 
-def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
+def training_client_app(mods: Sequence[Mod] = (), *, training_mods: Sequence[Mod] = ()) -> ClientApp:
     """Make the ClientApp described in the module.
 
     Parameters
     ----------
     mods : sequence of Mod
         Around train and evaluate, the first outermost: a protocol's client side.
+    training_mods : sequence of Mod
+        Around training alone, inside what an attacker makes of it.
 
     Returns
     -------
@@ -171,7 +177,7 @@ def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
     >>> app = training_client_app()
     """
     app = ClientApp(mods=list(mods))
-    app.train(mods=[byzantine_mod])(_train)
+    app.train(mods=[byzantine_mod, *training_mods])(_train)
     app.evaluate()(_evaluate)
     return register_identity(app)
 
@@ -197,10 +203,16 @@ def _train(message: Message, context: Context) -> Message:
     model = _model(settings)
     options = settings.train_options(_round_seed(settings, config, message, context))
     if MODELS_KEY in config:
+        if _constrain(message, context) < 1:
+            raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", "less")
         trained, report = train_stacked(model, state, images, labels, **options)  # type: ignore[arg-type]
     else:
         set_state(model, state)
-        report = train(model, images, labels, **options)  # type: ignore[arg-type]
+        constrain = _constrain(message, context)
+        if constrain < 1:
+            report = _train_constrained(model, images, labels, constrain, options)
+        else:
+            report = train(model, images, labels, **options)  # type: ignore[arg-type]
         trained = get_state(model)
     arrays = ArrayRecord({key: Array(np.ascontiguousarray(value)) for key, value in trained.items()})
     metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
@@ -223,6 +235,35 @@ def _evaluate(message: Message, context: Context) -> Message:
         answers = predict_labels(model, images, device=settings.device)
     metrics = MetricRecord({"num-examples": len(labels), "eval-acc": float((answers == labels).mean())})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+def _constrain(message: Message, context: Context) -> float:
+    """Share of the training loss: less than 1 for an attacker who constrains and scales."""
+    behaviour = behaviour_from_config(context.run_config, *partition_of(context))
+    attacks = behaviour.attack == "model-replacement" and behaviour.attacks_in(server_round_of(message))
+    return behaviour.constrain if attacks else 1.0
+
+
+def _train_constrained(
+    model: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    share: float,
+    options: dict[str, int | float | str],
+) -> TrainReport:
+    """Train on ``a L_class + (1 - a) |w - G|^2``: constrain-and-scale, the anomaly being the distance."""
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def loss_of(pixels: Tensor, classes: Tensor) -> Tensor:
+        moved = sum(
+            ((now - sent.to(now.device)) ** 2).sum()
+            for now, sent in zip(model.parameters(), start, strict=True)
+        )
+        return share * functional.cross_entropy(model(pixels), classes) + (1 - share) * moved
+
+    device = str(options["device"])
+    settings = TrainSettings(**{key: value for key, value in options.items() if key != "device"})  # type: ignore[arg-type]
+    return train_with(loss_of, model, images, labels, settings=settings, device=device)
 
 
 def _own_samples(settings: ClientSettings, message: Message, context: Context) -> Samples:

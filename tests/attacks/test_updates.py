@@ -82,7 +82,7 @@ def test_not_a_number_is_nowhere_a_number() -> None:
 def test_get_update_attack__knows_every_name() -> None:
     assert get_update_attack("inner-product", scale=0.3) == InnerProductManipulation(0.3)
     assert get_update_attack("little-is-enough", num_users=50, num_attackers=24) == ALittleIsEnough(50, 24)
-    assert set(UPDATE_ATTACKS) == {"sign-flip", "gaussian", "inner-product", "little-is-enough", "nan"}
+    assert all(get_update_attack(name) for name in UPDATE_ATTACKS if name != "little-is-enough")
 
 
 @pytest.mark.parametrize(
