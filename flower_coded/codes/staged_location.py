@@ -45,6 +45,8 @@ _LARGEST, _SHRINK = 1e280, 1e-60
 """Words with larger entries are made smaller by this factor, tolerance included."""
 _SAMPLE = 8
 """Words looked at first, as a multiple of the number of checks: the worst ones."""
+_SPARSE = 8
+"""A sample of evenly spread words is looked at first where it saves at least this factor."""
 _CLEAR = 10.0
 """A partial explanation counts if each of its rows explains this many times what all of them leave."""
 
@@ -228,29 +230,36 @@ class _Search:
         liars round off everything else. A sample of the worst words usually settles it.
         """
         self._reduced = self.locator.without(self.dropped)
-        self.values = syndromes(self._reduced.check, self.words)
-        sizes = np.abs(self.values).max(axis=0, initial=0.0)
+        if self._glance_offends():
+            return False
+        values = syndromes(self._reduced.check, self.words)
         with np.errstate(over="ignore"):
-            excess = sizes / self.tolerance
+            excess = np.abs(values).max(axis=0, initial=0.0) / self.tolerance
         self.residual = float(excess.max(initial=0.0))
         if self.residual <= 1.0:
             self.limits = self.tolerance
             return True
-        most = _SAMPLE * self.locator.num_checks
-        worst = np.argpartition(excess, -most)[-most:] if len(excess) > most else np.arange(len(excess))
-        if self._find_offending(sizes, worst):
-            return False
-        return not self._find_offending(sizes, np.arange(len(sizes)))
+        everywhere, most = np.arange(len(excess)), _SAMPLE * self.locator.num_checks
+        worst = np.argpartition(excess, -most)[-most:] if len(excess) > most else everywhere
+        return not (self._find_offending(values[:, worst], worst) or self._find_offending(values, everywhere))
 
-    def _find_offending(self, sizes: NDArray[np.float64], places: NDArray[np.intp]) -> bool:
+    def _glance_offends(self) -> bool:
+        """Look at evenly spread words of many: new liars mostly show there, without the syndromes of all."""
+        stride = self.words.shape[1] // (_SAMPLE * self.locator.num_checks)
+        if stride < _SPARSE:
+            return False
+        places = np.arange(0, self.words.shape[1], stride)
+        return self._find_offending(syndromes(self._reduced.check, self.words[:, places]), places)
+
+    def _find_offending(self, values: Numbers, places: NDArray[np.intp]) -> bool:
         """Compare the syndromes at ``places`` with tolerance and rounding; keep those that exceed both."""
-        self.largest = np.abs(self.words[:, places][~self.dropped]).max(axis=0, initial=0.0)
-        self.limits = np.maximum(self.tolerance[places], _SAFETY * _EPSILON * self.largest)
-        ratio = sizes[places] / self.limits
+        largest = np.abs(self.words[:, places][~self.dropped]).max(axis=0, initial=0.0)
+        self.limits = np.maximum(self.tolerance[places], _SAFETY * _EPSILON * largest)
+        ratio = np.abs(values).max(axis=0, initial=0.0) / self.limits
         self.residual = float(ratio.max())
         exceeding = ratio > 1.0
-        self.offending = places[exceeding]
-        self.largest, self.offending_limits = self.largest[exceeding], self.limits[exceeding]
+        self.values, self.offending = values[:, exceeding], places[exceeding]
+        self.largest, self.offending_limits = largest[exceeding], self.limits[exceeding]
         return bool(exceeding.any())
 
     def drop_largest(self) -> None:
@@ -290,7 +299,7 @@ class _Search:
         """Weigh the offending words by their tolerance and reduce them to at most ``k`` columns."""
         limits = self.offending_limits
         noise = np.maximum(self.noise[self.offending], _EPSILON * self.largest)
-        weighted = self.values[:, self.offending] / limits
+        weighted = self.values / limits
         level = float(2.0 * (noise / limits).max() * np.sqrt(weighted.shape).sum())
         if weighted.shape[1] > weighted.shape[0]:
             weighted = np.asarray(np.linalg.qr(weighted.conj().T, mode="r")).conj().T

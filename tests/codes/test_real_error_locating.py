@@ -192,6 +192,19 @@ def test_decode__refuses_one_liar_too_many(kind: str) -> None:
             code.decode(words, 50)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_locate__names_liars_of_long_words_whether_they_lie_everywhere_or_once(kind: str) -> None:
+    # 4,000 blocks: enough that evenly spread ones are looked at first, and one of odd number is not.
+    code, generator = RealErrorLocatingCode(15, 5), np.random.default_rng(0)
+    truth = generator.standard_normal(4000 * code.block_size)
+    words = corrupt(code.encode(truth), np.array([2, 7, 9]), kind, generator)
+    words[4, 1237] += 1.0
+    words[11, 3] -= 5.0
+    decoded = code.decode(words, len(truth))
+    assert np.flatnonzero(decoded.location.corrupt).tolist() == [2, 4, 7, 9, 11]
+    assert np.linalg.norm(decoded.values - truth) <= 1e-9 * np.linalg.norm(truth)
+
+
 def test_decode__trades_a_missing_straggler_for_half_a_liar() -> None:
     # k = 2 * 2 + 2 = 6: three liars and nobody missing, or one liar and four missing.
     code, generator = RealErrorLocatingCode(9, 2, 2), np.random.default_rng(0)
