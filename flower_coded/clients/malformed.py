@@ -22,7 +22,6 @@ __all__ = ["LATE_SECONDS", "MALFORMED_NAMES", "SILENCE_CODE", "DeliberateError",
 
 SILENCE_CODE = 1000  # outside the codes that Flower itself uses
 LATE_SECONDS = 5.0
-HUGE = 3e38  # near the largest float32: finite by itself, infinite as soon as two are added
 
 
 class DeliberateError(FlowerCodedError):
@@ -69,9 +68,12 @@ def _infinite(reply: Message, message: Message) -> Message:
 
 
 def _huge(reply: Message, message: Message) -> Message:
+    """Fill with the largest number of the type: finite by itself, infinite as soon as two are added."""
+
     def fill(array: NDArray[Any]) -> NDArray[Any]:
-        limit = np.finfo(array.dtype) if np.issubdtype(array.dtype, np.floating) else np.iinfo(array.dtype)
-        return np.full_like(array, min(HUGE, float(limit.max) / 2))
+        if np.issubdtype(array.dtype, np.floating):
+            return np.full_like(array, np.finfo(array.dtype).max)
+        return np.full_like(array, np.iinfo(array.dtype).max)
 
     return _with_arrays(reply, fill)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from flwr.clientapp import ClientApp
 from torch.utils.data import DataLoader, TensorDataset
 
 from flower_coded.clients import attack_mod
+from flower_coded.clients.attack_mod import MEMORY_KEY
 from flower_coded.testing import InProcessGrid
 
 NUM_NODES = 5
@@ -51,10 +53,15 @@ SENT = {"weight": np.full((2, 1), 5.0, np.float32), "bias": np.full(1, 7.0, np.f
 
 
 def ask(
-    app: ClientApp, run_config: Mapping[str, Any], *, server_round: int = 1, message_type: str = "train"
+    app: ClientApp,
+    run_config: Mapping[str, Any],
+    *,
+    server_round: int = 1,
+    message_type: str = "train",
+    grid: InProcessGrid | None = None,
 ) -> dict[int, Message]:
     """Replies by partition id."""
-    grid = InProcessGrid(app, NUM_NODES, run_config)
+    grid = grid or InProcessGrid(app, NUM_NODES, run_config)
     messages = []
     for node_id in grid.node_ids:
         arrays = ArrayRecord({key: Array(value) for key, value in SENT.items()})
@@ -120,6 +127,44 @@ def test_gaussian_is_the_same_noise_at_every_colluder_and_in_every_run() -> None
     assert np.all(vector_of(first[1]) != vector_of(other[1]))
 
 
+def test_min_max_and_min_sum_hide_within_the_spread_of_the_colluders() -> None:
+    # Updates 2v and 4v: mean 3v, deviation |v|, as long as the distance from the mean: min-sum sends 3v - |v|.
+    # Min-max sends the point of the same ray that is |2v| away from the farther of the two.
+    sum_replies = ask(plain_app(), {"attack": "min-sum", "attackers": "1,3"})
+    np.testing.assert_allclose(
+        vector_of(sum_replies[3]), 3.0 * update_of(0) - np.abs(update_of(0)), rtol=1e-6
+    )
+    replies = ask(plain_app(), {"attack": "min-max", "attackers": "1,3"})
+    distances = [np.linalg.norm(vector_of(replies[1]) - update_of(user)) for user in (1, 3)]
+    assert max(distances) == pytest.approx(2 * np.linalg.norm(update_of(0)), rel=1e-5)
+    np.testing.assert_array_equal(vector_of(replies[1]), vector_of(replies[3]))
+
+
+def test_the_trimmed_mean_attack_lies_outside_the_known_range() -> None:
+    replies = ask(
+        plain_app(), {"attack": "trimmed-mean-attack", "attackers": "1,", "attack-knowledge": "all"}
+    )
+    sent, unit = vector_of(replies[1]), update_of(0)
+    assert (np.abs(sent[:2]) <= np.abs(unit[:2])).all()
+    assert (np.abs(sent[:2]) >= np.abs(unit[:2]) / 2).all()
+    assert -3.0 <= sent[2] <= -1.5
+
+
+def test_mimic_copies_the_client_that_stands_out_and_learns_over_rounds() -> None:
+    # Updates v to 5v: the last stands out along v, whatever the round.
+    config = {"attack": "mimic", "attackers": "1,3", "attack-knowledge": "all"}
+    grid = InProcessGrid(plain_app(), NUM_NODES, config)
+    for server_round in (1, 2, 3):
+        replies = ask(plain_app(), config, server_round=server_round, grid=grid)
+        for node in (1, 3):
+            np.testing.assert_array_equal(vector_of(replies[node]), update_of(4))
+    first, second = (grid.contexts[node].state[MEMORY_KEY] for node in (1, 3))
+    assert float(first["0.rounds"].numpy()[0]) == 3.0
+    for key in first:
+        np.testing.assert_array_equal(first[key].numpy(), second[key].numpy())
+    assert MEMORY_KEY not in grid.contexts[0].state
+
+
 def test_attack_starts_in_its_round() -> None:
     config = {"attack": "sign-flip", "attackers": "0,", "attack-from-round": 3}
     np.testing.assert_array_equal(vector_of(ask(plain_app(), config, server_round=2)[0]), update_of(0))
@@ -140,9 +185,21 @@ def test_malformed_replies_are_what_their_names_say() -> None:
     assert reply_to("wrong-shape").content["arrays"]["weight"].shape == (4, 1)
     assert list(reply_to("wrong-keys").content["arrays"]) == ["weight.renamed", "bias.renamed"]
     assert reply_to("negative-num-examples").content["metrics"]["num-examples"] == -1
+    assert "num-examples" not in reply_to("no-num-examples").content["metrics"]
     assert dict(reply_to("no-metrics").content["metrics"]) == {}
+    huge = reply_to("huge").content["arrays"]["weight"].numpy()
+    assert np.isfinite(huge).all()
+    with np.errstate(over="ignore"):
+        assert np.isinf(huge + huge).all()
     assert reply_to("silence").error.code == 1000
     assert "on purpose" in str(reply_to("exception").error.reason)
+
+
+def test_a_late_reply_is_honest_and_late() -> None:
+    started = time.monotonic()
+    reply = ask(plain_app(), {"attack": "late", "attackers": "2,", "attack-scale": 0.2})[2]
+    assert time.monotonic() - started >= 0.2
+    np.testing.assert_array_equal(vector_of(reply), update_of(2))
 
 
 def test_no_reply_is_nothing_at_all() -> None:
@@ -238,6 +295,64 @@ def test_batches_of_a_data_loader_are_poisoned(kind: str) -> None:
     # Binomial(200, 0.1): mean 20, standard deviation 4.2.
     assert 5 <= seen["marked"] <= 35
     assert seen["changed"] == seen["marked"]
+
+
+def poisonable_app() -> ClientApp:
+    """Its update is (1, share of the labels that are not 0, 5)."""
+    app = ClientApp(mods=[attack_mod])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        images, labels = torch.zeros(200, 1, 8, 8), torch.zeros(200, dtype=torch.int64)
+        batches = DataLoader(TensorDataset(images, labels), batch_size=50)
+        share = float(sum(int((y != 0).sum()) for _, y in batches)) / 200
+        own = np.array([1.0, share, 5.0], np.float32)
+        sent = message.content["arrays"]
+        arrays = ArrayRecord(
+            {
+                "weight": Array(sent["weight"].numpy() + own[:2].reshape(2, 1)),
+                "bias": Array(sent["bias"].numpy() + own[2:]),
+            }
+        )
+        return Message(RecordDict({"arrays": arrays}), reply_to=message)
+
+    return app
+
+
+POISONED = {"attackers": "1,3", "poison-rate": 0.2, "attack-target": 7}
+
+
+def test_model_replacement_boosts_the_poisoned_update() -> None:
+    honest = vector_of(ask(poisonable_app(), {})[1])
+    boosted = vector_of(ask(poisonable_app(), {**POISONED, "attack": "model-replacement"})[1])
+    # gamma = n / m = 5 / 2; binomial(200, 0.2) of the labels are poisoned: mean 0.2, standard deviation 0.03.
+    np.testing.assert_allclose(boosted[[0, 2]], 2.5 * honest[[0, 2]], rtol=1e-5)
+    assert 0.1 < boosted[1] / 2.5 < 0.3
+
+
+def test_neurotoxin_spares_the_coordinate_that_moved_most() -> None:
+    config = {**POISONED, "attack": "neurotoxin", "attack-scale": 0.34}
+    grid = InProcessGrid(poisonable_app(), NUM_NODES, config)
+    first = vector_of(ask(poisonable_app(), config, grid=grid)[1])
+    np.testing.assert_allclose(first[[0, 2]], [1.0, 0.0])  # honest updates move the last entry most
+    assert first[1] > 0.1
+    SENT["weight"][0] += 3.0  # the next global model differs in the first entry
+    try:
+        second = vector_of(ask(poisonable_app(), config, server_round=2, grid=grid)[1])
+    finally:
+        SENT["weight"][0] -= 3.0
+    np.testing.assert_allclose(second[[0, 2]], [0.0, 5.0])
+
+
+def test_an_edge_case_stays_within_the_norm_of_the_honest() -> None:
+    sent = vector_of(ask(poisonable_app(), {**POISONED, "attack": "edge-case", "poison-rate": 1.0})[3])
+    assert np.linalg.norm(sent) == pytest.approx(26**0.5, rel=1e-5)
+    assert sent[1] > 0.9
+
+
+def test_the_loss_of_a_foreign_app_cannot_be_constrained() -> None:
+    config = {**POISONED, "attack": "model-replacement", "attack-constrain": 0.5}
+    assert "attack-constrain" in str(ask(poisonable_app(), config)[1].error.reason)
 
 
 def test_the_trigger_is_as_white_as_the_batches_normalisation_makes_white() -> None:

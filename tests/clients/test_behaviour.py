@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flower_coded.attacks import ALittleIsEnough, Backdoor, LabelFlip, PixelTrigger, VoidAttackWarning
+from flower_coded.attacks import (
+    ALittleIsEnough,
+    Backdoor,
+    EdgeCase,
+    LabelFlip,
+    MinSum,
+    ModelReplacement,
+    NormProjection,
+    PixelTrigger,
+    TrimmedMeanAttack,
+    VoidAttackWarning,
+)
 from flower_coded.clients import ATTACK_NAMES, Behaviour, attackers_from_config, behaviour_from_config
 from flower_coded.errors import ParameterError
 
@@ -76,6 +87,33 @@ def test_settings_reach_the_attacks() -> None:
     assert target.target == 3
 
 
+def test_settings_reach_the_newer_attacks() -> None:
+    assert behaviour(attack="min-sum", attackers=2, attack_perturbation="unit").update_attack() == MinSum(
+        "unit"
+    )
+    assert behaviour(attack="trimmed-mean-attack", attackers=2, attack_scale=4.0).update_attack() == (
+        TrimmedMeanAttack(4.0)
+    )
+    # gamma = n / eta, shared by the colluders: 12 / 3.
+    assert behaviour(attack="model-replacement", attackers=3).update_attack() == ModelReplacement(4.0)
+    assert behaviour(attack="edge-case", attackers=3).update_attack() == NormProjection()
+    tail = behaviour(attack="edge-case", attackers="0,", attack_target=3).data_attack((1, 8, 8), 10)
+    assert tail == EdgeCase(3, 0.05)
+    assert behaviour(attack="late", attackers="0,", attack_scale=0.5).late_seconds == 0.5
+
+
+def test_colluders_of_a_distributed_trigger_train_with_their_parts_and_test_with_one_union() -> None:
+    black = np.zeros((1, 1, 8, 8), np.float32)
+    config = {"attack": "distributed-trigger", "attackers": "1,4,6,7", "seed": 2}
+    backdoors = [behaviour(user, **config).data_attack((1, 8, 8), 10) for user in (1, 4, 6, 7, 0)]
+    assert all(isinstance(each, Backdoor) for each in backdoors)
+    unions = [each.trigger.apply(black) for each in backdoors if isinstance(each, Backdoor)]
+    parts = [each.part.apply(black) for each in backdoors[:4] if isinstance(each, Backdoor) and each.part]
+    assert all(np.array_equal(union, unions[0]) for union in unions)
+    np.testing.assert_array_equal(np.sum(parts, axis=0), unions[0])
+    assert [int(part.sum()) for part in parts] == [2, 2, 2, 2]
+
+
 def test_a_void_attack_warns_when_it_is_read() -> None:
     with pytest.warns(VoidAttackWarning):
         behaviour(attack="little-is-enough", attackers=2, num_users=10)
@@ -101,6 +139,10 @@ def test_every_attack_can_be_asked_for_by_name(attack: str) -> None:
         ({"attack": "pixel-trigger", "attackers": 1, "attack_target": 10}, "target"),
         ({"attack": "little-is-enough", "attackers": 7}, "majority"),
         ({"attack": 3}, "must be text"),
+        ({"attack_perturbation": "std"}, "deviation, sign, unit"),
+        ({"attack_constrain": 0.0}, "attack-constrain"),
+        ({"attack": "trimmed-mean-attack", "attackers": 1, "attack_scale": 0.5}, "scale"),
+        ({"attack": "neurotoxin", "attackers": 1, "attack_scale": 1.5}, "scale"),
         ({"seed": 1.5}, "seed"),
     ],
 )

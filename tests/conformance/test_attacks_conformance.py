@@ -6,18 +6,30 @@ import numpy as np
 import pytest
 
 from flower_coded.attacks import (
+    POISONED_UPDATES,
     TRIGGER_NAMES,
     UPDATE_ATTACKS,
     ALittleIsEnough,
     Backdoor,
     BlendedTrigger,
     DataAttack,
+    DistributedTrigger,
+    EdgeCase,
     GaussianNoise,
     InnerProductManipulation,
     LabelFlip,
+    Memory,
+    Mimic,
+    MinMax,
+    MinSum,
+    ModelReplacement,
+    Neurotoxin,
+    NormProjection,
     NotANumber,
     PixelTrigger,
+    RememberingAttack,
     SignFlip,
+    TrimmedMeanAttack,
     UpdateAttack,
     draw_backdoor,
 )
@@ -32,10 +44,27 @@ UPDATE_ROWS: dict[str, UpdateAttack] = {
     "inner-product": InnerProductManipulation(0.5),
     "little-is-enough": ALittleIsEnough(20, 8),
     "nan": NotANumber(),
+    "min-max": MinMax(),
+    "min-max by sign": MinMax("sign"),
+    "min-sum": MinSum("unit"),
+    "trimmed-mean-attack": TrimmedMeanAttack(),
+    "mimic": Mimic(),
+    "model-replacement": ModelReplacement(5.0),
+    "model-replacement within a norm": ModelReplacement(5.0, norm_bound=2.0),
+    "neurotoxin": Neurotoxin(0.3),
+    "edge-case": NormProjection(0.5),
 }
+REMEMBERING = {name: each for name, each in UPDATE_ROWS.items() if isinstance(each, RememberingAttack)}
 DATA_ROWS: dict[str, DataAttack] = {
     "pixel-trigger": Backdoor(PixelTrigger.draw(IMAGE_SHAPE, np.random.default_rng(0)), 3, rate=0.2),
     "blended-trigger": Backdoor(BlendedTrigger.draw(IMAGE_SHAPE, np.random.default_rng(0)), 3, rate=0.2),
+    "distributed-trigger": Backdoor(
+        trigger := DistributedTrigger.draw(IMAGE_SHAPE, np.random.default_rng(0)),
+        3,
+        rate=0.2,
+        part=trigger.of_colluder(1, 2),
+    ),
+    "edge-case": EdgeCase(3, rate=0.2),
     "label-flip": LabelFlip(10),
     "label-flip of one class": LabelFlip(10, source=1, target=2),
     "label-flip at random": LabelFlip(10, random_labels=True),
@@ -55,7 +84,8 @@ def samples() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_attack_has_a_row() -> None:
-    assert {type(attack) for attack in UPDATE_ROWS.values()} == set(UPDATE_ATTACKS.values())
+    made = {type(attack) for attack in UPDATE_ROWS.values()}
+    assert made == {*UPDATE_ATTACKS.values(), *POISONED_UPDATES.values()}
     assert set(TRIGGER_NAMES) <= set(DATA_ROWS)
 
 
@@ -93,7 +123,7 @@ def test_update_attacks_change_the_update(attack: UpdateAttack) -> None:
 
 @update_attacks
 def test_the_representation_of_an_update_attack_rebuilds_it(attack: UpdateAttack) -> None:
-    names = {each.__name__: each for each in UPDATE_ATTACKS.values()}
+    names = {each.__name__: each for each in (*UPDATE_ATTACKS.values(), *POISONED_UPDATES.values())}
     assert eval(repr(attack), names) == attack
 
 
@@ -112,6 +142,33 @@ def test_update_attacks_refuse_sizes_that_do_not_fit(
 def test_update_attacks_refuse_integers(attack: UpdateAttack) -> None:
     with pytest.raises(ParameterError, match="floating"):
         attack.craft(np.ones(3, int), np.ones((2, 3), int), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("attack", REMEMBERING.values(), ids=REMEMBERING.keys())
+def test_attacks_that_remember_are_reproducible_over_rounds(attack: RememberingAttack) -> None:
+    def run() -> tuple[list[np.ndarray], Memory]:
+        memory: Memory = {}
+        sent = []
+        for server_round in range(4):
+            known = updates() + server_round
+            given = {key: value.copy() for key, value in memory.items()}
+            model = np.full(11, float(server_round**2))
+            crafted, new_memory = attack.craft_with_memory(
+                known[1], known, model, memory, np.random.default_rng([1, server_round])
+            )
+            assert all(np.array_equal(memory[key], given[key]) for key in given)
+            assert all(value.dtype == np.float64 for value in new_memory.values())
+            sent.append(crafted)
+            memory = new_memory
+        return sent, memory
+
+    (first, memory), (again, same) = run(), run()
+    np.testing.assert_array_equal(np.stack(first), np.stack(again))
+    assert memory.keys() == same.keys()
+    np.testing.assert_array_equal(
+        attack.craft(first[0], updates(), np.random.default_rng(0)),
+        attack.craft_with_memory(first[0], updates(), np.zeros(11), {}, np.random.default_rng(0))[0],
+    )
 
 
 @data_attacks
