@@ -22,11 +22,21 @@ ALLOWED: dict[str, set[str]] = {
     "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "strategies"},
     "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
     "testing": {"strategies", "clients", "attacks", "protocols", "learning"},
-    "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting"},
+    "grid": {
+        "codes",
+        "aggregation",
+        "attacks",
+        "learning",
+        "strategies",
+        "clients",
+        "testing",
+        "reporting",
+    },
+    "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "grid"},
 }
 MATHEMATICS = {"errors", "codes", "crypto", "aggregation", "attacks", "protocols"}
 NO_FLOWER = {"learning", "reporting"}
-FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "cli"}
+FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "grid", "cli"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

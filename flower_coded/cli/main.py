@@ -143,6 +143,43 @@ def codes(
         )
 
 
+@app.command(epilog=EXIT_STATUS_HELP)
+def grid(
+    grid_file: Annotated[
+        Path, typer.Argument(metavar="GRID.TOML", help="Attacks, defences, seeds: docs/grid.md.")
+    ],
+    results: ResultsOption = Path("results"),
+    name: Annotated[str, typer.Option(help="Name of the grid's directory; the file's name by default.")] = "",
+    processes: Annotated[
+        int, typer.Option(min=0, help="Runs at a time, one thread each; 0 for the number of processors.")
+    ] = 0,
+    sheet_only: Annotated[
+        bool, typer.Option("--sheet-only", help="Run nothing; compose table and sheet from what is there.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed before.")
+    ] = False,
+) -> None:
+    """Run every attack against every defence, and write one sheet about it.
+
+    A grid that was stopped, however, goes on where it was; what is done is not run again.
+    """
+    with refusals_as_status():
+        import os
+
+        from flower_coded.cli.grid import run_grid_file
+
+        status = run_grid_file(
+            grid_file,
+            results=results,
+            name=name,
+            num_processes=processes or os.cpu_count() or 1,
+            only_sheet=sheet_only,
+            retries_failures=retry_failed,
+        )
+        raise typer.Exit(status)
+
+
 @app.command()
 def report(
     run_directory: Annotated[

@@ -1,0 +1,177 @@
+"""The defences of a grid by name: Flower's own strategies, aggregation rules, and this package's systems.
+
+A defence is told how many attackers to expect and makes a strategy. What is asked of Flower's strategies goes
+through :class:`~flower_coded.strategies.JudgedReplies`, for without it every malformed reply ends the run.
+
+Left out: encoded gradient descent and robust ALCC, which compute gradients of linear models and polynomials
+exactly and train no network; contrastive output codes, whose protection is against adversarial inputs. Their
+classifier's form, a Hadamard output code, is here as ``hadamard-fedavg``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum, Strategy
+
+from flower_coded.aggregation import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
+from flower_coded.codes import SubsetCode, build_code, partition_code
+from flower_coded.errors import ParameterError
+from flower_coded.strategies import JudgedReplies, RampSharedMultiKrum, RuleAggregation
+
+__all__ = [
+    "CODED_DEFENCES",
+    "DEFENCE_NAMES",
+    "RAMP_DEFENCE",
+    "check_defence",
+    "decoder_options",
+    "defence_code",
+    "make_strategy",
+    "model_of_defence",
+]
+
+Options = Mapping[str, Any]
+
+RAMP_DEFENCE = "ramp-shared-krum"
+_HADAMARD = "hadamard-fedavg"
+_DECODER = {"decoder-attack-rate": 0.5, "decoder-success-rate": 0.99, "decoder-smoothing": 0.3}
+_RAMP = {"num-per-element": 2, "num-range-checks": 0, "clipping": 1.0, "num-bits": 16}
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What a defence is told."""
+
+    num_users: int
+    num_byzantine: int
+
+    @property
+    def everybody(self) -> dict[str, Any]:
+        number = self.num_users
+        return {"fraction_evaluate": 0.0, "min_train_nodes": number, "min_available_nodes": number}
+
+
+_FLOWER: dict[str, Callable[[_Expected], Strategy]] = {
+    "fedavg": lambda e: FedAvg(**e.everybody),
+    "flower-median": lambda e: FedMedian(**e.everybody),
+    "flower-trimmed-mean": lambda e: FedTrimmedAvg(beta=e.num_byzantine / e.num_users, **e.everybody),
+    "flower-krum": lambda e: Krum(num_malicious_nodes=e.num_byzantine, **e.everybody),
+    "flower-multi-krum": lambda e: MultiKrum(
+        num_malicious_nodes=e.num_byzantine,
+        num_nodes_to_select=e.num_users - e.num_byzantine,
+        **e.everybody,
+    ),
+    "flower-bulyan": lambda e: Bulyan(num_malicious_nodes=e.num_byzantine, **e.everybody),
+    _HADAMARD: lambda e: FedAvg(**e.everybody),
+}
+_RULES = (*AGGREGATION_RULES, *(f"{step}+{rule}" for step in PRE_AGGREGATIONS for rule in AGGREGATION_RULES))
+
+CODED_DEFENCES: dict[str, dict[str, Any]] = {
+    "coded-detection": {"code-attackers": 0, "row-weight": 4, **_DECODER},
+    "coded-correction": {"code-attackers": 0, "row-weight": 4, **_DECODER},
+    "coded-tracking": {"code-attackers": 0, "row-weight": 4, **_DECODER},
+    "coded-partition": {"num-groups": 6, **_DECODER},
+}
+"""Names of the coded ensembles with their options and defaults; 0 ``code-attackers`` are those expected."""
+
+DEFENCE_NAMES = (*_FLOWER, *_RULES, *CODED_DEFENCES, RAMP_DEFENCE)
+"""Every defence that a grid knows."""
+
+
+def make_strategy(
+    defence: str, num_users: int, num_byzantine: int, options: Options, seed: int = 0
+) -> JudgedReplies | RuleAggregation | RampSharedMultiKrum:
+    """Make the strategy of a defence that trains one model.
+
+    Parameters
+    ----------
+    defence : str
+        One of :data:`DEFENCE_NAMES` that is not in :data:`CODED_DEFENCES`.
+    num_users, num_byzantine : int
+        ``n``, and how many attackers to expect.
+    options : mapping
+        Of a rule: its attributes, in kebab-case. Of ``ramp-shared-krum``: ``num-per-element``,
+        ``num-range-checks``, ``clipping``, ``num-bits``.
+    seed : int
+        Draws what the strategy draws.
+
+    Returns
+    -------
+    Strategy
+        It asks all users every round, evaluates nothing, and keeps a ``history``.
+
+    Examples
+    --------
+    >>> make_strategy("trimmed-mean", 12, 2, {}).rule
+    TrimmedMean(num_threads=1, num_byzantine=2)
+    """
+    expected = _Expected(num_users, num_byzantine)
+    if defence in _FLOWER:
+        _refuse_unknown_options(defence, options, {})
+        return JudgedReplies(_FLOWER[defence](expected))
+    parameters = {name.replace("-", "_"): value for name, value in options.items()}
+    if defence == RAMP_DEFENCE:
+        _refuse_unknown_options(defence, options, _RAMP)
+        chosen = {name.replace("-", "_"): value for name, value in _RAMP.items()} | parameters
+        return RampSharedMultiKrum(num_users, num_byzantine, seed=seed, fraction_evaluate=0.0, **chosen)
+    rule = get_aggregation_rule(defence, num_byzantine=num_byzantine, **parameters)
+    return RuleAggregation(rule, seed=seed, **expected.everybody)
+
+
+def defence_code(defence: str, num_users: int, num_byzantine: int, options: Options) -> SubsetCode:
+    """Make the code of a coded defence, for at least one attacker.
+
+    Examples
+    --------
+    >>> defence_code("coded-correction", 12, 2, {"row-weight": 6}).num_models
+    6
+    """
+    chosen = CODED_DEFENCES[defence] | dict(options)
+    _refuse_unknown_options(defence, options, CODED_DEFENCES[defence])
+    if defence == "coded-partition":
+        return partition_code(int(chosen["num-groups"]), num_users)
+    kind = defence.removeprefix("coded-")
+    num_attackers = int(chosen["code-attackers"]) or max(1, num_byzantine)
+    return build_code(kind, num_attackers, int(chosen["row-weight"]), num_users)
+
+
+def decoder_options(defence: str, num_byzantine: int, options: Options) -> dict[str, Any]:
+    """Return the decoder's prior beliefs: rates, smoothing, and 0 to ``num_byzantine`` attackers alike."""
+    chosen = CODED_DEFENCES[defence] | dict(options)
+    rates = {name.removeprefix("decoder-").replace("-", "_"): float(chosen[name]) for name in _DECODER}
+    return {**rates, "attacker_prior": [1.0] * (num_byzantine + 1)}
+
+
+def model_of_defence(defence: str, model: str) -> str:
+    """Return the architecture that a defence trains: ``hadamard-fedavg`` puts an output code behind it.
+
+    Examples
+    --------
+    >>> model_of_defence("hadamard-fedavg", "small-cnn")
+    'small-cnn+hadamard'
+    """
+    return f"{model}+hadamard" if defence == _HADAMARD and "+" not in model else model
+
+
+def check_defence(defence: str, num_users: int, num_byzantine: int, options: Options) -> None:
+    """Make the defence once, so that what it would refuse is refused before anything is trained."""
+    if defence in CODED_DEFENCES:
+        defence_code(defence, num_users, num_byzantine, options)
+        decoder_options(defence, num_byzantine, options)
+    else:
+        make_strategy(defence, num_users, num_byzantine, options)
+    if defence == "flower-bulyan" and num_users < 4 * num_byzantine + 3:
+        raise ParameterError(
+            "num-users",
+            f"must be at least 4 f + 3 = {4 * num_byzantine + 3} for flower-bulyan",
+            num_users,
+            hint="with fewer it keeps the old model in every round",
+        )
+
+
+def _refuse_unknown_options(defence: str, options: Options, known: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in known:
+            raise ParameterError(f"defence.{defence}", f"must be among {', '.join(known) or 'nothing'}", name)

@@ -1,0 +1,111 @@
+"""Whom a defence named: precision, recall and F1 over users, counted once per user and observation.
+
+An observation is a round from the attack's first on, in which a defence rejected replies, or left out
+updates and said whose (selection rules); for a coded ensemble it is the end of the run, when its decoder
+names suspects. A rule that uses every update in part names nobody but the senders of malformed replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flower_coded.grid.metered import MeteredGrid
+from flower_coded.strategies import (
+    CodedSubsetAggregation,
+    JudgedReplies,
+    RampSharedMultiKrum,
+    RuleAggregation,
+)
+
+__all__ = ["Detection", "named_users"]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Counts of users over observations.
+
+    Parameters
+    ----------
+    true_positives, false_positives, false_negatives : int
+        Attackers named, honest users named, attackers not named.
+
+    Examples
+    --------
+    >>> found = Detection.of([{0, 1}, {0}], attackers=(0, 3))
+    >>> found.precision, found.recall, round(found.f1, 3)
+    (0.6666666666666666, 0.5, 0.571)
+    """
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+    @classmethod
+    def of(cls, named: Iterable[set[int]], attackers: Sequence[int]) -> Detection:
+        """Compare the users named in each observation with the attackers."""
+        guilty, true, false, missed = set(attackers), 0, 0, 0
+        for users in named:
+            true += len(users & guilty)
+            false += len(users - guilty)
+            missed += len(guilty - users)
+        return cls(true, false, missed)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of attackers among those named; None where nobody was named."""
+        named = self.true_positives + self.false_positives
+        return self.true_positives / named if named else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of attackers that were named; None where there was no attacker."""
+        guilty = self.true_positives + self.false_negatives
+        return self.true_positives / guilty if guilty else None
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of the two; None where there was no attacker, 0 where none of them was named."""
+        if self.recall is None:
+            return None
+        doubled = 2 * self.true_positives
+        return doubled / (doubled + self.false_positives + self.false_negatives)
+
+
+def named_users(
+    strategy: JudgedReplies | RuleAggregation | RampSharedMultiKrum | CodedSubsetAggregation,
+    grid: MeteredGrid,
+    from_round: int = 1,
+    suspects: Iterable[int] = (),
+) -> list[set[int]]:
+    """Users that a strategy named, one set per observation.
+
+    Parameters
+    ----------
+    strategy : a strategy with a history
+        After its run.
+    grid : MeteredGrid
+        Whose partition ids are the users.
+    from_round : int
+        First round of the attack.
+    suspects : iterable of int
+        Users that the decoder of a coded ensemble names.
+    """
+    if isinstance(strategy, CodedSubsetAggregation):
+        last = strategy.history[-1]
+        rejected = {each.user for each in last.rejected if each.user is not None}
+        return [rejected | set(suspects)]
+    if isinstance(strategy, RampSharedMultiKrum):
+        rounds = [each for each in strategy.history if each.server_round >= from_round]
+        everybody = set(range(len(grid.node_ids)))
+        liars = [{verdict.user for verdict in each.verdicts} for each in rounds]
+        return [
+            lied | (everybody - set(each.selected) if each.selected else set())
+            for each, lied in zip(rounds, liars, strict=True)
+        ]
+    user_of = {node_id: user for user, node_id in enumerate(grid.node_ids)}
+    return [
+        {user_of[node] for node in (*each.unselected, *(lost.node_id for lost in each.rejected))}
+        for each in strategy.history
+        if each.stage == "train" and each.server_round >= from_round
+    ]

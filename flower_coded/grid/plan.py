@@ -1,0 +1,262 @@
+"""What a grid runs: attacks x defences x class mixes x numbers of attackers x seeds, read from a TOML file.
+
+Everything that could change a result is in a run's configuration, and the run's key is a digest of it: runs
+with equal keys are the same run, in whatever file they are asked for. A clean run (attack ``none``) is the
+same for every number of attackers and is run once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from flower_coded.clients import ATTACK_NAMES, ClientSettings, behaviour_from_config
+from flower_coded.errors import ParameterError
+from flower_coded.grid.defences import DEFENCE_NAMES, check_defence
+
+__all__ = ["GridPlan", "GridRun", "read_plan"]
+
+Value = bool | int | float | str
+
+TRAINING_DEFAULTS: dict[str, Value] = {"local-epochs": 2, "samples-per-user": 100}
+_TRAINING_KEYS = [each.name.replace("_", "-") for each in fields(ClientSettings)]
+_SET_BY_GRID = ("alpha", "seed")
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One training of a grid, by its whole configuration.
+
+    Parameters
+    ----------
+    attack, defence : str
+        Names, see :data:`~flower_coded.clients.ATTACK_NAMES` and
+        :data:`~flower_coded.grid.defences.DEFENCE_NAMES`.
+    alpha : str
+        Class mix per user: ``iid``, or Dirichlet's parameter as text.
+    attackers : int
+        How many users attack; 0 exactly for attack ``none``.
+    seed : int
+        Draws data, users, attackers, models and training.
+    num_users, num_rounds : int
+        ``n``, and rounds of training.
+    tolerated_attackers : int
+        How many attackers the defence is told to expect, ``f`` or ``k``.
+    training, attack_settings, defence_settings : mapping
+        Run-config keys of the clients, keys of the attack, options of the defence.
+
+    Examples
+    --------
+    >>> run = GridRun("sign-flip", "median", "iid", 2, 1)
+    >>> run.key, run.run_config()["attackers"]
+    ('...', 2)
+    >>> run.key == GridRun("sign-flip", "median", "iid", 2, 2).key
+    False
+    """
+
+    attack: str
+    defence: str
+    alpha: str
+    attackers: int
+    seed: int
+    num_users: int = 12
+    num_rounds: int = 8
+    tolerated_attackers: int = 2
+    training: Mapping[str, Value] = field(default_factory=lambda: dict(TRAINING_DEFAULTS))
+    attack_settings: Mapping[str, Value] = field(default_factory=dict)
+    defence_settings: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Digest of the configuration, 16 hexadecimal digits."""
+        canonical = json.dumps(self.configuration(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def configuration(self) -> dict[str, Value]:
+        """Return everything that decides the result, flat: one column each in the table of results."""
+        own = {
+            each.name.replace("_", "-"): getattr(self, each.name)
+            for each in fields(self)
+            if not each.name.endswith(("training", "settings"))
+        }
+        return own | dict(self.training) | dict(self.attack_settings) | dict(self.defence_settings)
+
+    def run_config(self) -> dict[str, Value]:
+        """Return the clients' run configuration."""
+        chosen: dict[str, Value] = {"alpha": self.alpha, "seed": self.seed}
+        if self.attackers:
+            chosen |= {"attack": self.attack, "attackers": self.attackers}
+        return {**self.training, **self.attack_settings, **chosen}
+
+    def check(self) -> None:
+        """Refuse a configuration before anything is trained.
+
+        Raises
+        ------
+        ParameterError
+            If a client, the attack or the defence would refuse it.
+        """
+        ClientSettings.from_config(self.run_config())
+        behaviour_from_config({**self.run_config(), "attack": self.attack}, 0, self.num_users)
+        check_defence(self.defence, self.num_users, self.tolerated_attackers, self.defence_settings)
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """All runs of a grid, and how to run them.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the sheet.
+    runs : tuple of GridRun
+        No two alike; seeds vary slowest, so that a grid that is cut short has whole sheets of fewer seeds.
+    time_limit : float
+        Seconds after which one run is given up and recorded as failed.
+    """
+
+    title: str
+    runs: tuple[GridRun, ...]
+    time_limit: float = 900.0
+
+
+def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
+    """Read a grid from a TOML file, or from the mapping that such a file holds.
+
+    Parameters
+    ----------
+    source : str, path or mapping
+        Keys are listed in ``docs/grid.md``.
+
+    Returns
+    -------
+    GridPlan
+        Every run checked.
+
+    Raises
+    ------
+    ParameterError
+        If the file cannot be read, a key or name is unknown (the nearest valid one is named), or a run's
+        configuration is refused by a client, the attack or the defence.
+
+    Examples
+    --------
+    >>> axes = {"attacks": ["none", "sign-flip"], "defences": ["fedavg", "median"], "seeds": [1, 2]}
+    >>> plan = read_plan(axes)
+    >>> len(plan.runs)
+    8
+    >>> read_plan({"attacks": ["sign-flop"], "defences": ["fedavg"]})
+    Traceback (most recent call last):
+        ...
+    flower_coded.errors.ParameterError: attacks must ...; received 'sign-flop' (did you mean 'sign-flip'?)
+    """
+    given = _read_toml(Path(source)) if isinstance(source, str | Path) else dict(source)
+    _refuse_unknown("grid", given, _GRID_KEYS)
+    axes = {name: _axis(given, name, default) for name, default in _AXES.items()}
+    _refuse_unknown("attacks", axes["attacks"], ATTACK_NAMES)
+    _refuse_unknown("defences", axes["defences"], DEFENCE_NAMES)
+    for name in ("attackers", "seeds"):
+        _check_integers(name, axes[name])
+    training = {**TRAINING_DEFAULTS, **_table(given, "training")}
+    _refuse_unknown("training", training, [key for key in _TRAINING_KEYS if key not in _SET_BY_GRID])
+    attack_tables, defence_tables = _table(given, "attack"), _table(given, "defence")
+    _refuse_unknown("attack", attack_tables, axes["attacks"])
+    _refuse_unknown("defence", defence_tables, axes["defences"])
+    numbers = {name: _integer(given, name, default) for name, default in _NUMBERS.items()}
+    common = {
+        "num_users": numbers["num-users"],
+        "num_rounds": numbers["num-rounds"],
+        "tolerated_attackers": _integer(given, "tolerated-attackers", max(axes["attackers"])),
+    }
+    runs: dict[str, GridRun] = {}
+    for seed, alpha, attackers, defence, attack in itertools.product(
+        axes["seeds"], axes["alphas"], axes["attackers"], axes["defences"], axes["attacks"]
+    ):
+        is_clean = attack == "none" or attackers == 0
+        run = GridRun(
+            attack="none" if is_clean else attack,
+            defence=defence,
+            alpha=str(alpha),
+            attackers=0 if is_clean else attackers,
+            seed=seed,
+            training=training,
+            attack_settings={} if is_clean else _table(attack_tables, attack, "attack."),
+            defence_settings=_table(defence_tables, defence, "defence."),
+            **common,
+        )
+        runs.setdefault(run.key, run)
+    for run in {(r.attack, r.defence, r.alpha, r.attackers): r for r in runs.values()}.values():
+        run.check()
+    limit = float(given.get("time-limit", GridPlan.time_limit))
+    return GridPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), limit)
+
+
+_AXES: dict[str, list[Any]] = {
+    "attacks": [],
+    "defences": [],
+    "alphas": ["iid"],
+    "attackers": [2],
+    "seeds": [1],
+}
+_NUMBERS = {"num-users": 12, "num-rounds": 8}
+_GRID_KEYS = [
+    *_AXES,
+    *_NUMBERS,
+    "title",
+    "time-limit",
+    "tolerated-attackers",
+    "training",
+    "attack",
+    "defence",
+]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ParameterError("grid", "must be a TOML file", str(path))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError("grid", "must be a TOML file", str(path), hint=str(error)) from error
+
+
+def _axis(given: Mapping[str, Any], name: str, default: Sequence[Any]) -> list[Any]:
+    values = given.get(name, list(default))
+    if not isinstance(values, list) or not values:
+        raise ParameterError(name, "must be a list with at least one entry", values)
+    return values
+
+
+def _check_integers(name: str, values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ParameterError(name, "must list whole numbers of at least 0", value)
+
+
+def _integer(given: Mapping[str, Any], name: str, default: int) -> int:
+    value = given.get(name, default)
+    _check_integers(name, [value])
+    return int(value)
+
+
+def _table(given: Mapping[str, Any], name: str, prefix: str = "") -> dict[str, Any]:
+    values = given.get(name, {})
+    if not isinstance(values, Mapping):
+        raise ParameterError(prefix + name, f"must be a table: [{prefix}{name}]", values)
+    return dict(values)
+
+
+def _refuse_unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:
+    options = list(known)
+    for name in given:
+        if name not in options:
+            close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else ""
+            raise ParameterError(where, f"must be among {', '.join(options)}", name, hint=hint)

@@ -1,0 +1,180 @@
+"""All runs of a grid, those already done left out, and the table of what they found."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from flower_coded.grid.execution import execute, versions
+from flower_coded.grid.plan import GridPlan, GridRun
+from flower_coded.grid.store import GridStore
+from flower_coded.grid.workers import Outcome, work_through
+
+__all__ = ["Progress", "grid_table", "run_grid"]
+
+_SHOWN = ("accuracy", "attack-success")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One run that ended.
+
+    Parameters
+    ----------
+    run : GridRun
+        Which.
+    record : mapping
+        What is in its file.
+    num_done, num_runs : int
+        Runs of the plan that are done or failed by now, of all.
+    seconds_left : float
+        Estimated from the mean time per defence so far.
+    """
+
+    run: GridRun
+    record: Mapping[str, Any]
+    num_done: int
+    num_runs: int
+    seconds_left: float
+
+    def __str__(self) -> str:
+        run, record = self.run, self.record
+        mix = "" if run.alpha == "iid" else f", alpha {run.alpha}"
+        what = f"{run.defence} under {run.attack} ({run.attackers} attackers, seed {run.seed}{mix})"
+        if record["status"] != "done":
+            found = f"FAILED: {record['error']}"
+        else:
+            shown = [f"{name} {record[name]:.3f}" for name in _SHOWN if record.get(name) is not None]
+            found = ", ".join(shown) + f"  ({record['seconds']:.1f} s)"
+        left = dt.timedelta(seconds=round(self.seconds_left))
+        return f"{self.num_done:4d}/{self.num_runs}  {what}: {found}  {left} left"
+
+
+def run_grid(
+    plan: GridPlan,
+    store: GridStore,
+    *,
+    num_processes: int = 1,
+    retries_failures: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> int:
+    """Run what is not done yet.
+
+    Parameters
+    ----------
+    plan : GridPlan
+        What to run.
+    store : GridStore
+        Where records are; they are never changed.
+    num_processes : int
+        Runs at a time.
+    retries_failures : bool
+        Whether runs that failed before are run again.
+    on_progress : callable
+        Called after every run.
+
+    Returns
+    -------
+    int
+        Runs that were run now.
+
+    Raises
+    ------
+    ParameterError
+        If another process is working on the store.
+    """
+    with store.locked():
+        if retries_failures:
+            store.forget_failures()
+        done = store.keys()
+        missing = [run for run in plan.runs if run.key not in done]
+        clock = _Clock(missing, num_processes)
+        for count, outcome in enumerate(
+            work_through(
+                missing,
+                partial(_run_and_write, str(store.path)),
+                num_processes=num_processes,
+                time_limit=plan.time_limit,
+                on_begin=lambda run: store.note("begun", run.key),
+            ),
+            start=1,
+        ):
+            record = _record_of(outcome, store)
+            store.note(str(record["status"]), outcome.task.key)
+            left = clock.seconds_left_after(outcome.task, record)
+            num_done = len(plan.runs) - len(missing) + count
+            on_progress(Progress(outcome.task, record, num_done, len(plan.runs), left))
+    return len(missing)
+
+
+def grid_table(plan: GridPlan, store: GridStore) -> list[dict[str, Any]]:
+    """Collect one record per run of the plan, in its order, as far as there are any.
+
+    ``accuracy-loss`` is added: the accuracy of the same defence without attack, minus that under attack.
+    """
+    done = store.keys()
+    records = [store.read(run.key) for run in plan.runs if run.key in done]
+    clean = {
+        _without_attack(record): record["accuracy"]
+        for record in records
+        if record["attack"] == "none" and record["status"] == "done"
+    }
+    for record in records:
+        reference = clean.get(_without_attack(record))
+        if reference is not None and record["status"] == "done":
+            record["accuracy-loss"] = reference - record["accuracy"]
+    return records
+
+
+def _run_and_write(directory: str, run: GridRun) -> dict[str, Any]:
+    """Run in a worker, which writes the record itself: a result that exists is on disk."""
+    record = {**_heading(run), "status": "done", **execute(run)}
+    GridStore(Path(directory)).write(run.key, record)
+    return record
+
+
+def _record_of(outcome: Outcome[GridRun], store: GridStore) -> dict[str, Any]:
+    if not outcome.error:
+        return dict(outcome.result)
+    last = outcome.error.strip().splitlines()[-1]
+    record = {**_heading(outcome.task), "status": "failed", "error": last, "traceback": outcome.error}
+    if store.write(outcome.task.key, record):
+        return record
+    return store.read(outcome.task.key)  # the worker had written its record before it died
+
+
+def _heading(run: GridRun) -> dict[str, Any]:
+    own = {f"version-{name}": number for name, number in versions().items()}
+    return {"key": run.key, **run.configuration(), **own}
+
+
+def _without_attack(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return record["defence"], record["alpha"], record["seed"]
+
+
+class _Clock:
+    """Time left, from how long runs of each defence took so far."""
+
+    def __init__(self, missing: list[GridRun], num_processes: int) -> None:
+        self.pending = {run.key: run.defence for run in missing}
+        self.num_processes = num_processes
+        self.taken: dict[str, list[float]] = defaultdict(list)
+        self.started = time.monotonic()
+
+    def seconds_left_after(self, run: GridRun, record: Mapping[str, Any]) -> float:
+        del self.pending[run.key]
+        elapsed = time.monotonic() - self.started
+        self.taken[run.defence].append(float(record.get("seconds") or elapsed))
+        overall = fmean(seconds for each in self.taken.values() for seconds in each)
+        expected = (
+            fmean(self.taken[defence]) if self.taken.get(defence) else overall
+            for defence in self.pending.values()
+        )
+        return sum(expected) / self.num_processes

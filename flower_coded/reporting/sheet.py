@@ -1,0 +1,328 @@
+"""The robustness sheet: what every attack does to every defence, on one page, as PNG and HTML.
+
+Made from a grid's records, one per run: cells are means over seeds. Harm is what the attack was for: of a
+backdoor the share of triggered images of other classes that get the attackers' target; of any other attack
+the accuracy that the same defence loses against its own clean run. Left out: which differences are more
+than chance; the table beside the sheet has every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from flower_coded.reporting.figures import new_figure
+from flower_coded.reporting.heat_map import draw_cells, draw_heat_map
+from flower_coded.reporting.html import Report
+from flower_coded.reporting.run_directory import RunDirectory
+from flower_coded.reporting.tables import Record
+
+__all__ = ["SheetData", "draw_sheet", "sheet_report", "write_sheet"]
+
+_CLEAN = "none"
+_CONFIGURATION = ("num-users", "num-rounds", "tolerated-attackers", "dataset", "model", "local-epochs")
+
+
+@dataclass(frozen=True)
+class SheetData:
+    """Records of one class mix and one number of attackers, with their clean runs.
+
+    Parameters
+    ----------
+    records : tuple of mapping
+        Runs with ``defence``, ``attack``, ``seed``, ``status`` and what was measured.
+    alpha : str
+        The class mix.
+    attackers : int
+        Users that attack, in the runs that are not clean.
+
+    Examples
+    --------
+    >>> runs = [{"defence": "median", "attack": a, "status": "done", "alpha": "iid", "seed": s,
+    ...          "attackers": 2 * (a != "none"), "accuracy": 0.9, "accuracy-loss": 0.1 * s}
+    ...         for a in ("none", "sign-flip") for s in (1, 2)]
+    >>> [sheet] = SheetData.split(runs)
+    >>> sheet.harm()
+    array([[0.15]])
+    """
+
+    records: tuple[Record, ...]
+    alpha: str
+    attackers: int
+
+    @classmethod
+    def split(cls, records: Iterable[Record]) -> list[SheetData]:
+        """Make one sheet per class mix and number of attackers, in order of occurrence."""
+        done = [record for record in records if record["status"] == "done"]
+        pairs = dict.fromkeys((str(r["alpha"]), int(r["attackers"])) for r in done if r["attackers"])
+        pairs = pairs or dict.fromkeys((str(r["alpha"]), 0) for r in done)
+        return [
+            cls(tuple(r for r in done if str(r["alpha"]) == a and r["attackers"] in {0, number}), a, number)
+            for a, number in pairs
+        ]
+
+    @property
+    def defences(self) -> list[str]:
+        """Names, in order of occurrence."""
+        return list(dict.fromkeys(str(record["defence"]) for record in self.records))
+
+    @property
+    def attacks(self) -> list[str]:
+        """Names, the clean run first, then backdoors, then the others, each in order of occurrence."""
+        found = list(dict.fromkeys(str(record["attack"]) for record in self.records))
+        return sorted(found, key=lambda name: 0 if name == _CLEAN else 1 if self.is_backdoor(name) else 2)
+
+    @property
+    def harmful(self) -> list[str]:
+        """The attacks without the clean run."""
+        return [attack for attack in self.attacks if attack != _CLEAN]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that occur."""
+        return sorted({int(record["seed"]) for record in self.records})
+
+    def is_backdoor(self, attack: str) -> bool:
+        """Tell whether an attack's success was measured on triggered images."""
+        return any(r["attack"] == attack and r.get("attack-success") is not None for r in self.records)
+
+    def accuracy(self) -> NDArray[np.float64]:
+        """Mean accuracy on clean images, (defences, attacks)."""
+        return self._means(self.attacks, lambda record: record["accuracy"])
+
+    def harm(self) -> NDArray[np.float64]:
+        """Mean attack success or accuracy lost, (defences, harmful attacks)."""
+        return self._means(self.harmful, _harm)
+
+    def mean(self, defence: str, key: str, attacks: Sequence[str] | None = None) -> float:
+        """Mean of a measured value over a defence's runs; NaN where there is none."""
+        chosen = [r for r in self.records if r["defence"] == defence]
+        if attacks is not None:
+            chosen = [r for r in chosen if r["attack"] in attacks]
+        return _mean(record.get(key) for record in chosen)
+
+    def detection(self, defence: str) -> tuple[float, float, float]:
+        """Precision, recall and F1 over all attacks and seeds, counted together; NaN where undefined."""
+        chosen = [r for r in self.records if r["defence"] == defence and r["attack"] != _CLEAN]
+        keys = ("true-positives", "false-positives", "false-negatives")
+        true, false, missed = (sum(int(r.get(key) or 0) for r in chosen) for key in keys)
+        precision = true / (true + false) if true + false else float("nan")
+        recall = true / (true + missed) if true + missed else float("nan")
+        f1 = 2 * true / (2 * true + false + missed) if true + missed else float("nan")
+        return precision, recall, f1
+
+    def _means(self, attacks: Sequence[str], value: Callable[[Record], float | None]) -> NDArray[np.float64]:
+        cells: dict[Any, list[float | None]] = {(d, a): [] for d in self.defences for a in attacks}
+        for record in self.records:
+            place = (record["defence"], record["attack"])
+            if place in cells:
+                cells[place].append(value(record))
+        return np.array([[_mean(cells[d, a]) for a in attacks] for d in self.defences])
+
+
+def write_sheet(directory: RunDirectory, records: Sequence[Record], *, title: str) -> list[Path]:
+    """Write ``sheet.png`` and ``report.html`` (more of each, numbered, for several mixes or numbers).
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        Where the grid's table is.
+    records : sequence of mapping
+        All of the grid's runs, failed ones included.
+    title : str
+        Heading.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    sheets = SheetData.split(records)
+    written = []
+    for number, sheet in enumerate(sheets, start=1):
+        name = "sheet" if len(sheets) == 1 else f"sheet-{number}"
+        written.append(directory.write_figure(draw_sheet(sheet, title=title), name))
+    return [*written, sheet_report(sheets, records, title=title).write(directory.report_path)]
+
+
+def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
+    """Draw accuracy, harm, and what a defence costs and names, with the same rows.
+
+    Parameters
+    ----------
+    sheet : SheetData
+    title : str
+        Heading of the picture.
+    """
+    rows, height = sheet.defences, 1.15 + 0.4 * len(sheet.defences)
+    width = 3.6 + 1.2 * max(len(sheet.attacks) + 1, 8)
+    figure = new_figure(3 if sheet.harmful else 2, 1, size=(width, 0.5 + height * (2 + bool(sheet.harmful))))
+    remaining = iter(figure.axes)
+    draw_heat_map(
+        sheet.accuracy(),
+        rows,
+        [_wrapped(name if name != _CLEAN else "no attack") for name in sheet.attacks],
+        title="Accuracy on clean test images (dark is good)",
+        worst="min",
+        axes=next(remaining),
+    )
+    if sheet.harmful:
+        draw_heat_map(
+            sheet.harm(),
+            rows,
+            [f"{_wrapped(name)}\n({_harm_name(sheet, name)})" for name in sheet.harmful],
+            title="What the attack achieves (dark is bad)",
+            worst="max",
+            axes=next(remaining),
+        )
+    columns, cells = _properties(sheet)
+    draw_cells(
+        cells, rows, columns, title="Whom it names, what it proves, what it costs", axes=next(remaining)
+    )
+    figure.suptitle(f"{title}\n{_subtitle(sheet)}", fontsize="large", fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, title: str) -> Report:
+    """Compose the page: pictures, their numbers as tables, failures, settings."""
+    report = Report(title, subtitle=_settings_line(records))
+    report.add_text(
+        "Every cell is a mean over seeds. **Success** is the share of triggered images of other classes that "
+        "get the attackers' target; **accuracy lost** is against the same defence's own run without attack. "
+        "**Worst** is the worst cell of a row: what an attacker who may choose the attack gets. A cell "
+        "without a value was not run, or failed."
+    )
+    for sheet in sheets:
+        heading = f"Class mix {sheet.alpha}, {sheet.attackers} attackers"
+        report.add_heading(heading).add_figure(
+            draw_sheet(sheet, title=title),
+            caption=f"{heading}; seeds {', '.join(map(str, sheet.seeds))}. Rows are defences.",
+        )
+        report.add_table(_table(sheet, sheet.accuracy(), sheet.attacks), caption="Accuracy on clean images")
+        if sheet.harmful:
+            report.add_table(
+                _table(sheet, sheet.harm(), sheet.harmful), caption="Attack success, or accuracy lost"
+            )
+        report.add_table(_property_table(sheet), caption="Detection, certificates and cost")
+        report.add_text(_PROPERTIES)
+    failed = [record for record in records if record["status"] != "done"]
+    if failed:
+        report.add_heading("Runs that failed")
+        for record in failed:
+            name = f"{record['defence']} under {record['attack']}, seed {record['seed']}: {record['error']}"
+            report.add_details(name, str(record.get("traceback", "")))
+    settings = {k: v for k, v in (records[0] if records else {}).items() if k.startswith("version-")}
+    return report.add_details("Versions", settings)
+
+
+_PROPERTIES = (
+    "Precision, recall and F1 of naming attackers are counted per user and round (a coded ensemble names "
+    "suspects once, at the end); rules that use every update in part name nobody but the senders of "
+    "malformed replies. `named without attack` counts honest users named per run without attack. Certified accuracy is "
+    "the share of test images that the majority of a coded ensemble gets right whatever the tolerated number "
+    "of users had sent. Megabytes are both ways, all users together. Seconds are processor seconds of one "
+    "core: of all users, and of the server."
+)
+_PROPERTY_COLUMNS = (
+    "precision",
+    "recall",
+    "F1",
+    "named without attack",
+    "certified accuracy",
+    "MB a round",
+    "users' CPU s a round",
+    "server's CPU s a round",
+)
+
+
+def _property_values(sheet: SheetData, defence: str) -> tuple[float, ...]:
+    return (
+        *sheet.detection(defence),
+        sheet.mean(defence, "false-positives", [_CLEAN]),
+        sheet.mean(defence, "certified-accuracy", [_CLEAN]),
+        sheet.mean(defence, "megabytes-per-round"),
+        sheet.mean(defence, "client-seconds-per-round", [_CLEAN]),
+        sheet.mean(defence, "server-seconds-per-round", [_CLEAN]),
+    )
+
+
+def _properties(sheet: SheetData) -> tuple[list[str], list[list[str]]]:
+    columns = [_wrapped(name.replace(" ", "-"), joint=" ") for name in _PROPERTY_COLUMNS]
+    digits = (2, 2, 2, 1, 2, 1, 2, 3)
+    cells = [
+        [
+            "" if np.isnan(value) else f"{value:.{places}f}"
+            for value, places in zip(_property_values(sheet, defence), digits, strict=True)
+        ]
+        for defence in sheet.defences
+    ]
+    return columns, cells
+
+
+def _property_table(sheet: SheetData) -> list[dict[str, Any]]:
+    return [
+        {"defence": defence} | _finite(_PROPERTY_COLUMNS, _property_values(sheet, defence))
+        for defence in sheet.defences
+    ]
+
+
+def _table(sheet: SheetData, values: NDArray[np.float64], attacks: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"defence": defence} | _finite(attacks, line.tolist())
+        for defence, line in zip(sheet.defences, values, strict=True)
+    ]
+
+
+def _finite(names: Iterable[str], values: Iterable[float]) -> dict[str, float | None]:
+    return {
+        name: None if np.isnan(value) else float(value) for name, value in zip(names, values, strict=True)
+    }
+
+
+def _harm(record: Record) -> float | None:
+    success = record.get("attack-success")
+    loss = record.get("accuracy-loss")
+    if success is not None:
+        return float(success)
+    return None if loss is None else max(0.0, float(loss))
+
+
+def _harm_name(sheet: SheetData, attack: str) -> str:
+    return "success" if sheet.is_backdoor(attack) else "accuracy lost"
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [float(value) for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _wrapped(name: str, *, joint: str = "-") -> str:
+    """Break a long hyphenated name into lines of about twelve letters."""
+    lines = [""]
+    for piece in name.split("-"):
+        if lines[-1] and len(lines[-1]) + len(piece) > 11:
+            lines.append(piece)
+        else:
+            lines[-1] = f"{lines[-1]}{joint}{piece}" if lines[-1] else piece
+    return (f"{joint.strip()}\n").join(lines)
+
+
+def _subtitle(sheet: SheetData) -> str:
+    first: Mapping[str, Any] = sheet.records[0]
+    return (
+        f"{first.get('dataset', 'digits')}, {first.get('num-users', '?')} users of whom {sheet.attackers} "
+        f"attack, class mix {sheet.alpha}, {first.get('num-rounds', '?')} rounds, mean of {len(sheet.seeds)} "
+        f"seed{'s' * (len(sheet.seeds) != 1)}"
+    )
+
+
+def _settings_line(records: Sequence[Record]) -> str:
+    first: Mapping[str, Any] = records[0] if records else {}
+    known = [f"{name} {first[name]}" for name in _CONFIGURATION if name in first]
+    return f"{len(records)} runs; {', '.join(known)}"
