@@ -128,7 +128,7 @@ def test_gaussian_is_the_same_noise_at_every_colluder_and_in_every_run() -> None
 
 
 def test_min_max_and_min_sum_hide_within_the_spread_of_the_colluders() -> None:
-    # Updates 2v and 4v: mean 3v, deviation |v|, as long as the distance from the mean: min-sum sends 3v - |v|.
+    # Updates 2v and 4v: mean 3v, deviation |v|, as long as their distances from it: min-sum sends 3v - |v|.
     # Min-max sends the point of the same ray that is |2v| away from the farther of the two.
     sum_replies = ask(plain_app(), {"attack": "min-sum", "attackers": "1,3"})
     np.testing.assert_allclose(

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, Message
 from flwr.clientapp import ClientApp
 
 from flower_coded.clients import (
+    ATTACK_NAMES,
     ClientSettings,
     attack_mod,
     identity_mod,
@@ -146,6 +147,47 @@ def test_colluders_of_the_shipped_app_send_one_vector(single: ModelState) -> Non
     first, second = (state_of(send(config, single, node=node, server_round=1)) for node in (1, 5))
     for key in single:
         np.testing.assert_array_equal(first[key], second[key])
+
+
+SILENT = {"silence", "exception", "no-reply"}
+
+
+@pytest.mark.parametrize("attack", sorted(set(ATTACK_NAMES) - SILENT))
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_shipped_app_replies_under_every_attack(single: ModelState, attack: str, stacked: bool) -> None:
+    config = {**CONFIG, "attack": attack, "attackers": "0,1,2,3,4", "samples-per-user": 40}
+    config |= {"attack-scale": 0.01} if attack == "late" else {}
+    states = initial_states("small-cnn", (1, 8, 8), 10, 2, seed=5)
+    options = {"coded_models": [4, 9]} if stacked else {}
+    reply = send(config, states if stacked else single, node=1, server_round=2, **options)
+    assert not reply.has_error()
+    assert reply.content.array_records
+
+
+def test_a_replaced_model_is_the_poisoned_one_boosted(single: ModelState) -> None:
+    config = {**CONFIG, "attackers": "2,", "poison-rate": 0.3}
+    poisoned = state_of(send({**config, "attack": "pixel-trigger"}, single, node=2, server_round=1))
+    boosted = state_of(send({**config, "attack": "model-replacement"}, single, node=2, server_round=1))
+    for key in single:  # gamma = n / m = 12
+        np.testing.assert_allclose(
+            boosted[key] - single[key], 12 * (poisoned[key] - single[key]), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_a_constrained_attacker_stays_nearer_to_the_global_model(single: ModelState) -> None:
+    def moved(constrain: float) -> float:
+        config = {**CONFIG, "attack": "model-replacement", "attackers": "2,", "attack-scale": 1.0}
+        state = state_of(send({**config, "attack-constrain": constrain}, single, node=2, server_round=1))
+        return float(sum(((state[key] - single[key]) ** 2).sum() for key in single))
+
+    assert moved(0.5) < 0.7 * moved(1.0)
+
+
+def test_stacked_models_cannot_be_constrained() -> None:
+    states = initial_states("small-cnn", (1, 8, 8), 10, 2, seed=5)
+    config = {**CONFIG, "attack": "model-replacement", "attackers": "2,", "attack-constrain": 0.5}
+    reply = send(config, states, node=2, server_round=1, coded_models=[1, 2])
+    assert "attack-constrain" in str(reply.error.reason)
 
 
 @pytest.mark.parametrize(
