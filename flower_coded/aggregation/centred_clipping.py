@@ -1,6 +1,6 @@
 """Centred clipping: no vector pulls the aggregate by more than a radius.
 
-Karimireddy, He and Jaggi [1]_, Algorithm 2: from a start ``v``, usually the previous round's aggregate, take
+Karimireddy, He and Jaggi [1]_: from a start ``v``, usually the previous round's aggregate, take
 ``v <- v + (1/n) sum_i (x_i - v) min(1, tau / |x_i - v|)`` one or a few times. Their guarantee over many
 rounds needs momentum at the clients, which is no part of an aggregation rule. Where no start or radius is
 given, the coordinate median and the median distance to it are taken: ours, so that the rule needs no scale of

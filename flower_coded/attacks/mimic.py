@@ -13,7 +13,7 @@ All colluders send the same.
 References
 ----------
 .. [1] S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-robust learning on heterogeneous datasets via
-   bucketing", ICLR 2022, Section 3.2 and Appendix.
+   bucketing", ICLR 2022.
 """
 
 from __future__ import annotations

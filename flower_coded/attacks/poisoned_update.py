@@ -13,9 +13,9 @@ under a
 References
 ----------
 .. [1] E. Bagdasaryan, A. Veit, Y. Hua, D. Estrin, V. Shmatikov, "How to backdoor federated learning", AISTATS
-   2020, eq. 3 and Section 4.
+   2020, eq. 3.
 .. [2] Z. Zhang, A. Panda, L. Song, Y. Yang, M. Mahoney, P. Mittal, K. Ramchandran, J. Gonzalez, "Neurotoxin:
-   durable backdoors in federated learning", ICML 2022, Algorithm 1.
+   durable backdoors in federated learning", ICML 2022.
 .. [3] H. Wang et al., "Attack of the tails: yes, you really can backdoor federated learning", NeurIPS 2020.
 """
 

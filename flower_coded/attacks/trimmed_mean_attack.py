@@ -1,6 +1,6 @@
 """The attack on the trimmed mean: just outside the honest range, on the wrong side, in every coordinate.
 
-Fang et al. [1]_, Section 4.3 (full knowledge): where the honest mean is positive, a coordinate is drawn
+Fang et al. [1]_, with full knowledge: where the honest mean is positive, a coordinate is drawn
 uniformly below the smallest known value, where it is negative above the largest. The factor ``b`` bounds how
 far: from ``max`` to ``b max``, or to ``max / b`` where ``max`` is negative, and mirrored for the minimum. The
 median falls for it too.
