@@ -14,7 +14,8 @@ messages are touched. Honest nodes, and attackers before ``attack-from-round``, 
   data, the known ones honestly.
 * Attacks that learn over rounds (``mimic``, ``neurotoxin``) keep what they learn in the node's state, under
   :data:`MEMORY_KEY`.
-* Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`).
+* Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`); ``late`` is the
+  honest one after a pause, too late for a server that waits less.
 
 Arrays that carry several models stacked (``coded-models``) are crafted model by model.
 """
@@ -22,6 +23,7 @@ Arrays that carry several models stacked (``coded-models``) are crafted model by
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -70,7 +72,11 @@ def byzantine_mod(message: Message, context: Context, call_next: ClientAppCallab
     if behaviour.attack in MALFORMED_NAMES:
         # "no-reply" is None: Flower then delivers nothing, which its own types do not foresee.
         reply = call_next(copy.deepcopy(message), context)
-        return cast(Message, make_malformed(behaviour.attack, reply, message, delay=behaviour.late_seconds))
+        return cast(Message, make_malformed(behaviour.attack, reply, message))
+    if behaviour.attack == "late":
+        reply = call_next(message, context)
+        time.sleep(behaviour.late_seconds)
+        return reply
     assert behaviour.attack in {**UPDATE_ATTACKS, **POISONED_UPDATES}
     return _send_crafted(behaviour, message, context, call_next, call_next)
 

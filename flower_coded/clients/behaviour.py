@@ -41,7 +41,7 @@ from flower_coded.attacks import (
     draw_backdoor,
     get_update_attack,
 )
-from flower_coded.clients.malformed import LATE_SECONDS, MALFORMED_NAMES
+from flower_coded.clients.malformed import MALFORMED_NAMES
 from flower_coded.clients.run_config import (
     RunConfig,
     Value,
@@ -55,7 +55,8 @@ from flower_coded.errors import ParameterError
 __all__ = ["ATTACK_NAMES", "DATA_ATTACKS", "Behaviour", "attackers_from_config", "behaviour_from_config"]
 
 DATA_ATTACKS = (*TRIGGER_NAMES, "label-flip", *POISONED_UPDATES)
-ATTACK_NAMES = ("none", *DATA_ATTACKS, *UPDATE_ATTACKS, *MALFORMED_NAMES)
+ATTACK_NAMES = ("none", *DATA_ATTACKS, *UPDATE_ATTACKS, *MALFORMED_NAMES, "late")
+LATE_SECONDS = 5.0
 KNOWLEDGE = ("own", "colluders", "all")
 
 _KEYS = (

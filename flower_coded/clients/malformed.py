@@ -3,12 +3,11 @@
 Threat model: a saboteur, or a client with a bug; it knows nothing. Each maker takes a well-formed train
 reply and the message it answers and returns what is sent instead. ``silence`` is Flower's clean way to be a
 client that has dropped out: an error reply, at once. ``no-reply`` really says nothing, and the server waits
-for its time limit. ``late`` is honest, but a few seconds too late for a server that waits less.
+for its time limit.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,19 +17,16 @@ from numpy.typing import NDArray
 
 from flower_coded.errors import FlowerCodedError
 
-__all__ = ["LATE_SECONDS", "MALFORMED_NAMES", "SILENCE_CODE", "DeliberateError", "make_malformed"]
+__all__ = ["MALFORMED_NAMES", "SILENCE_CODE", "DeliberateError", "make_malformed"]
 
 SILENCE_CODE = 1000  # outside the codes that Flower itself uses
-LATE_SECONDS = 5.0
 
 
 class DeliberateError(FlowerCodedError):
     """Raised by a client whose behaviour is ``exception``."""
 
 
-def make_malformed(
-    name: str, reply: Message, message: Message, *, delay: float = LATE_SECONDS
-) -> Message | None:
+def make_malformed(name: str, reply: Message, message: Message) -> Message | None:
     """Turn a well-formed reply into a malformed one.
 
     Parameters
@@ -41,8 +37,6 @@ def make_malformed(
         The honest reply; changed in place where something of it is still used.
     message : Message
         The message that it answers.
-    delay : float
-        Seconds that ``late`` waits.
 
     Returns
     -------
@@ -54,8 +48,6 @@ def make_malformed(
     DeliberateError
         If the behaviour is ``exception``.
     """
-    if name == "late":
-        time.sleep(delay)
     return _MAKERS[name](reply, message)
 
 
@@ -104,10 +96,6 @@ def _no_metrics(reply: Message, message: Message) -> Message:
     return reply
 
 
-def _unchanged(reply: Message, message: Message) -> Message:
-    return reply
-
-
 def _silence(reply: Message, message: Message) -> Message:
     return Message(Error(SILENCE_CODE, "silent on purpose"), reply_to=message)
 
@@ -138,7 +126,6 @@ _MAKERS: dict[str, Callable[[Message, Message], Message | None]] = {
     "no-metrics": _no_metrics,
     "silence": _silence,
     "no-reply": _no_reply,
-    "late": _unchanged,
     "exception": _exception,
 }
 

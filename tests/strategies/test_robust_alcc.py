@@ -70,7 +70,7 @@ def test_gradient__descends_to_the_solution_with_one_share_sent_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in MALFORMED_NAMES if name not in ("negative-num-examples", "no-metrics")]
+    "name", [name for name in MALFORMED_NAMES if "num-examples" not in name and name != "no-metrics"]
 )
 def test_a_malformed_reply_costs_its_sender_the_place_and_nothing_else(name) -> None:
     strategy, equations, _ = run({"attack": name, "attackers": "2,9"})
