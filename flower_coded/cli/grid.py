@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import typer
 
 from flower_coded.cli.exit_codes import COMPLETED, FAILED
-from flower_coded.grid import GridPlan, GridStore, grid_table, read_plan, run_grid
+from flower_coded.grid.plan import GridPlan, read_plan
+from flower_coded.grid.runner import grid_table, run_grid
+from flower_coded.grid.store import GridStore
 from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.sheet import write_sheet
 
@@ -30,7 +33,7 @@ def run_grid_file(
     Parameters
     ----------
     grid_file : Path
-        TOML, see :func:`flower_coded.grid.read_plan`.
+        TOML, see :func:`flower_coded.grid.plan.read_plan`.
     results : Path
         Parent of all results; the grid's directory is ``results/grid/<name>``.
     name : str
@@ -47,6 +50,7 @@ def run_grid_file(
     int
         0, or 1 where runs failed; they are in the table with the reason.
     """
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies are made to be checked, and log each time
     plan = read_plan(grid_file)
     store = GridStore(results.expanduser() / "grid" / (name or grid_file.stem))
     if not only_sheet:

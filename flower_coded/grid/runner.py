@@ -7,15 +7,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from flower_coded.grid.execution import execute, versions
 from flower_coded.grid.plan import GridPlan, GridRun
+from flower_coded.grid.resumable import do_missing
 from flower_coded.grid.store import GridStore
-from flower_coded.grid.workers import Outcome, work_through
 
 __all__ = ["Progress", "grid_table", "run_grid"]
 
@@ -94,23 +92,21 @@ def run_grid(
         if retries_failures:
             store.forget_failures()
         done = store.keys()
-        missing = [run for run in plan.runs if run.key not in done]
+        runs = {run.key: run for run in plan.runs}
+        missing = [run for key, run in runs.items() if key not in done]
         clock = _Clock(missing, num_processes)
-        for count, outcome in enumerate(
-            work_through(
-                missing,
-                partial(_run_and_write, str(store.path)),
-                num_processes=num_processes,
-                time_limit=plan.time_limit,
-                on_begin=lambda run: store.note("begun", run.key),
-            ),
-            start=1,
-        ):
-            record = _record_of(outcome, store)
-            store.note(str(record["status"]), outcome.task.key)
-            left = clock.seconds_left_after(outcome.task, record)
+        outcomes = do_missing(
+            runs,
+            _recorded_run,
+            store,
+            record_failure=_recorded_failure,
+            num_processes=num_processes,
+            time_limit=plan.time_limit,
+        )
+        for count, (key, record) in enumerate(outcomes, start=1):
+            left = clock.seconds_left_after(runs[key], record)
             num_done = len(plan.runs) - len(missing) + count
-            on_progress(Progress(outcome.task, record, num_done, len(plan.runs), left))
+            on_progress(Progress(runs[key], record, num_done, len(plan.runs), left))
     return len(missing)
 
 
@@ -133,21 +129,13 @@ def grid_table(plan: GridPlan, store: GridStore) -> list[dict[str, Any]]:
     return records
 
 
-def _run_and_write(directory: str, run: GridRun) -> dict[str, Any]:
-    """Run in a worker, which writes the record itself: a result that exists is on disk."""
-    record = {**_heading(run), "status": "done", **execute(run)}
-    GridStore(Path(directory)).write(run.key, record)
-    return record
+def _recorded_run(run: GridRun) -> dict[str, Any]:
+    return {**_heading(run), "status": "done", **execute(run)}
 
 
-def _record_of(outcome: Outcome[GridRun], store: GridStore) -> dict[str, Any]:
-    if not outcome.error:
-        return dict(outcome.result)
-    last = outcome.error.strip().splitlines()[-1]
-    record = {**_heading(outcome.task), "status": "failed", "error": last, "traceback": outcome.error}
-    if store.write(outcome.task.key, record):
-        return record
-    return store.read(outcome.task.key)  # the worker had written its record before it died
+def _recorded_failure(run: GridRun, error: str) -> dict[str, Any]:
+    last = error.strip().splitlines()[-1]
+    return {**_heading(run), "status": "failed", "error": last, "traceback": error}
 
 
 def _heading(run: GridRun) -> dict[str, Any]:

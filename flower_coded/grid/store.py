@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from flower_coded.errors import ParameterError
-from flower_coded.reporting import write_json
 
 __all__ = ["GridStore"]
 
@@ -78,10 +77,11 @@ class GridStore:
         return dict(json.loads((self._runs / f"{key}.json").read_text(encoding="utf-8")))
 
     def write(self, key: str, record: Mapping[str, Any]) -> bool:
-        """Write a run's record unless there is one; tell whether it was written."""
+        """Write a run's record, plain values, unless there is one; tell whether it was written."""
         target, beside = self._runs / f"{key}.json", self._runs / f"{key}.{os.getpid()}.tmp"
-        write_json(beside, record)
-        with beside.open("rb") as file:
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(dict(record), file, indent=1)
+            file.flush()
             os.fsync(file.fileno())
         try:
             os.link(beside, target)

@@ -8,6 +8,7 @@ larger than a pipe is good for.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -67,7 +68,7 @@ def work_through(
     num_processes : int
         Workers at a time.
     time_limit : float
-        Seconds for one task, after which its worker is killed.
+        Seconds for one task, after which its worker is killed; importing what the work needs not counted.
     on_begin : callable
         Called before a task is handed to a worker.
 
@@ -83,7 +84,8 @@ def work_through(
             _hand_over(worker, waiting, time_limit, on_begin)
         while busy := [worker for worker in workers if worker.task is not None]:
             remaining = min(worker.deadline for worker in busy) - time.monotonic()
-            wait([worker.connection for worker in busy], timeout=max(0.0, remaining))
+            patience = None if math.isinf(remaining) else max(0.0, remaining)
+            wait([worker.connection for worker in busy], timeout=patience)
             for worker in busy:
                 outcome = worker.collect(time_limit)
                 if outcome is None:
@@ -120,10 +122,12 @@ class _Worker(Generic[T]):
             self.process.start()
         theirs.close()
         self.task: T | None = None
-        self.deadline, self.is_usable = 0.0, True
+        self.deadline, self.is_ready, self.is_usable = math.inf, False, True
 
     def give(self, task: T, time_limit: float) -> None:
-        self.task, self.deadline = task, time.monotonic() + time_limit
+        self.task = task
+        if self.is_ready:
+            self.deadline = time.monotonic() + time_limit
         self.connection.send(task)
 
     def collect(self, time_limit: float) -> Outcome[T] | None:
@@ -131,14 +135,17 @@ class _Worker(Generic[T]):
         assert self.task is not None
         task = self.task
         if self.connection.poll():
-            self.task = None
             try:
-                result, error = self.connection.recv()
+                message = self.connection.recv()
             except (EOFError, OSError):
-                self.is_usable = False
+                self.task, self.is_usable = None, False
                 self.process.join(timeout=5)
                 return Outcome(task, None, f"the worker process died, exit code {self.process.exitcode}")
-            return Outcome(task, result, error)
+            if not self.is_ready:  # the first message says that the imports are done: now time counts
+                self.is_ready, self.deadline = True, time.monotonic() + time_limit
+                return None
+            self.task = None
+            return Outcome(task, *message)
         if time.monotonic() >= self.deadline:
             self.task, self.is_usable = None, False
             return Outcome(task, None, f"not done within {time_limit:g} s")
@@ -154,6 +161,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Work on what comes through the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection.send(None)
     with ThreadPoolExecutor(max_workers=1) as executor:
         while True:
             try:

@@ -34,6 +34,7 @@ def draw_heat_map(
     title: str,
     worst: Literal["min", "max"],
     limits: tuple[float, float] = (0.0, 1.0),
+    num_blank: int = 0,
     axes: Axes | None = None,
 ) -> Figure:
     """Draw shares in [0, 1] as a heat map, with a column for the worst of each row.
@@ -50,8 +51,11 @@ def draw_heat_map(
         Which value is bad. Where small is bad, dark blue is good; where large is, dark vermilion is bad.
     limits : (float, float)
         Values of the lightest and the darkest cell.
+    num_blank : int
+        Columns left empty before the first, so that maps above each other have theirs in line.
     axes : Axes, optional
-        Where to draw; a new figure sized to the map by default.
+        Where to draw; a new figure sized to the map by default. The worst of a row that is not complete is
+        not known.
 
     Examples
     --------
@@ -65,15 +69,14 @@ def draw_heat_map(
     drawn = axes if axes is not None else _axes_for(len(rows), len(columns) + 1)
     hue = COLOURS[0] if worst == "min" else COLOURS[1]
     colours = LinearSegmentedColormap.from_list("shades", [_LIGHT, hue])
-    pick = np.fmin if worst == "min" else np.fmax
-    worst_values = pick.reduce(values, axis=1)  # fmin and fmax pass over NaN
-    low, high = limits
+    extreme = values.min(axis=1) if worst == "min" else values.max(axis=1)  # NaN where a cell is
+    shades = np.clip((np.column_stack([values, extreme]) - limits[0]) / (limits[1] - limits[0]), 0, 1)
+    last = num_blank + len(columns)
     for (row, column), value in np.ndenumerate(values):
-        _draw_cell(drawn, column, row, value, float(np.clip((value - low) / (high - low), 0, 1)), colours)
-    for row, value in enumerate(worst_values):
-        shade = float(np.clip((value - low) / (high - low), 0, 1))
-        _draw_cell(drawn, len(columns) + _GAP, row, float(value), shade, colours, is_bold=True)
-    places = [*range(len(columns)), len(columns) + _GAP]
+        _draw_cell(drawn, num_blank + column, row, value, float(shades[row, column]), colours)
+    for row, value in enumerate(extreme):
+        _draw_cell(drawn, last + _GAP, row, float(value), float(shades[row, -1]), colours, is_bold=True)
+    places = [*range(num_blank, last), last + _GAP]
     _label(drawn, places, [*columns, "worst"], rows, title)
     return figure_of(drawn)
 

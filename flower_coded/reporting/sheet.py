@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from flower_coded.reporting.figures import new_figure
@@ -160,9 +161,12 @@ def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
     title : str
         Heading of the picture.
     """
-    rows, height = sheet.defences, 1.15 + 0.4 * len(sheet.defences)
-    width = 3.6 + 1.2 * max(len(sheet.attacks) + 1, 8)
-    figure = new_figure(3 if sheet.harmful else 2, 1, size=(width, 0.5 + height * (2 + bool(sheet.harmful))))
+    rows, height = sheet.defences, 1.35 + 0.4 * len(sheet.defences)
+    width = 3.8 + 1.2 * max(len(sheet.attacks) + 1, 8)
+    figure = new_figure(3 if sheet.harmful else 2, 1, size=(width, 0.6 + height * (2 + bool(sheet.harmful))))
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(h_pad=0.18)  # inches between a map and the heading of the next
     remaining = iter(figure.axes)
     draw_heat_map(
         sheet.accuracy(),
@@ -179,13 +183,14 @@ def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
             [f"{_wrapped(name)}\n({_harm_name(sheet, name)})" for name in sheet.harmful],
             title="What the attack achieves (dark is bad)",
             worst="max",
+            num_blank=len(sheet.attacks) - len(sheet.harmful),
             axes=next(remaining),
         )
     columns, cells = _properties(sheet)
     draw_cells(
         cells, rows, columns, title="Whom it names, what it proves, what it costs", axes=next(remaining)
     )
-    figure.suptitle(f"{title}\n{_subtitle(sheet)}", fontsize="large", fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(f"{title}: {_subtitle(sheet)}", fontsize="large", x=0.01, ha="left")
     return figure
 
 
@@ -224,16 +229,16 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
 _PROPERTIES = (
     "Precision, recall and F1 of naming attackers are counted per user and round (a coded ensemble names "
     "suspects once, at the end); rules that use every update in part name nobody but the senders of "
-    "malformed replies. `named without attack` counts honest users named per run without attack. Certified accuracy is "
-    "the share of test images that the majority of a coded ensemble gets right whatever the tolerated number "
+    "malformed replies. `honest users named without attack` is a count per run. Certified accuracy is the "
+    "share of test images that the majority of a coded ensemble gets right whatever the tolerated number "
     "of users had sent. Megabytes are both ways, all users together. Seconds are processor seconds of one "
     "core: of all users, and of the server."
 )
 _PROPERTY_COLUMNS = (
-    "precision",
-    "recall",
-    "F1",
-    "named without attack",
+    "naming: precision",
+    "naming: recall",
+    "naming: F1",
+    "honest users named without attack",
     "certified accuracy",
     "MB a round",
     "users' CPU s a round",

@@ -1,0 +1,78 @@
+"""Precision, recall and F1 against arithmetic; bytes and memos counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from flower_coded.grid.detection import Detection
+from flower_coded.grid.metered import MeteredGrid, content_bytes
+from flower_coded.grid.training_memo import TrainingMemo
+
+
+def test_detection__counts_users_over_observations() -> None:
+    found = Detection.of([{1, 2}, {1}, set()], attackers=(1, 3))  # 2 true, 1 false, 4 missed
+    assert (found.true_positives, found.false_positives, found.false_negatives) == (2, 1, 4)
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.recall == pytest.approx(1 / 3)
+    assert found.f1 == pytest.approx(4 / 9)
+
+
+def test_detection__is_undefined_where_there_is_nothing_to_count() -> None:
+    nobody = Detection.of([set()], attackers=(1,))
+    assert (nobody.precision, nobody.recall, nobody.f1) == (None, 0.0, 0.0)
+    clean = Detection.of([{4}], attackers=())
+    assert (clean.precision, clean.recall, clean.f1) == (0.0, None, None)
+
+
+def answering_app(memo: TrainingMemo | None = None) -> ClientApp:
+    app = ClientApp()
+
+    @app.train(mods=[] if memo is None else [memo])
+    def train(message: Message, context: object) -> Message:
+        content = RecordDict({"a": message.content["a"], "m": MetricRecord({"num-examples": 1})})
+        return Message(content, reply_to=message)
+
+    @app.query()
+    def query(message: Message, context: object) -> Message:
+        return Message(RecordDict(), reply_to=message)
+
+    return app
+
+
+def question(node_id: int, value: float, server_round: int = 1) -> Message:
+    arrays = ArrayRecord({"w": Array(np.full(3, value))})
+    config = ConfigRecord({"server-round": server_round})
+    return Message(RecordDict({"a": arrays, "c": config}), node_id, "train")
+
+
+def test_the_grid_counts_content_of_train_messages_both_ways() -> None:
+    grid = MeteredGrid(answering_app(), 2, wire=False)
+    messages = [question(node_id, 1.0) for node_id in grid.node_ids]
+    array_bytes = len(messages[0].content["a"]["w"].data)
+    list(grid.send_and_receive([Message(RecordDict(), grid.node_ids[0], "query")], timeout=1))
+    assert (grid.bytes_to_clients, grid.bytes_to_server) == (0, 0)
+    list(grid.send_and_receive(messages, timeout=1))
+    assert grid.bytes_to_clients == 2 * (array_bytes + 8)  # one integer in the config
+    assert grid.bytes_to_server == 2 * (array_bytes + 8)  # one number in the metrics
+    assert grid.client_seconds > 0
+
+
+def test_content_bytes_reads_every_kind_of_value() -> None:
+    config = ConfigRecord({"text": "käse", "bytes": b"123", "flag": True, "many": ["a", "bc"]})
+    assert content_bytes(RecordDict({"c": config})) == 5 + 3 + 8 + 3
+
+
+def test_the_memo_recalls_equal_questions_of_one_round_only() -> None:
+    memo = TrainingMemo()
+    grid = MeteredGrid(answering_app(memo), 2, wire=False)
+    first, second = grid.node_ids
+    for message in (question(first, 1.0), question(first, 1.0), question(second, 1.0), question(first, 2.0)):
+        [reply] = grid.send_and_receive([message], timeout=1)
+        assert reply.content["a"]["w"].numpy()[0] == message.content["a"]["w"].numpy()[0]
+    assert (memo.num_trained, memo.num_recalled) == (3, 1)
+    list(grid.send_and_receive([question(first, 1.0, server_round=2)], timeout=1))
+    list(grid.send_and_receive([question(first, 1.0, server_round=1)], timeout=1))
+    assert (memo.num_trained, memo.num_recalled) == (5, 1)

@@ -1,0 +1,104 @@
+"""Every attack against every defence runs to its end: a tiny round each, whole trainings as experiment."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+
+import pytest
+
+from flower_coded.attacks import VoidAttackWarning
+from flower_coded.clients import ATTACK_NAMES
+from flower_coded.grid.defences import CODED_DEFENCES, DEFENCE_NAMES, RAMP_DEFENCE
+from flower_coded.grid.execution import execute
+from flower_coded.grid.plan import GridRun
+
+TINY = {"samples-per-user": 8, "local-epochs": 1, "batch-size": 8}
+CODED_SETTINGS = {"coded-partition": {"num-groups": 4}, "coded-tracking": {"row-weight": 3}}
+QUICK_DEFENCES = [name for name in DEFENCE_NAMES if "+" not in name and name != RAMP_DEFENCE]
+BACKDOORS = {"pixel-trigger", "blended-trigger", "distributed-trigger", "model-replacement", "neurotoxin"}
+
+
+def tiny_run(attack: str, defence: str, **changes: object) -> GridRun:
+    return GridRun(
+        **{
+            "attack": attack,
+            "defence": defence,
+            "alpha": "iid",
+            "attackers": int(attack != "none"),
+            "seed": 1,
+            "num_users": 8,
+            "num_rounds": 1,
+            "tolerated_attackers": 1,
+            "training": TINY,
+            "defence_settings": CODED_SETTINGS.get(defence, {}),
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("defence", QUICK_DEFENCES)
+def test_every_attack_runs_to_its_end(defence: str) -> None:
+    for attack in ATTACK_NAMES:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VoidAttackWarning)  # one attacker of eight is too few for some
+            found = execute(tiny_run(attack, defence))
+        assert 0 <= found["accuracy"] <= 1, attack
+        assert ("attack-success" in found) == (attack in BACKDOORS), attack
+        assert ("certified-accuracy" in found) == (defence in CODED_DEFENCES)
+        assert found["megabytes-per-round"] > 0.1
+        assert all(math.isfinite(v) for v in found.values() if isinstance(v, float)), attack
+
+
+@pytest.mark.parametrize("defence", [name for name in DEFENCE_NAMES if "+" in name])
+def test_rules_behind_mixing_and_buckets_run_to_their_end(defence: str) -> None:
+    assert 0 <= execute(tiny_run("sign-flip", defence))["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("attack", ["nan", "wrong-shape", "no-metrics", "silence", "exception", "no-reply"])
+@pytest.mark.parametrize("defence", ["fedavg", "median", "coded-partition"])
+def test_senders_of_malformed_replies_are_named_by_every_defence(attack: str, defence: str) -> None:
+    found = execute(tiny_run(attack, defence))
+    assert (found["detection-precision"], found["detection-recall"], found["detection-f1"]) == (1, 1, 1)
+
+
+def test_equal_runs_give_equal_results() -> None:
+    timed = {"seconds", "client-seconds-per-round", "server-seconds-per-round"}
+    first, second = (execute(tiny_run("mimic", "krum", num_rounds=2)) for _ in range(2))
+    assert {k: v for k, v in first.items() if k not in timed} == {
+        k: v for k, v in second.items() if k not in timed
+    }
+
+
+def test_knowing_all_updates_gives_the_same_with_and_without_the_memo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tiny_run("sign-flip", "median", attack_settings={"attack-knowledge": "all"}, attackers=2)
+    with_memo = execute(run)
+    monkeypatch.setattr("flower_coded.grid.training_memo._digest", lambda message, context: object())
+    without = execute(run)
+    for key in ("accuracy", "megabytes-per-round", "true-positives"):
+        assert with_memo[key] == without[key]
+
+
+def test_krum_names_an_attacker_that_turns_its_update_around() -> None:
+    run = tiny_run("sign-flip", "multi-krum", attack_settings={"attack-scale": 50.0}, num_rounds=2)
+    found = execute(run)
+    assert found["detection-recall"] == 1.0
+    assert found["false-negatives"] == 0
+
+
+@pytest.mark.experiment
+@pytest.mark.parametrize(
+    ("defence", "attack"), [*itertools.product(DEFENCE_NAMES, ATTACK_NAMES)], ids="/".join
+)
+def test_every_attack_against_every_defence_in_whole_trainings(defence: str, attack: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoidAttackWarning)
+        settings = {} if defence != "coded-tracking" else {"row-weight": 4}
+        run = GridRun(attack, defence, "iid", 2 * (attack != "none"), 1, defence_settings=settings)
+        found = execute(run)
+    assert math.isfinite(found["accuracy"])
+    if attack == "none":
+        assert found["accuracy"] > 0.75

@@ -1,0 +1,96 @@
+"""What a grid file asks for, and what it may not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flower_coded.errors import ParameterError
+from flower_coded.grid.plan import GridRun, read_plan
+
+AXES: dict[str, Any] = {"attacks": ["none", "sign-flip"], "defences": ["fedavg", "median"]}
+
+
+def test_the_plan_is_the_product_of_its_axes_and_clean_runs_are_run_once() -> None:
+    plan = read_plan({**AXES, "alphas": ["iid", 0.5], "attackers": [1, 2], "seeds": [1, 2, 3]})
+    # 2 defences x 2 mixes x 3 seeds x (1 clean + 2 numbers of attackers)
+    assert len(plan.runs) == 2 * 2 * 3 * 3
+    assert len({run.key for run in plan.runs}) == len(plan.runs)
+    assert {run.attackers for run in plan.runs if run.attack == "none"} == {0}
+    assert {run.tolerated_attackers for run in plan.runs} == {2}, "the largest number, unless told otherwise"
+    assert [run.seed for run in plan.runs] == sorted(run.seed for run in plan.runs), "seeds vary slowest"
+
+
+def test_the_key_depends_on_everything_and_on_nothing_else() -> None:
+    run = GridRun("sign-flip", "median", "iid", 2, 1)
+    same = GridRun("sign-flip", "median", "iid", 2, 1, training=dict(reversed(run.training.items())))
+    assert run.key == same.key
+    others = [
+        GridRun("gaussian", "median", "iid", 2, 1),
+        GridRun("sign-flip", "mean", "iid", 2, 1),
+        GridRun("sign-flip", "median", "0.5", 2, 1),
+        GridRun("sign-flip", "median", "iid", 1, 1),
+        GridRun("sign-flip", "median", "iid", 2, 2),
+        GridRun("sign-flip", "median", "iid", 2, 1, num_users=13),
+        GridRun("sign-flip", "median", "iid", 2, 1, attack_settings={"attack-scale": 2.0}),
+        GridRun("sign-flip", "median", "iid", 2, 1, defence_settings={"num-threads": 2}),
+    ]
+    assert len({each.key for each in [run, *others]}) == 1 + len(others)
+
+
+def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
+    plan = read_plan(
+        {
+            "attacks": ["sign-flip", "pixel-trigger"],
+            "defences": ["median", "coded-correction"],
+            "attack": {"pixel-trigger": {"poison-rate": 0.3}},
+            "defence": {"coded-correction": {"row-weight": 6}},
+        }
+    )
+    for run in plan.runs:
+        assert ("poison-rate" in run.run_config()) == (run.attack == "pixel-trigger")
+        assert ("row-weight" in run.configuration()) == (run.defence == "coded-correction")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attcks": ["none"]}, "did you mean 'attacks'"),
+        ({"attacks": ["sign-flop"]}, "did you mean 'sign-flip'"),
+        ({"defences": ["flower-medain"]}, "did you mean 'flower-median'"),
+        ({"training": {"local-epoch": 1}}, "did you mean 'local-epochs'"),
+        ({"training": {"seed": 1}}, "training must be among"),
+        ({"training": {"optimizer": "sdg"}}, "did you mean 'sgd'"),
+        ({"attack": {"sign-flop": {}}}, "did you mean 'sign-flip'"),
+        ({"attack": {"sign-flip": {"attack-sclae": 1.0}}}, "did you mean 'attack-scale'"),
+        ({"attack": {"sign-flip": {"attack-scale": "big"}}}, "attack-scale must be a number"),
+        ({"defence": {"median": {"radius": 1.0}}}, "must be among"),
+        ({"defence": {"fedavg": {"x": 1}}}, "defence.fedavg must be among nothing"),
+        ({"defences": ["coded-partition"], "defence": {"coded-partition": {"group": 1}}}, "num-groups"),
+        ({"defences": ["flower-bulyan"], "num-users": 8}, r"4 f \+ 3 = 11"),
+        ({"defence": ["median"]}, "must be a table"),
+        ({"seeds": [1.5]}, "whole numbers"),
+        ({"attacks": []}, "at least one entry"),
+        ({"num-rounds": -1}, "whole numbers"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        read_plan({**AXES, **change})
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("attacks = [")
+    with pytest.raises(ParameterError, match="must be a TOML file"):
+        read_plan(tmp_path / "bad.toml")
+    with pytest.raises(ParameterError, match="must be a TOML file"):
+        read_plan(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "scenarios" / "robustness_sheet").glob("*.toml")), ids=str
+)
+def test_the_grids_that_are_shipped_can_be_read(path: Path) -> None:
+    assert read_plan(path).runs
