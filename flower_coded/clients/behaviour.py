@@ -183,14 +183,12 @@ class Behaviour:
         parameters: dict[str, float | str] = {}
         if self.attack == "little-is-enough":
             parameters = {"num_users": self.num_users, "num_attackers": len(self.attackers)}
-            if self.scale is not None:
-                parameters["z"] = self.scale
         elif self.attack in ("min-max", "min-sum"):
             parameters = {"perturbation": self.perturbation}
-        elif self.attack == "model-replacement" and self.scale is None:
+        elif self.attack == "model-replacement":
             parameters = {"scale": self.num_users / len(self.attackers)}
-        elif self.scale is not None and self.attack not in ("nan", "mimic"):
-            parameters = {"scale": self.scale}
+        if self.scale is not None and self.attack != "nan":
+            parameters["z" if self.attack == "little-is-enough" else "scale"] = self.scale
         return get_update_attack(self.attack, **parameters)
 
     def _check_attack(self) -> None:

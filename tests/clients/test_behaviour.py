@@ -139,6 +139,8 @@ def test_every_attack_can_be_asked_for_by_name(attack: str) -> None:
         ({"attack": "pixel-trigger", "attackers": 1, "attack_target": 10}, "target"),
         ({"attack": "little-is-enough", "attackers": 7}, "majority"),
         ({"attack": 3}, "must be text"),
+        ({"attack": "mimic", "attackers": 1, "attack_scale": 2.0}, "warm_up"),
+        ({"attack": "min-max", "attackers": 1, "attack_scale": 2.0}, "perturbation"),
         ({"attack_perturbation": "std"}, "deviation, sign, unit"),
         ({"attack_constrain": 0.0}, "attack-constrain"),
         ({"attack": "trimmed-mean-attack", "attackers": 1, "attack_scale": 0.5}, "scale"),
