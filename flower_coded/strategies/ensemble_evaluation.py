@@ -93,7 +93,8 @@ class EnsembleEvaluator:
     ``suspect-rates``, ``suspected-users``
         Of the samples held for attacked (posterior above 1/2; of the triggered ones where there is a
         trigger, else of the clean ones): the share that names each user, a list of ``n``; and the users
-        named by more than half. The second is left out when it would be empty.
+        named by more than half, together with those whose columns of the code are the same (the decoder
+        names the first of them). The second is left out when it would be empty.
     ``true-positives``, ``false-positives``
         Attackers and honest users named per triggered sample, on average (the paper's Table 1).
 
@@ -208,7 +209,9 @@ class EnsembleEvaluator:
     def _suspects(self, decoded: Decoded) -> dict[str, Measured]:
         attacked = decoded.attack_probability > 0.5
         named = decoded.suspects[attacked].sum(axis=0) / max(1, int(attacked.sum()))
-        suspected = [int(user) for user in np.flatnonzero(named > 0.5)]
+        columns = self.code.matrix.T
+        alike = (columns[:, None] == columns[None]).all(axis=2)  # whom the code cannot tell apart
+        suspected = [int(user) for user in np.flatnonzero(alike @ named > 0.5)]
         rates: dict[str, Measured] = {"suspect-rates": [float(share) for share in named]}
         return rates | ({"suspected-users": suspected} if suspected else {})
 

@@ -64,6 +64,16 @@ def test_the_confusion_is_counted_on_the_calibration_half_only() -> None:
     assert (counts == counts * np.eye(5, dtype=int)).all()
 
 
+@pytest.mark.parametrize("attacker", range(6))
+def test_users_the_code_cannot_tell_apart_are_suspected_together(attacker: int) -> None:
+    code = backdoor_correction_code(1, 4, 6)  # three columns, each for two users
+    alike = [user for user in range(6) if (code.matrix[:, user] == code.matrix[:, attacker]).all()]
+    assert len(alike) == 2
+    marked = {"trigger": Mark(), "target": 0, "decoder_options": {"attacker_prior": [0, 1]}}
+    evaluator = EnsembleEvaluator(code, poisoned_models(code, [attacker]), IMAGES, LABELS, 5, **marked)
+    assert evaluator.evaluate({}).metrics["suspected-users"] == alike
+
+
 def test_the_decoder_withstands_and_names_the_attacker_where_the_majority_falls() -> None:
     """User 2 feeds 3 of 4 models of a (1, 3, 4) code: the majority answers the target, always."""
     code = backdoor_tracking_code(1, 3, 4)
