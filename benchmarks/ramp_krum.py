@@ -82,10 +82,10 @@ def spent(action: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def one_user(length: int, options: dict[str, Any]) -> dict[str, Any]:
+def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") -> dict[str, Any]:
     """Run user 0 through a round, every phase timed."""
     parameters = make_parameters(length, **options)
-    reference = generate_reference_string(parameters.largest_chunk)
+    reference = generate_reference_string(parameters.largest_chunk, backend=get_backend(backend))
     schemes = Schemes.create(parameters, reference)
     n, generator = parameters.sharing.num_users, np.random.default_rng(0)
     integers = generator.integers(-(2**13), 2**13, size=length)
@@ -215,7 +215,17 @@ def part_table() -> None:
         spent(lambda: (np.array(matrix, dtype=object) @ objects) % FIELD_MODULUS)[0] for _ in range(3)
     )
     records = [{"what": "shares, 20 x 7 x 4096", "ours s": ours, "baseline": "object integers", "s": naive}]
-    times = {}
+    times = {
+        name: sum(one_user(24_576, FULL, name)["seconds"].values()) for name in ("arkworks", "py_ecc")
+    }
+    records.append(
+        {
+            "what": "a user's round, L = 24576",
+            "ours s": times["arkworks"],
+            "baseline": "py_ecc",
+            "s": times["py_ecc"],
+        }
+    )
     for name in ("arkworks", "py_ecc"):
         parameters = make_parameters(2048, n=7, k=1, t=1, a=1, d=0, num_selected=2, **BARE)
         reference = generate_reference_string(parameters.largest_chunk, backend=get_backend(name))

@@ -5,19 +5,15 @@ cut into K parts; m users selected. On top of the paper stand options that it le
 reason:
 
 * ``is_blinded``: commitments carry a random multiple of an independent base. Without it a commitment hides
-  only what
-  cannot be guessed (that an update is all zeros can be confirmed by trial).
+  only what cannot be guessed (that an update is all zeros can be confirmed by trial).
 * ``hides_products``: before distances are sent every user adds its share of a random polynomial, to which all
-  dealers
-  contribute and whose coefficient at ``x**(K-1)`` is zero. Without it the server also reads the coefficients
-  at ``x**0 .. x**(K-2)``, inner products of different parts, and together with T users a random linear
-  function of every difference of updates (even for K = 1).
+  dealers contribute and whose coefficient at ``x**(K-1)`` is zero. Without it the server also reads the
+  coefficients at ``x**0 .. x**(K-2)``, inner products of different parts, and together with T users a random
+  linear function of every difference of updates (even for K = 1).
 * ``num_range_checks``: sums of random subsets of an update's entries are opened under masks wide enough to
-  hide them
-  and shown to be short; see :mod:`flower_coded.protocols.ramp_krum.range_check`.
+  hide them and shown to be short; see :mod:`flower_coded.protocols.ramp_krum.range_check`.
 * ``chunk_size``: commit to pieces of so many entries, so that a check costs one piece, whatever the length;
-  None is
-  the paper's one commitment per part.
+  None is the paper's one commitment per part.
 * ``num_per_element``: weights packed into one field element; see :mod:`flower_coded.crypto.packing`.
 """
 

@@ -5,14 +5,12 @@ c) to two entries changes no distance modulo r and yet, once selected, moves the
 such updates out and names who sent them:
 
 1. Behind the entries of every part ``w_k`` a dealer places Q random masks ``y_q`` in ``[0, W)``, and commits
-to all of
-   it.
-2. The server then draws Q random subsets of the entries. 3. Every user sends, for each dealer, the subset
-sums of its share plus the share of the mask. That is a share of
-   ``sum_{j in S_q} w_k[j] + y_q``, which the server decodes with errors and erasures.
+   to all of it.
+2. The server then draws Q random subsets of the entries.
+3. Every user sends, for each dealer, the subset sums of its share plus the share of the mask. That is a share
+   of ``sum_{j in S_q} w_k[j] + y_q``, which the server decodes with errors and erasures.
 4. An honest sum lies within ``[-M q, W + M q]`` (M entries of at most q). Of an update with an entry that is
-no
-   integer of absolute value below ``W + 2 M q``, each subset sum is outside with probability at least
+   no integer of absolute value below ``W + 2 M q``, each subset sum is outside with probability at least
    1/2: the subsets with and without this entry differ by it, and not both can be inside.
 
 W is ``2**hiding_bits`` times the largest honest sum, so that what is opened says nothing about it
