@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from flower_coded.clients.training import ClientSettings
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.learning.models import build_model, get_state, set_state
-from flower_coded.learning.output_code_network import build_output_code_network
-from flower_coded.learning.robustness import Scores, codeword_scores, softmax_scores
+from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
+from flower_coded.learning.robustness import Scores, codeword_scores, softmax_scores, unsquashed_scores
 from flower_coded.learning.training import predict_labels, predict_logits
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.ensemble_states import State
+
+RADII = (0.25, 0.5, 1.0, 1.5)  # multiples of the radius, for curves
 
 
 class Experiment:
@@ -46,7 +49,7 @@ class Experiment:
         retrain = int(config["retrain-rounds"]) if config["variant"] == "tfc" else 0
         return int(config["pretrain-rounds"]) + int(config["fine-tune-rounds"]) + retrain
 
-    def network(self, seed: int | None = None) -> Any:
+    def network(self, seed: int | None = None) -> OutputCodeNetwork:
         """Build an untrained output-code network."""
         shape = self.data.image_shape
         return build_output_code_network(
@@ -57,10 +60,14 @@ class Experiment:
         """Build an untrained classifier on the same backbone."""
         return build_model(self.settings.model, self.data.image_shape, self.data.num_classes, seed=self.seed)
 
-    def strategy(self) -> ContrastiveECOC:
-        """Make the strategy that the configuration describes."""
+    def strategy(
+        self, code_book: np.ndarray | None = None, *, with_evaluator: bool = True
+    ) -> ContrastiveECOC:
+        """Make the strategy of the configuration; ``fixed`` takes this code book, or a Hadamard code."""
         config, variant = self.config, str(self.config["variant"])
-        fixed = OutputCode.hadamard(max(self.data.num_classes, self.num_bits)).codewords
+        if code_book is None:
+            fixed = OutputCode.hadamard(max(self.data.num_classes, self.num_bits + 1)).codewords
+            code_book = fixed[: self.data.num_classes, : self.num_bits]
         return ContrastiveECOC(
             self.data.num_classes,
             self.num_bits,
@@ -70,11 +77,11 @@ class Experiment:
             fine_tune_rounds=int(config["fine-tune-rounds"]),
             retrain_rounds=int(config["retrain-rounds"]) if variant == "tfc" else 0,
             retrain_arrays=get_state(self.network(self.seed + 1)) if variant == "tfc" else None,
-            code_book=fixed[: self.data.num_classes, : self.num_bits] if variant == "fixed" else None,
+            code_book=code_book if variant == "fixed" else None,
             model_rule=str(config["model-rule"]),  # type: ignore[arg-type]
             code_book_rule=str(config["code-book-rule"]),  # type: ignore[arg-type]
             num_byzantine=int(config["num-byzantine"]),
-            evaluator=self.clean_accuracy,
+            evaluator=self.clean_accuracy if with_evaluator else None,
             seed=self.seed,
             fraction_evaluate=0.0,
             min_train_nodes=self.num_users,
@@ -100,12 +107,26 @@ class Experiment:
 
     def contrastive_scores(self, state: State, code_book: np.ndarray) -> Scores:
         """Scores of the trained output-code network."""
-        network = self.network()
-        set_state(network, state)
-        return codeword_scores(network, code_book, device=self.settings.device)
+        return codeword_scores(self._trained(state), code_book, device=self.settings.device)
+
+    def surrogate_scores(self, state: State, code_book: np.ndarray) -> Scores:
+        """Scores of the trained output-code network before ``tanh``, to attack it through."""
+        return unsquashed_scores(self._trained(state), code_book, device=self.settings.device)
 
     def softmax_scores(self, state: State) -> Scores:
         """Scores of the trained softmax model."""
         model = self.softmax_model()
         set_state(model, state)
         return softmax_scores(model.to(self.settings.device))
+
+    def _trained(self, state: State) -> OutputCodeNetwork:
+        network = self.network()
+        set_state(network, state)
+        return network
+
+
+def shrunk(budget: AttackBudget, factor: float) -> AttackBudget:
+    """Allow the same number of steps in a ball of another radius, from one start."""
+    return replace(
+        budget, epsilon=budget.epsilon * factor, step_size=budget.step_size * factor, num_restarts=1
+    )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from logging import INFO
 
 import numpy as np
 from flwr.common.logger import log
 from matplotlib.figure import Figure
 
-from contrastive_ecoc.experiment import Experiment
+from contrastive_ecoc.experiment import RADII, Experiment, shrunk
 from flower_coded.codes.output_code import OutputCode
-from flower_coded.learning.adversarial import AttackBudget
-from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness
+from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness, robust_accuracy
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.ensemble_states import State
-
-RADII = (0.25, 0.5, 1.0, 1.5)  # multiples of the radius, for the curve
 
 
 def write_results(
@@ -36,9 +32,11 @@ def write_results(
             strategy.state, strategy.code_book
         ),
     }
-    reports = attack_all(experiment, scores)
+    surrogate = experiment.surrogate_scores(strategy.state, strategy.code_book)
+    surrogates = dict(zip(scores, (None, surrogate), strict=True))
+    reports = attack_all(experiment, scores, surrogates)
     table = [{"method": name, **report.accuracies} for name, report in reports.items()]
-    curve = robustness_curve(experiment, scores)
+    curve = robustness_curve(experiment, scores, surrogates)
     run.write_config(experiment.config)
     run.write_metrics(rounds)
     run.write_metrics(table, name="summary")
@@ -48,7 +46,9 @@ def write_results(
     log(INFO, "progress: report written to %s", page.write(run.report_path))
 
 
-def attack_all(experiment: Experiment, scores: dict[str, Scores]) -> dict[str, RobustnessReport]:
+def attack_all(
+    experiment: Experiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
+) -> dict[str, RobustnessReport]:
     """Every attack on every model; the first model's adversarial images are tried on the others."""
     reports: dict[str, RobustnessReport] = {}
     for name, each in scores.items():
@@ -60,12 +60,15 @@ def attack_all(experiment: Experiment, scores: dict[str, Scores]) -> dict[str, R
             budget=experiment.budget,
             seed=experiment.seed,
             transferred=None if first is None else first.attacked,
+            surrogate=surrogates[name],
             device=experiment.settings.device,
         )
     return reports
 
 
-def robustness_curve(experiment: Experiment, scores: dict[str, Scores]) -> list[dict]:
+def robustness_curve(
+    experiment: Experiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
+) -> list[dict]:
     """Robust accuracy against the radius, on a third of the attacked images."""
     count = max(1, len(experiment.attacked_labels) // 3)
     images, labels = experiment.attacked_images[:count], experiment.attacked_labels[:count]
@@ -73,18 +76,17 @@ def robustness_curve(experiment: Experiment, scores: dict[str, Scores]) -> list[
     for name, each in scores.items():
         for factor in RADII:
             budget = shrunk(experiment.budget, factor)
-            found = evaluate_robustness(
-                each, images, labels, budget=budget, seed=experiment.seed, device=experiment.settings.device
+            left = robust_accuracy(
+                each,
+                images,
+                labels,
+                budget=budget,
+                seed=experiment.seed,
+                surrogate=surrogates[name],
+                device=experiment.settings.device,
             )
-            records.append({"method": name, "epsilon": budget.epsilon, "worst": found.accuracies["worst"]})
+            records.append({"method": name, "epsilon": budget.epsilon, "worst": left})
     return records
-
-
-def shrunk(budget: AttackBudget, factor: float) -> AttackBudget:
-    """Allow the same number of steps in a ball of another radius, from one start."""
-    return replace(
-        budget, epsilon=budget.epsilon * factor, step_size=budget.step_size * factor, num_restarts=1
-    )
 
 
 def compose(
@@ -111,7 +113,8 @@ def compose(
         f"softmax model has one output per class; the other predicts a word of {strategy.num_bits} bits, and "
         "the class whose codeword is nearest wins. Attacks are white-box, in the maximum norm: "
         f"{experiment.budget}, on {len(experiment.attacked_labels)} test images. `pgd-margin` climbs the "
-        "decoder's own comparison of distances; `worst` counts an image only if it survives every attack."
+        "decoder's own comparison of distances, `pgd-surrogate` the same before `tanh`; `worst` "
+        "counts an image only if it survives every attack."
     )
     page.add_table(table, caption="Accuracy on clean and attacked test images")
     for name, report in reports.items():

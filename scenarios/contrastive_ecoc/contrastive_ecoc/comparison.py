@@ -1,0 +1,152 @@
+"""The paper's five models, centrally and across users, and what every attack leaves of them.
+
+Models of one place and seed are trained together because they share work: PF and CFPC start from one
+pretrained network, TFC takes CFPC's last code book, and adversarial images made for Standard are tried on all
+others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from contrastive_ecoc.experiment import RADII, Experiment, shrunk
+from contrastive_ecoc.trainers import Central, Federated, Trained, Trainer
+from flower_coded.learning.models import get_state
+from flower_coded.learning.robustness import Scores, evaluate_robustness, robust_accuracy
+from flower_coded.strategies.ensemble_states import State
+
+METHODS = ("Standard", "SimCLR", "ACL-PF", "ACL-CFPC", "ACL-TFC")
+TRAINERS: dict[str, type[Central] | type[Federated]] = {"central": Central, "federated": Federated}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The five models of one place and seed."""
+
+    place: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a group gives: one record a model, one record a model and radius, and the learned code books."""
+
+    records: list[dict]
+    curve: list[dict]
+    code_books: dict[str, np.ndarray]
+
+
+def run_groups(
+    groups: Sequence[Group], config: dict[str, Any], *, ensemble: bool, num_processes: int
+) -> Iterator[tuple[Group, Found]]:
+    """Run groups in fresh processes and give each one's findings as it is done."""
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+        pending = {pool.submit(run_group, group, config, ensemble): group for group in groups}
+        for done in as_completed(pending):
+            yield pending[done], done.result()
+
+
+def run_group(group: Group, config: dict[str, Any], ensemble: bool = False) -> Found:
+    """Train the five models, attack each."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    experiment = Experiment({**config, "seed": group.seed})
+    found = Found([], [], {})
+    transferred, started = None, time.monotonic()
+    for method, trained in train_methods(TRAINERS[group.place](experiment), experiment):
+        seconds = time.monotonic() - started
+        attacks = Attacks(experiment, trained)
+        accuracies, signs, own = attacks.report(transferred, ensemble)
+        transferred = own if transferred is None else transferred
+        labels = {"place": group.place, "method": method, "seed": group.seed}
+        whole = {"clean": attacks.clean_accuracy(), "clean, attacked images": accuracies.pop("clean")}
+        found.records.append(
+            labels | whole | accuracies | signs | asdict(experiment.budget) | {"seconds": round(seconds, 1)}
+        )
+        found.curve.extend(labels | point for point in attacks.curve())
+        if trained.code_book is not None:
+            found.code_books[method] = trained.code_book
+        started = time.monotonic()
+    return found
+
+
+def train_methods(trainer: Trainer, experiment: Experiment) -> Iterator[tuple[str, Trained]]:
+    """Train in the order of :data:`METHODS`; Standard sees the labelled images as often as TFC does."""
+    config = experiment.config
+    first, second = int(config["pretrain-rounds"]), int(config["fine-tune-rounds"])
+    yield "Standard", trainer.softmax(get_state(experiment.softmax_model()), first + second)
+    yield "SimCLR", trainer.softmax(with_features(experiment, trainer.pretrain(0.0)), second)
+    pretrained = trainer.pretrain(float(config["column-weight"]))
+    yield "ACL-PF", trainer.fine_tune(pretrained, second)
+    learned = trainer.fine_tune(pretrained, second, follows=True)
+    yield "ACL-CFPC", learned
+    new = get_state(experiment.network(experiment.seed + 1))
+    yield "ACL-TFC", trainer.fine_tune(new, first + second, code_book=learned.code_book)
+
+
+def with_features(experiment: Experiment, pretrained: State) -> State:
+    """Give a new softmax model the pretrained feature extractor."""
+    fresh = get_state(experiment.softmax_model())
+    return {key: pretrained.get(f"features.{key}", value) for key, value in fresh.items()}
+
+
+class Attacks:
+    """Attacks on one trained model."""
+
+    def __init__(self, experiment: Experiment, trained: Trained) -> None:
+        self.experiment, self.trained, self.device = experiment, trained, experiment.settings.device
+        self.surrogate: Scores | None = None
+        if trained.code_book is None:
+            self.scores = experiment.softmax_scores(trained.state)
+        else:
+            self.scores = experiment.contrastive_scores(trained.state, trained.code_book)
+            self.surrogate = experiment.surrogate_scores(trained.state, trained.code_book)
+
+    def clean_accuracy(self) -> float:
+        """Accuracy on all test images."""
+        state, code_book = self.trained.state, self.trained.code_book
+        if code_book is None:
+            return self.experiment.softmax_accuracy(state)
+        return self.experiment.clean_accuracy(state, code_book)["clean-accuracy"]
+
+    def report(self, transferred: Any, ensemble: bool) -> tuple[dict, dict, Any]:
+        """Accuracies by attack, signs of masked gradients, and PGD's images."""
+        found = evaluate_robustness(
+            self.scores,
+            self.experiment.attacked_images,
+            self.experiment.attacked_labels,
+            budget=self.experiment.budget,
+            seed=self.experiment.seed,
+            transferred=transferred,
+            surrogate=self.surrogate,
+            ensemble=ensemble,
+            device=self.device,
+        )
+        return dict(found.accuracies), dict(vars(found.signs)), found.attacked
+
+    def curve(self) -> list[dict]:
+        """Robust accuracy on a third of the attacked images for several radii, from one random start."""
+        count = max(1, len(self.experiment.attacked_labels) // 3)
+        budgets = [shrunk(self.experiment.budget, factor) for factor in RADII]
+        return [
+            {
+                "epsilon": budget.epsilon,
+                "worst": robust_accuracy(
+                    self.scores,
+                    self.experiment.attacked_images[:count],
+                    self.experiment.attacked_labels[:count],
+                    budget=budget,
+                    seed=self.experiment.seed,
+                    surrogate=self.surrogate,
+                    device=self.device,
+                ),
+            }
+            for budget in budgets
+        ]
