@@ -8,8 +8,6 @@ classes; what any other attack does shows in the accuracy, beside that of the cl
 
 from __future__ import annotations
 
-import gc
-import logging
 import platform
 import random
 import time
@@ -18,7 +16,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.app import ArrayRecord
 from torch import nn
 
@@ -84,11 +81,13 @@ def execute(run: GridRun) -> dict[str, Any]:
         ways together, ``client-seconds-per-round`` of all users and ``server-seconds-per-round`` (processor
         time); ``seconds`` of wall clock in all. Absent where it does not apply.
     """
-    _prepare_process()
+    started, state = time.perf_counter(), random.getstate()
     random.seed(run.seed)  # Flower samples nodes with the global generator
-    started = time.perf_counter()
-    experiment = _Experiment(run)
-    found = experiment.train_ensemble() if run.defence in CODED_DEFENCES else experiment.train_single()
+    try:
+        experiment = _Experiment(run)
+        found = experiment.train_ensemble() if run.defence in CODED_DEFENCES else experiment.train_single()
+    finally:
+        random.setstate(state)
     return {**found, "seconds": round(time.perf_counter() - started, 3)}
 
 
@@ -97,15 +96,6 @@ def versions() -> dict[str, str]:
     packages = ("flwr", "torch", "numpy")
     found = {"flower-coded": __version__, "python": platform.python_version()}
     return found | {name: version(name) for name in packages}
-
-
-def _prepare_process() -> None:
-    """Be quiet, use one thread, and make collecting garbage cheap."""
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    # Some of Flower's strategies collect garbage after every array: 2 s a round with all of torch's objects.
-    gc.collect()
-    gc.freeze()
 
 
 class _Experiment:

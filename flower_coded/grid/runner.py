@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
+
+import torch
 
 from flower_coded.grid.execution import execute, versions
 from flower_coded.grid.plan import GridPlan, GridRun
@@ -130,6 +134,12 @@ def grid_table(plan: GridPlan, store: GridStore) -> list[dict[str, Any]]:
 
 
 def _recorded_run(run: GridRun) -> dict[str, Any]:
+    """Run in a worker: quietly, on one thread, and with cheap garbage collection."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    # Some of Flower's strategies collect garbage after every array: 2 s a round with all of torch's objects.
+    gc.collect()
+    gc.freeze()
     return {**_heading(run), "status": "done", **execute(run)}
 
 

@@ -17,6 +17,9 @@ from flower_coded.grid.plan import GridRun
 TINY = {"samples-per-user": 8, "local-epochs": 1, "batch-size": 8}
 CODED_SETTINGS = {"coded-partition": {"num-groups": 4}, "coded-tracking": {"row-weight": 3}}
 QUICK_DEFENCES = [name for name in DEFENCE_NAMES if "+" not in name and name != RAMP_DEFENCE]
+# Every attack meets one defence of each kind, every defence one attack of each kind; all pairs: experiment.
+ONE_OF_EACH_KIND = {"fedavg", "flower-multi-krum", "median", "multi-krum", "coded-correction"}
+ONE_ATTACK_OF_EACH_KIND = ("none", "distributed-trigger", "mimic", "huge", "no-reply")
 BACKDOORS = {"pixel-trigger", "blended-trigger", "distributed-trigger", "model-replacement", "neurotoxin"}
 
 
@@ -40,7 +43,7 @@ def tiny_run(attack: str, defence: str, **changes: object) -> GridRun:
 
 @pytest.mark.parametrize("defence", QUICK_DEFENCES)
 def test_every_attack_runs_to_its_end(defence: str) -> None:
-    for attack in ATTACK_NAMES:
+    for attack in ATTACK_NAMES if defence in ONE_OF_EACH_KIND else ONE_ATTACK_OF_EACH_KIND:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VoidAttackWarning)  # one attacker of eight is too few for some
             found = execute(tiny_run(attack, defence))
@@ -87,6 +90,22 @@ def test_krum_names_an_attacker_that_turns_its_update_around() -> None:
     found = execute(run)
     assert found["detection-recall"] == 1.0
     assert found["false-negatives"] == 0
+
+
+@pytest.mark.slow
+def test_secret_shared_krum_takes_part() -> None:
+    found = execute(tiny_run("sign-flip", RAMP_DEFENCE))
+    assert 0 <= found["accuracy"] <= 1
+    assert found["refused-rounds"] == 0
+
+
+@pytest.mark.experiment
+@pytest.mark.parametrize("defence", DEFENCE_NAMES)
+@pytest.mark.parametrize("attack", ATTACK_NAMES)
+def test_every_attack_against_every_defence_in_a_tiny_round(attack: str, defence: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VoidAttackWarning)
+        assert math.isfinite(execute(tiny_run(attack, defence))["accuracy"])
 
 
 @pytest.mark.experiment

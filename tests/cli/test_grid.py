@@ -1,0 +1,53 @@
+"""``flower-coded grid``: runs, resumes, refuses, and leaves a table and a sheet."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flower_coded.cli import app
+
+GRID = """
+title = "Tiny"
+attacks = ["none", "wrong-shape"]
+defences = ["fedavg"]
+attackers = [1]
+num-users = 3
+num-rounds = 1
+[training]
+samples-per-user = 8
+local-epochs = 1
+"""
+
+
+@pytest.mark.slow
+def test_a_grid_is_run_once_and_its_table_and_sheet_are_there(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(GRID)
+    command = ["grid", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), "--processes", "1"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert "2 runs, 2 to do" in first.output
+    directory = tmp_path / "grid" / "tiny"
+    with (directory / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["attack"] for row in rows] == ["none", "wrong-shape"]
+    assert all(row["status"] == "done" and row["version-flwr"] and row["num-users"] == "3" for row in rows)
+    assert (rows[1]["detection-precision"], rows[1]["detection-recall"]) == ("1.0", "1.0")
+    assert (directory / "sheet.png").stat().st_size > 10_000
+    again = CliRunner().invoke(app, command)
+    assert "2 runs, 0 to do" in again.output
+    (directory / "sheet.png").unlink()
+    only_sheet = CliRunner().invoke(app, [*command, "--sheet-only"])
+    assert only_sheet.exit_code == 0
+    assert (directory / "sheet.png").is_file()
+
+
+def test_a_typing_error_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "typo.toml").write_text(GRID.replace("wrong-shape", "wrong-shpae"))
+    result = CliRunner().invoke(app, ["grid", str(tmp_path / "typo.toml"), "--results", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "did you mean 'wrong-shape'?" in result.output
+    assert not (tmp_path / "grid").exists()
