@@ -1,9 +1,9 @@
 """Time of one training step of an output code against a softmax head on the same backbone.
 
-Run ``python benchmarks/contrastive_step.py [--device cuda] [--model resnet18] [--batch-size 128] [--steps 20]``.
-A step is forward, backward and optimiser on one batch of 32x32 colour images; the code book follows the weights
-(eq. 11), which is the dearest variant. Rounds alternate between the two and the median counts, so that the ratio
-can be compared between machines. The aim is a throughput of at least 0.8 of the softmax head's.
+Run ``python benchmarks/contrastive_step.py [--device cuda] [--model resnet18] [--batch-size 128]``. A step is
+forward, backward and optimiser on one batch of 32x32 colour images; the code book follows the weights (eq.
+11), which is the dearest variant. The two take turns and the median counts, so that the ratio can be compared
+between machines. The aim is a throughput of at least 0.8 of the softmax head's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def measure(name: str, batch_size: int, steps: int, rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of a call of training by head; the first call of each, which warms up, does not count."""
+    """Median seconds of a call of training by head; the first of each only warms up."""
     generator = np.random.default_rng(0)
     images = generator.random((batch_size * steps, *SHAPE), dtype=np.float32)
     labels = generator.integers(0, NUM_CLASSES, len(images))

@@ -171,7 +171,7 @@ def _bars(records: list[dict]) -> Figure:
                 [i + (index - (len(METHODS) - 1) / 2) * width for i in kept],
                 [float(np.mean(found[i])) for i in kept],
                 0.92 * width,
-                yerr=[float(np.std(found[i], ddof=min(1, len(found[i]) - 1))) for i in kept],
+                yerr=[float(np.std(found[i], ddof=1)) for i in kept] if len(own) > 1 else None,
                 color=PALETTE[method],
                 label=method,
                 error_kw={"elinewidth": 1.0, "capsize": 1.5},
@@ -220,13 +220,14 @@ def _subtitle(records: list[dict], config: dict) -> str:
 def _about(records: list[dict], config: dict) -> str:
     rounds = int(config["pretrain-rounds"]) + int(config["fine-tune-rounds"])
     images = int(config["samples-per-user"]) * int(config["num-clients"]) or "all"
+    epochs = config["local-epochs"]
     return (
         f"The paper's five models on one backbone (`{config['model']}`), trained on {images} images. "
-        f"`central` has them in one place; `federated` divides them among {config['num-clients']} users (class mix "
-        f"`{config['alpha']}`) and averages networks {rounds} times, after {config['local-epochs']} local "
-        f"epochs each. Both see every image equally often: {config['pretrain-rounds']} rounds' epochs of "
-        f"pretraining and {config['fine-tune-rounds']} of fine-tuning; Standard and TFC's new network train "
-        f"for all {rounds}.\n\n"
+        f"`central` has them in one place; `federated` divides them among {config['num-clients']} users "
+        f"(class mix `{config['alpha']}`) and averages networks {rounds} times, after {epochs} local epochs "
+        "each. Both see every image equally often: pretraining takes the epochs of "
+        f"{config['pretrain-rounds']} rounds, fine-tuning those of {config['fine-tune-rounds']}; Standard "
+        f"and TFC's new network train for all {rounds}.\n\n"
         f"{_budget(records[0])}, on {config['num-attacked']} test images at most; `clean` is over all test "
         "images. FGSM and `pgd` climb the cross-entropy of the decoded probabilities, `pgd-margin` the "
         "decoder's comparison, `pgd-surrogate` that comparison before `tanh`, `ensemble` is AutoAttack. "
