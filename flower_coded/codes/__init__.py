@@ -11,6 +11,7 @@ from flower_coded.codes.constructions import (
 from flower_coded.codes.dft_code import Corrected, DFTCode
 from flower_coded.codes.index_assignment import AssignmentProblem, IndexAssignment, evaluation_order
 from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
+from flower_coded.codes.output_code import OutputCode, Separation
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
 from flower_coded.codes.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 from flower_coded.codes.separable import kautz_singleton_matrix, separable_matrix
@@ -30,8 +31,10 @@ __all__ = [
     "DecodedWord",
     "IndexAssignment",
     "MajorityVote",
+    "OutputCode",
     "RealErrorLocatingCode",
     "ReedSolomonCode",
+    "Separation",
     "SubsetCode",
     "SubsetDecoder",
     "TradeOff",

@@ -1,6 +1,7 @@
 """Flower strategies: the five coded systems, aggregation rules, and a judge before any Flower strategy."""
 
 from flower_coded.strategies.coded_subset import CodedSubsetAggregation
+from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.encoded_gd import EncodedGradientDescent, GradientRound
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator, model_predictor
 from flower_coded.strategies.judged import JudgedReplies
@@ -11,6 +12,7 @@ from flower_coded.strategies.rule_aggregation import RuleAggregation
 __all__ = [
     "CodedSubsetAggregation",
     "ComputationRound",
+    "ContrastiveECOC",
     "EncodedGradientDescent",
     "EnsembleEvaluator",
     "GradientRound",
