@@ -8,6 +8,7 @@ same for every number of attackers and is run once.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import itertools
 import json
@@ -105,7 +106,8 @@ class GridRun:
         """
         ClientSettings.from_config(self.run_config())
         behaviour_from_config({**self.run_config(), "attack": self.attack}, 0, self.num_users)
-        check_defence(self.defence, self.num_users, self.tolerated_attackers, self.defence_settings)
+        settings = tuple(sorted(self.defence_settings.items()))
+        _check_defence_once(self.defence, self.num_users, self.tolerated_attackers, settings)
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
     _refuse_unknown("defences", axes["defences"], DEFENCE_NAMES)
     for name in ("attackers", "seeds"):
         _check_integers(name, axes[name])
-    training = {**TRAINING_DEFAULTS, **_table(given, "training")}
+    training = {**TRAINING_DEFAULTS, **_settings(given, "training")}
     _refuse_unknown("training", training, [key for key in _TRAINING_KEYS if key not in _SET_BY_GRID])
     attack_tables, defence_tables = _table(given, "attack"), _table(given, "defence")
     _refuse_unknown("attack", attack_tables, axes["attacks"])
@@ -187,12 +189,12 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
             attackers=0 if is_clean else attackers,
             seed=seed,
             training=training,
-            attack_settings={} if is_clean else _table(attack_tables, attack, "attack."),
-            defence_settings=_table(defence_tables, defence, "defence."),
+            attack_settings={} if is_clean else _settings(attack_tables, attack, "attack."),
+            defence_settings=_settings(defence_tables, defence, "defence."),
             **common,
         )
         runs.setdefault(run.key, run)
-    for run in {(r.attack, r.defence, r.alpha, r.attackers): r for r in runs.values()}.values():
+    for run in runs.values():
         run.check()
     limit = float(given.get("time-limit", GridPlan.time_limit))
     return GridPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), limit)
@@ -216,6 +218,13 @@ _GRID_KEYS = [
     "attack",
     "defence",
 ]
+
+
+@functools.cache
+def _check_defence_once(
+    defence: str, num_users: int, num_byzantine: int, settings: tuple[tuple[str, Any], ...]
+) -> None:
+    check_defence(defence, num_users, num_byzantine, dict(settings))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -251,6 +260,15 @@ def _table(given: Mapping[str, Any], name: str, prefix: str = "") -> dict[str, A
     if not isinstance(values, Mapping):
         raise ParameterError(prefix + name, f"must be a table: [{prefix}{name}]", values)
     return dict(values)
+
+
+def _settings(given: Mapping[str, Any], name: str, prefix: str = "") -> dict[str, Value]:
+    """Read a table of plain values."""
+    values = _table(given, name, prefix)
+    for key, value in values.items():
+        if not isinstance(value, bool | int | float | str):
+            raise ParameterError(f"{prefix}{name}.{key}", "must be a number, a text or a truth value", value)
+    return values
 
 
 def _refuse_unknown(where: str, given: Iterable[Any], known: Iterable[str]) -> None:

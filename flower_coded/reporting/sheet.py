@@ -108,6 +108,12 @@ class SheetData:
             chosen = [r for r in chosen if r["attack"] in attacks]
         return _mean(record.get(key) for record in chosen)
 
+    def largest_mean(self, defence: str, key: str) -> float:
+        """Mean of a measured value under the attack where it is largest; NaN where there is none."""
+        means = [self.mean(defence, key, [attack]) for attack in self.attacks]
+        known = [value for value in means if not np.isnan(value)]
+        return max(known) if known else float("nan")
+
     def detection(self, defence: str) -> tuple[float, float, float]:
         """Precision, recall and F1 over all attacks and seeds, counted together; NaN where undefined."""
         chosen = [r for r in self.records if r["defence"] == defence and r["attack"] != _CLEAN]
@@ -161,8 +167,8 @@ def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
     title : str
         Heading of the picture.
     """
-    rows, height = sheet.defences, 1.35 + 0.4 * len(sheet.defences)
-    width = 3.8 + 1.2 * max(len(sheet.attacks) + 1, 8)
+    rows, height = [name.replace("+", " +\n") for name in sheet.defences], 1.35 + 0.4 * len(sheet.defences)
+    width = 3.8 + 1.2 * max(len(sheet.attacks) + 1, len(_PROPERTY_COLUMNS))
     figure = new_figure(3 if sheet.harmful else 2, 1, size=(width, 0.6 + height * (2 + bool(sheet.harmful))))
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -231,7 +237,8 @@ _PROPERTIES = (
     "suspects once, at the end); rules that use every update in part name nobody but the senders of "
     "malformed replies. `honest users named without attack` is a count per run. Certified accuracy is the "
     "share of test images that the majority of a coded ensemble gets right whatever the tolerated number "
-    "of users had sent. Megabytes are both ways, all users together. Seconds are processor seconds of one "
+    "of users had sent. A refused round is one in which the defence could not use what was left and kept the "
+    "old model. Megabytes are both ways, all users together. Seconds are processor seconds of one "
     "core: of all users, and of the server."
 )
 _PROPERTY_COLUMNS = (
@@ -240,6 +247,7 @@ _PROPERTY_COLUMNS = (
     "naming: F1",
     "honest users named without attack",
     "certified accuracy",
+    "rounds refused, worst attack",
     "MB a round",
     "users' CPU s a round",
     "server's CPU s a round",
@@ -251,6 +259,7 @@ def _property_values(sheet: SheetData, defence: str) -> tuple[float, ...]:
         *sheet.detection(defence),
         sheet.mean(defence, "false-positives", [_CLEAN]),
         sheet.mean(defence, "certified-accuracy", [_CLEAN]),
+        sheet.largest_mean(defence, "refused-rounds"),
         sheet.mean(defence, "megabytes-per-round"),
         sheet.mean(defence, "client-seconds-per-round", [_CLEAN]),
         sheet.mean(defence, "server-seconds-per-round", [_CLEAN]),
@@ -259,7 +268,7 @@ def _property_values(sheet: SheetData, defence: str) -> tuple[float, ...]:
 
 def _properties(sheet: SheetData) -> tuple[list[str], list[list[str]]]:
     columns = [_wrapped(name.replace(" ", "-"), joint=" ") for name in _PROPERTY_COLUMNS]
-    digits = (2, 2, 2, 1, 2, 1, 2, 3)
+    digits = (2, 2, 2, 1, 2, 1, 1, 2, 3)
     cells = [
         [
             "" if np.isnan(value) else f"{value:.{places}f}"

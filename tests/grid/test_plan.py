@@ -71,6 +71,7 @@ def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
         ({"defences": ["coded-partition"], "defence": {"coded-partition": {"group": 1}}}, "num-groups"),
         ({"defences": ["flower-bulyan"], "num-users": 8}, r"4 f \+ 3 = 11"),
         ({"defence": ["median"]}, "must be a table"),
+        ({"defence": {"median": {"num-threads": [1]}}}, "defence.median.num-threads must be a number"),
         ({"seeds": [1.5]}, "whole numbers"),
         ({"attacks": []}, "at least one entry"),
         ({"num-rounds": -1}, "whole numbers"),
