@@ -13,14 +13,14 @@ import numpy as np
 
 from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.contrastive_ecoc import contrastive_client_app
-from flower_coded.codes import OutputCode
+from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.code_book import aggregate_code_book
 from flower_coded.learning.images import load_images
 from flower_coded.learning.models import get_state, set_state
 from flower_coded.learning.output_code_network import build_output_code_network
 from flower_coded.learning.training import predict_logits
 from flower_coded.reporting import Table
-from flower_coded.strategies import ContrastiveECOC
+from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.ensemble_states import to_array_record
 from flower_coded.testing import InProcessGrid
 
@@ -28,8 +28,8 @@ NUM_CLIENTS, NUM_CLASSES, NUM_BITS, SCATTER = 10, 5, 24, 0.1
 TRAINING = {"learning-rate": 0.003, "local-epochs": 2, "batch-size": 32, "images-per-draw": 10}
 LIES: dict[str, dict[str, Any]] = {
     "nobody lies": {},
-    "honest number": {"code-book-attackers": "3,"},
-    "10^6 samples": {"code-book-attackers": "3,", "code-book-claim": 10**6},
+    "honest number": {"code-book-attackers": "3"},
+    "10^6 samples": {"code-book-attackers": "3", "code-book-claim": 10**6},
 }
 
 
@@ -90,10 +90,9 @@ def main() -> None:
             )
     print(Table.from_records(records).to_text(digits=3))
     left = [
-        {"rule": rule, "claims": name, kind: clean_accuracy(rule, lie, kind)}
+        {"rule": rule, "claims": name, "clean accuracy": clean_accuracy(rule, lie, "negate")}
         for rule in ("mean", "median")
         for name, lie in LIES.items()
-        for kind in ("negate",)
     ]
     print(Table.from_records(left).to_text(digits=3))
 

@@ -163,33 +163,53 @@ def test_a_class_lost_later_leaves_the_code_book_as_it_was() -> None:
     np.testing.assert_array_equal(strategy.code_book, only_first.code_book)
 
 
+EVERYBODY_HAS_EVERYTHING = contrastive_client_app(
+    lambda context: UserImages(*stripes(60, int(context.node_config["partition-id"])), NUM_CLASSES),
+    build_network,
+)
+
+
+def run_with_a_liar(rule: str, config: dict[str, Any], **options: Any) -> ContrastiveECOC:
+    grid = InProcessGrid(EVERYBODY_HAS_EVERYTHING, NUM_USERS, {**RUN_CONFIG, **config})
+    strategy = ContrastiveECOC(
+        NUM_CLASSES,
+        NUM_BITS,
+        NUM_USERS,
+        pretrain_rounds=1,
+        code_book_rule=rule,  # type: ignore[arg-type]
+        num_byzantine=1,
+        fraction_evaluate=0.0,
+        **options,
+    )
+    strategy.start(grid, to_array_record(INITIAL), num_rounds=strategy.num_rounds, timeout=60)
+    return strategy
+
+
 @pytest.mark.parametrize("rule", ["median", "trimmed-mean"])
 def test_a_robust_code_book_resists_a_liar_who_turns_the_mean_over(rule: str) -> None:
     poisoned = {"code-book-attack": "negate", "code-book-attackers": "4", "code-book-claim": 10**9}
-    everybody_has_everything = contrastive_client_app(
-        lambda context: UserImages(*stripes(60, int(context.node_config["partition-id"])), NUM_CLASSES),
-        build_network,
-    )
 
     def book(rule: str, config: dict[str, Any]) -> np.ndarray:
-        grid = InProcessGrid(everybody_has_everything, NUM_USERS, {**RUN_CONFIG, **config})
-        strategy = ContrastiveECOC(
-            NUM_CLASSES,
-            NUM_BITS,
-            NUM_USERS,
-            variant="pf",
-            pretrain_rounds=1,
-            fine_tune_rounds=1,
-            code_book_rule=rule,  # type: ignore[arg-type]
-            num_byzantine=1,
-            fraction_evaluate=0.0,
-        )
-        strategy.start(grid, to_array_record(INITIAL), num_rounds=2, timeout=60)
-        assert strategy.code_book is not None
-        return strategy.code_book
+        found = run_with_a_liar(rule, config, variant="pf", fine_tune_rounds=1).code_book
+        assert found is not None
+        return found
 
     moved = {name: np.linalg.norm(book(name, poisoned) - book(name, {})) for name in ("mean", rule)}
     assert moved[rule] < 0.1 * moved["mean"]
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed-mean"])
+def test_a_liar_ruins_the_accuracy_of_the_mean_code_book_and_of_no_robust_one(rule: str) -> None:
+    lie = {"code-book-attack": "negate", "code-book-attackers": "4"}
+    options: dict[str, Any] = {"variant": "cfpc", "fine_tune_rounds": 3}
+
+    def left(rule: str, claim: int) -> float:
+        strategy = run_with_a_liar(rule, {**lie, "code-book-claim": claim}, **options)
+        return accuracy(strategy.state, strategy.code_book)
+
+    assert left("mean", 10**9) < 0.3
+    assert left(rule, 10**9) > 0.9
+    assert left(rule, 0) > 0.9, "the honest number claimed"
 
 
 def test_oversize_class_sums_cost_the_liar_its_place() -> None:
