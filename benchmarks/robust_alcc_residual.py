@@ -1,7 +1,7 @@
 """Whether the residual test says so when one liar more lies than can be corrected.
 
 The (31, 15) code, Gram matrices of 20 by 5 blocks (25 entries). For every number of erased workers ``s``
-there are ``A = floor((16 - s) / 2) + 1`` liars, each adding an error of variance 1 to every entry; liars and
+there are ``A = floor((16 - s) / 2) + 1`` liars, each adding an error CN(10, 1e3) to every entry; liars and
 erased workers are drawn anew for every trial. Printed for each strictness of the test (the share of correct
 results it refuses): the share of trials that are refused, and of those that pass although the result is more
 than three times as far off as noise explains. In ``seen`` of the trials every liar stands out of the noise
