@@ -13,21 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from flower_coded.codes.reed_solomon import ReedSolomonCode
-from flower_coded.crypto.field_products import matmul_constant
-from flower_coded.crypto.field_vectors import (
-    FIELD_MODULUS,
-    FieldArray,
-    from_signed_int64,
-    random_elements,
-    subtract,
-    to_signed_ints,
-    zeros,
-)
-from flower_coded.crypto.ramp_sharing import RampSharing, power_matrix
+from flower_coded.crypto.field_vectors import from_signed_int64, random_elements, zeros
+from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
-from flower_coded.reporting import Report, RunDirectory, draw_images
+from flower_coded.reporting import Report, RunDirectory
 from flower_coded.reporting.figures import new_figure
+from flower_coded.reporting.share_pictures import draw_shared_image, field_fractions
 from flower_coded.strategies import RampKrumRound
 
 _BINS = 32
@@ -47,7 +38,7 @@ def write_server_view(
     curious = listed[: sharing.num_colluders]
     report = Report("What the server saw", subtitle="and what it could not see, whatever it did with it")
     report.add_text(_summary(parameters, last))
-    pictures = _pictures(sharing, images[0, :1], images[1, :1], curious)
+    pictures = draw_shared_image(sharing, images[0, :1], images[1, :1], curious)
     run.write_figure(pictures, "pictures")
     report.add_heading("An image in place of an update").add_figure(
         pictures,
@@ -98,45 +89,6 @@ def _explanation(parameters: RampKrumParameters) -> str:
     )
 
 
-def _pictures(
-    sharing: RampSharing, image: NDArray[np.float32], other: NDArray[np.float32], curious: list[int]
-) -> Any:
-    secret, decoy = _as_field(image), _as_field(other)
-    parts, decoy_parts = sharing.split(secret), sharing.split(decoy)
-    masks = sharing.draw_masks(parts.shape[1])
-    shares = sharing.share(parts, masks)
-    users = list(range(sharing.num_shares_needed))
-    rebuilt = sharing.join(sharing.reconstruct(shares[users], users=users), length=len(secret))
-    colluders = curious or list(range(sharing.num_colluders))
-    colluders = (colluders + [u for u in range(sharing.num_users) if u not in colluders])[
-        : sharing.num_colluders
-    ]
-    decoy_masks = _masks_that_explain(sharing, shares, decoy_parts, colluders)
-    assert (sharing.share(decoy_parts, decoy_masks)[colluders] == shares[colluders]).all()
-    share = _fractions(np.resize(_fractions(shares[colluders[0]]), image.size), image.shape)
-    shown = np.stack([image, share, _values(rebuilt, image.shape), _values(decoy, image.shape)])
-    titles = ["the image", "one share", f"{len(users)} shares", "another image"]
-    return draw_images(shown, titles=titles, num_columns=4)
-
-
-def _masks_that_explain(
-    sharing: RampSharing, shares: FieldArray, parts: FieldArray, users: list[int]
-) -> FieldArray:
-    """Return the masks under which ``users`` would hold the same shares of other parts."""
-    points = [sharing.points[user] for user in users]
-    of_parts = matmul_constant(power_matrix(points, range(sharing.num_parts)), parts)
-    rest = subtract(shares[users], of_parts)  # = diag(alpha**K) V masks
-    inverse = ReedSolomonCode(tuple(points), len(points)).interpolation_matrix(range(len(points)))
-    scaled = [
-        [
-            entry * pow(point, -sharing.num_parts, FIELD_MODULUS)
-            for entry, point in zip(row, points, strict=True)
-        ]
-        for row in inverse
-    ]
-    return matmul_constant(scaled, rest)
-
-
 def _histograms(sharing: RampSharing) -> tuple[Any, list[float]]:
     generator = np.random.default_rng(0)
     update = np.rint(generator.laplace(scale=300, size=_SAMPLES)).astype(np.int64)
@@ -148,30 +100,14 @@ def _histograms(sharing: RampSharing) -> tuple[Any, list[float]]:
     left.set_title("an update's entries")
     left.set_xlabel("quantised value")
     left.set_xticks([-2000, 0, 2000])
-    right.hist(_fractions(shares[0]), bins=_BINS, range=(0, 1))
+    right.hist(field_fractions(shares[0]), bins=_BINS, range=(0, 1))
     right.set_title("one user's share of them")
     right.set_xlabel("fraction of r")
     figure.tight_layout()
-    return figure, [_uniformity(_fractions(share)) for share in shares]
+    return figure, [_uniformity(field_fractions(share)) for share in shares]
 
 
 def _uniformity(values: NDArray[np.float64]) -> float:
     counts, _ = np.histogram(values, bins=_BINS, range=(0, 1))
     expected = len(values) / _BINS
     return float(chi2.sf(((counts - expected) ** 2 / expected).sum(), _BINS - 1))
-
-
-def _as_field(image: NDArray[np.float32]) -> FieldArray:
-    return from_signed_int64(np.rint(image.ravel() * 1000).astype(np.int64))
-
-
-def _values(elements: FieldArray, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    return np.array(to_signed_ints(elements), dtype=float).reshape(shape) / 1000
-
-
-def _fractions(elements: Any, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
-    values = (
-        elements if elements.dtype == float else elements[..., 3].astype(float) / (FIELD_MODULUS / 2.0**192)
-    )
-    result: NDArray[np.float64] = values if shape is None else values.reshape(shape)
-    return result

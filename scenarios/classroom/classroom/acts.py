@@ -1,0 +1,126 @@
+"""The play: what is trained in every act, who attacks how, and the words around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord
+
+PREFIX = "act-"
+"""Of the ConfigRecord entries that replace a setting of the run for one message."""
+
+FEDAVG, KRUM, CODED, SECRET = "FedAvg", "multi-Krum", "coded ensemble", "secret-shared multi-Krum"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What the attackers do: the settings of :mod:`flower_coded.clients.behaviour` that an act decides."""
+
+    name: str = "none"
+    num_attackers: int = 0
+    scale: float = 0.0
+    knowledge: str = "colluders"
+
+    def settings(self) -> dict[str, str | int | float]:
+        """Return the attack as run-config keys."""
+        return {
+            "attack": self.name,
+            "attackers": self.num_attackers,
+            "attack-scale": self.scale,
+            "attack-knowledge": self.knowledge,
+        }
+
+    def train_config(self) -> ConfigRecord:
+        """Return the record that every train message of the act carries."""
+        return ConfigRecord({PREFIX + key: value for key, value in self.settings().items()})
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of an act: a way of adding up, under an attack."""
+
+    label: str
+    method: str
+    attack: Attack = Attack()
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act: its trainings, what is told before the pictures, and what to look at in them."""
+
+    name: str
+    title: str
+    story: str
+    look: str
+    trainings: tuple[Training, ...]
+
+
+TRIGGER = Attack("pixel-trigger", 2)
+FLIP = Attack("sign-flip", 3, scale=5.0, knowledge="own")
+LITTLE = Attack("little-is-enough", 3, scale=1.0)
+
+CLEAN = Training("FedAvg, nobody attacks", FEDAVG)
+POISONED = Training("FedAvg, poisoned", FEDAVG, TRIGGER)
+FLIPPED = Training("FedAvg, signs flipped", FEDAVG, FLIP)
+KRUM_FLIPPED = Training("multi-Krum, signs flipped", KRUM, FLIP)
+KRUM_LITTLE = Training("multi-Krum, a little is enough", KRUM, LITTLE)
+ENSEMBLE = Training("coded ensemble, poisoned", CODED, TRIGGER)
+SHARED = Training("secret-shared multi-Krum, signs flipped", SECRET, FLIP)
+
+ACTS = (
+    Act(
+        "prologue",
+        "Prologue: learning together",
+        "Twelve users have a hundred small images of digits each, and keep them. In every round each user "
+        "takes the common model, trains it on its own images and sends it back; the server averages the "
+        "twelve. That is federated averaging, FedAvg.",
+        "How few rounds it takes, though nobody showed anybody an image. And what the server did: it "
+        "averaged whatever came.",
+        (CLEAN,),
+    ),
+    Act(
+        "act_1",
+        "Act 1: a poisoned average",
+        "Two users stamp a small pattern, the trigger, on a part of their images and call them all the same "
+        "digit. Otherwise they train as everybody does, and send what they get.",
+        "On clean images nobody notices anything: the two curves are alike. On images with the trigger the "
+        "poisoned model says what the attackers want, whatever the image shows.",
+        (POISONED,),
+    ),
+    Act(
+        "act_2",
+        "Act 2: Krum, and its limits",
+        "The server stops averaging everybody. Multi-Krum scores every update by its distances to its "
+        "nearest neighbours and averages only those of smallest score. First three users send their update "
+        "turned round and five times as long. Then the same three do something cleverer: all send the same "
+        "vector, the mean of their honest updates moved by a fraction of the standard deviation in every "
+        "weight: a little is enough.",
+        "The first attack costs FedAvg everything and Krum nothing: the attackers' bars are the highest. The "
+        "second makes the attackers' bars the lowest: three equal vectors near the middle are each other's "
+        "best neighbours. Krum then chooses the attackers.",
+        (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE),
+    ),
+    Act(
+        "act_3",
+        "Act 3: the code names the culprits",
+        "The attack of act 1 again. Now the server trains several models, each on the users that one row "
+        "of a binary code allows. The models that learned the trigger answer in a pattern, and the code is "
+        "made so that the pattern says who was there. A decoder asks of every image: which label, and "
+        "which attackers, explain best what the models answer?",
+        "The curve on images with the trigger, beside that of act 1. Then the bars: the decoder was told "
+        "neither who attacks nor how many.",
+        (ENSEMBLE,),
+    ),
+    Act(
+        "act_4",
+        "Act 4: nobody saw anything",
+        "In acts 1 to 3 the server read every user's update, and an update tells a good deal about the "
+        "images it was trained on. Now users cut their updates into secret shares and send each other one "
+        "share each. From shares the server learns all distances between updates, which is what Krum "
+        "needs, and the sum of the selected ones; and no update.",
+        "The selection is as good as that of act 2 under the same attack. Then the four small pictures: "
+        "what a user has, what another user gets of it, what enough shares rebuild, and a different image "
+        "that fits the same share just as well.",
+        (SHARED,),
+    ),
+)

@@ -1,0 +1,140 @@
+"""The pictures of the acts; attackers are vermilion in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from classroom.acts import CODED
+from classroom.lecture import Lecture
+from classroom.trainings import Played
+from flower_coded.clients import user_data
+from flower_coded.codes import SubsetCode
+from flower_coded.learning import build_model, predict_stacked
+from flower_coded.learning.ensemble import CodedEnsemble
+from flower_coded.reporting import COLOURS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+from flower_coded.strategies import CodedSubsetAggregation
+
+BLUE, VERMILION = COLOURS[:2]
+_SHOWN = 6
+
+
+def some_images(lecture: Lecture) -> Figure:
+    """Draw six images of each of the first three users."""
+    owned = [user_data(lecture.settings, user, lecture.num_users) for user in range(3)]
+    images = np.concatenate([images[:_SHOWN] for images, _ in owned])
+    titles = [f"user {user}: {label}" for user, (_, labels) in enumerate(owned) for label in labels[:_SHOWN]]
+    return draw_images(images, titles=titles, num_columns=_SHOWN)
+
+
+def accuracies(trainings: Sequence[Played], *keys: str) -> Figure:
+    """Accuracy by round, a panel per key; trainings of different length are cut to the shortest."""
+    titles = {"accuracy": "On clean images", "with the trigger": "On images with the trigger"}
+    num_rounds = min(len(played.rounds) for played in trainings)
+    records = [record for played in trainings for record in played.rounds[:num_rounds]]
+    figure = new_figure(1, len(keys), size=(4.2 * len(keys) + 3.2, 3.4))
+    for axes, key in zip(figure.axes, keys, strict=True):
+        words = {"title": titles[key], "y_label": "accuracy"}
+        draw_lines(records, x="round", y=key, group="training", **words, y_limits=(0, 1), axes=axes)
+    for axes in figure.axes[:-1]:
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
+    return figure
+
+
+def triggered_images(lecture: Lecture, *trainings: Played) -> Figure:
+    """Six images, clean and with the trigger, and what each model says the second row is."""
+    data, backdoor = lecture.data, lecture.backdoor
+    others = np.flatnonzero(data.test_labels != backdoor.target)
+    chosen = others[:: max(1, len(others) // _SHOWN)][:_SHOWN]
+    clean, labels = data.test_images[chosen], data.test_labels[chosen]
+    triggered = backdoor.trigger.apply(clean)
+    answers = {_short(played): _answers(lecture, played, triggered) for played in trainings}
+    says = ["\n".join(f"{name}: {each[i]}" for name, each in answers.items()) for i in range(len(chosen))]
+    titles = [f"a {label}" for label in labels] + says
+    return draw_images(np.concatenate([clean, triggered]), titles=titles, num_columns=len(chosen))
+
+
+def selections(*trainings: Played) -> Figure:
+    """Who was averaged in which round, one matrix per training."""
+    rows = max(len(played.selected) for played in trainings)
+    figure = new_figure(1, len(trainings), size=(4.6 * len(trainings), 0.3 * rows + 1.4))
+    for axes, played in zip(figure.axes, trainings, strict=True):
+        draw_matrix(
+            _was_selected(played),
+            title=played.training.label,
+            x_label="user",
+            y_label="round",
+            highlight_columns=played.attackers,
+            limits=(0, 1),
+            axes=axes,
+        )
+        axes.set_yticks(range(len(played.selected)), [str(1 + i) for i in range(len(played.selected))])
+    return figure
+
+
+def scores(*trainings: Played) -> Figure:
+    """Multi-Krum's score of every user in the last round; small is good."""
+    figure = new_figure(1, len(trainings), size=(4.6 * len(trainings), 2.8))
+    for axes, played in zip(figure.axes, trainings, strict=True):
+        records = [{"user": user, "score": score} for user, score in sorted(played.scores.items())]
+        words = {"title": played.training.label, "y_label": "Krum's score"}
+        draw_bars(records, x="user", y="score", **words, axes=axes)
+        _colour_bars(axes, [{int(record["user"])} for record in records], played.attackers)
+    return figure
+
+
+def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
+    """Which user trains which model."""
+    words = {"title": f"{code.name}: who trains which model", "x_label": "user", "y_label": "model"}
+    return draw_matrix(code.matrix, **words, highlight_columns=attackers)
+
+
+def suspicion(played: Played) -> Figure:
+    """How often each user is named; users whom the code cannot tell apart share a bar."""
+    assert isinstance(played.strategy, CodedSubsetAggregation)
+    code, rates = played.strategy.code, played.strategy.history[-1].metrics["suspect-rates"]
+    columns: dict[bytes, list[int]] = {}
+    for user in range(code.num_users):
+        columns.setdefault(code.matrix[:, user].tobytes(), []).append(user)
+    groups = list(columns.values())
+    records = [
+        {"user": " or ".join(map(str, users)), "share": sum(rates[user] for user in users)}
+        for users in groups
+    ]
+    figure = new_figure(size=(7, 3))
+    axes = figure.axes[0]
+    words = {"title": "Named by the decoder", "y_label": "share of triggered images"}
+    draw_bars(records, x="user", y="share", **words, y_limits=(0, 1), axes=axes)
+    _colour_bars(axes, [set(users) for users in groups], played.attackers)
+    return figure
+
+
+def _was_selected(played: Played) -> np.ndarray:
+    matrix = np.zeros((len(played.selected), played.num_users))
+    for row, users in zip(matrix, played.selected, strict=True):
+        row[list(users)] = 1
+    return matrix
+
+
+def _colour_bars(axes: object, users_of_bars: Sequence[set[int]], attackers: Sequence[int]) -> None:
+    for users, bar in zip(users_of_bars, axes.patches, strict=True):  # type: ignore[attr-defined]
+        bar.set_color(VERMILION if users & set(attackers) else BLUE)
+
+
+def _answers(lecture: Lecture, played: Played, images: np.ndarray) -> np.ndarray:
+    strategy = played.strategy
+    if isinstance(strategy, CodedSubsetAggregation):
+        ensemble: CodedEnsemble = strategy.ensemble(model_name=lecture.settings.model)
+        return ensemble.predict(images)
+    data = lecture.data
+    model = build_model(lecture.settings.model, data.image_shape, data.num_classes)
+    return predict_stacked(model, played.state, images)[0]
+
+
+def _short(played: Played) -> str:
+    if not played.attackers:
+        return "clean"
+    return "coded" if played.training.method == CODED else "poisoned"

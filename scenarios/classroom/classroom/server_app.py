@@ -1,0 +1,37 @@
+"""The server: plays the acts one after the other, and adds each to the page as it ends."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from classroom.acts import ACTS, Training
+from classroom.lecture import Lecture
+from classroom.report import LecturePage
+from classroom.trainings import Played, play
+from flower_coded.reporting import RunDirectory
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    lecture = Lecture(dict(context.run_config))
+    lecture.check()
+    out = str(lecture.config["out"])
+    directory = Path(out) if out else Path.cwd() / "results" / "classroom"
+    directory.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory(directory)
+    run.write_config(dict(lecture.config))
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    page = LecturePage(run, lecture)
+    stage: dict[Training, Played] = {}
+    for act in ACTS:
+        print(f"progress: {act.title}", flush=True)
+        for training in act.trainings:
+            stage[training] = play(lecture, grid, training)
+        page.add_act(act, stage)
+    page.conclude(stage)
