@@ -42,7 +42,7 @@ def draw_shared_image(
     Parameters
     ----------
     sharing : RampSharing
-        ``T``, at least 1, users may put their shares together.
+        ``T`` users may put their shares together.
     image, other : ndarray of shape (1, H, W)
         Grey values in [0, 1].
     curious : sequence of int
@@ -52,7 +52,7 @@ def draw_shared_image(
     Raises
     ------
     ParameterError
-        If the images differ in shape, or nobody is allowed to be curious.
+        If the images differ in shape.
 
     Examples
     --------
@@ -63,8 +63,6 @@ def draw_shared_image(
     """
     if image.shape != other.shape:
         raise ParameterError("other", f"must have the image's shape {image.shape}", other.shape)
-    if sharing.num_colluders < 1:
-        raise ParameterError("num_colluders", "must be at least 1", sharing.num_colluders)
     secret, decoy = _as_field(image), _as_field(other)
     parts, decoy_parts = sharing.split(secret), sharing.split(decoy)
     shares = sharing.share(parts, sharing.draw_masks(parts.shape[1]))
