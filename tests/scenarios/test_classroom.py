@@ -26,7 +26,7 @@ SHORT = {
     "secret-rounds": 1,
     "local-epochs": 1,
     "samples-per-user": 20,
-    "num-range-checks": 2,
+    "num-per-element": 2,
 }
 TRAININGS = [
     "FedAvg, nobody attacks",
@@ -34,6 +34,8 @@ TRAININGS = [
     "FedAvg, signs flipped",
     "multi-Krum, signs flipped",
     "multi-Krum, a little is enough",
+    "multi-Krum, unlike users, nobody attacks",
+    "multi-Krum, unlike users, a little is enough",
     "coded ensemble, poisoned",
     "secret-shared multi-Krum, signs flipped",
 ]

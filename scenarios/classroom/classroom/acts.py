@@ -9,6 +9,9 @@ from flwr.app import ConfigRecord
 PREFIX = "act-"
 """Of the ConfigRecord entries that replace a setting of the run for one message."""
 
+EXPECTED_ATTACKERS = 3
+"""What the Krums of acts 2 and 4 are told."""
+
 FEDAVG, KRUM, CODED, SECRET = "FedAvg", "multi-Krum", "coded ensemble", "secret-shared multi-Krum"
 
 
@@ -30,18 +33,20 @@ class Attack:
             "attack-knowledge": self.knowledge,
         }
 
-    def train_config(self) -> ConfigRecord:
-        """Return the record that every train message of the act carries."""
-        return ConfigRecord({PREFIX + key: value for key, value in self.settings().items()})
-
 
 @dataclass(frozen=True)
 class Training:
-    """One training of an act: a way of adding up, under an attack."""
+    """One training of an act: a way of adding up, under an attack, on the run's data or on another mix."""
 
     label: str
     method: str
     attack: Attack = Attack()
+    alpha: str = ""
+
+    def train_config(self) -> ConfigRecord:
+        """Return the record that every train message of the training carries."""
+        settings = self.attack.settings() | ({"alpha": self.alpha} if self.alpha else {})
+        return ConfigRecord({PREFIX + key: value for key, value in settings.items()})
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,16 @@ class Act:
 
 
 TRIGGER = Attack("pixel-trigger", 2)
-FLIP = Attack("sign-flip", 3, scale=5.0, knowledge="own")
-LITTLE = Attack("little-is-enough", 3, scale=1.0)
+FLIP = Attack("sign-flip", EXPECTED_ATTACKERS, scale=5.0, knowledge="own")
+LITTLE = Attack("little-is-enough", EXPECTED_ATTACKERS, scale=1.0)
 
 CLEAN = Training("FedAvg, nobody attacks", FEDAVG)
 POISONED = Training("FedAvg, poisoned", FEDAVG, TRIGGER)
 FLIPPED = Training("FedAvg, signs flipped", FEDAVG, FLIP)
 KRUM_FLIPPED = Training("multi-Krum, signs flipped", KRUM, FLIP)
 KRUM_LITTLE = Training("multi-Krum, a little is enough", KRUM, LITTLE)
+KRUM_UNLIKE = Training("multi-Krum, unlike users, nobody attacks", KRUM, alpha="0.5")
+KRUM_UNLIKE_LITTLE = Training("multi-Krum, unlike users, a little is enough", KRUM, LITTLE, alpha="0.5")
 ENSEMBLE = Training("coded ensemble, poisoned", CODED, TRIGGER)
 SHARED = Training("secret-shared multi-Krum, signs flipped", SECRET, FLIP)
 
@@ -91,14 +98,16 @@ ACTS = (
         "act_2",
         "Act 2: Krum, and its limits",
         "The server stops averaging everybody. Multi-Krum scores every update by its distances to its "
-        "nearest neighbours and averages only those of smallest score. First three users send their update "
-        "turned round and five times as long. Then the same three do something cleverer: all send the same "
-        "vector, the mean of their honest updates moved by a fraction of the standard deviation in every "
-        "weight: a little is enough.",
-        "The first attack costs FedAvg everything and Krum nothing: the attackers' bars are the highest. The "
-        "second makes the attackers' bars the lowest: three equal vectors near the middle are each other's "
-        "best neighbours. Krum then chooses the attackers.",
-        (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE),
+        "nearest neighbours and averages only the three of smallest score. First three users send their "
+        "update turned round and five times as long. Then the same three do something cleverer: all send "
+        "the same vector, the mean of their honest updates moved by one standard deviation in every "
+        "weight. A little is enough. At last the same once more among users whose images differ: one has "
+        "many sevens, another hardly any.",
+        "The crude attack costs FedAvg everything and Krum nothing: the attackers' bars are the highest. "
+        "The clever one makes them the lowest: three equal vectors near the middle are each other's best "
+        "neighbours, and Krum takes the attackers. While users are alike there is little room around the "
+        "middle, and accuracy hardly suffers. Where users differ there is more.",
+        (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE, KRUM_UNLIKE, KRUM_UNLIKE_LITTLE),
     ),
     Act(
         "act_3",

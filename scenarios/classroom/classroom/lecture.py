@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from classroom.acts import ACTS, KRUM, SECRET, TRIGGER, Attack
+from classroom.acts import ACTS, EXPECTED_ATTACKERS, TRIGGER, Attack
 from flower_coded.attacks import Backdoor
 from flower_coded.clients import Behaviour, ClientSettings, behaviour_from_config
 from flower_coded.codes import SubsetCode, build_code
@@ -96,16 +96,17 @@ class Lecture:
                 raise ParameterError(name, "must be at least 1", self.config[name])
         for training in (training for act in ACTS for training in act.trainings):
             self.attackers(training.attack)
-            if training.method in {KRUM, SECRET}:
-                self.secret_strategy(training.attack.num_attackers)
+        self.secret_strategy(EXPECTED_ATTACKERS)
         _ = self.code, self.backdoor
 
     def secret_strategy(self, num_attackers: int) -> RampSharedMultiKrum:
         """Make the strategy of act 4; it holds the parameters of the protocol."""
+        num_per_element = int(self.config["num-per-element"])
         return RampSharedMultiKrum(
             self.num_users,
             num_attackers,
-            num_range_checks=int(self.config["num-range-checks"]),
+            num_per_element=num_per_element,
+            num_range_checks=int(self.config["num-range-checks"]) if num_per_element == 1 else 0,
             seed=self.seed,
             fraction_evaluate=0.0,
         )

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from classroom.acts import CODED
+from classroom.acts import (
+    CLEAN,
+    CODED,
+    ENSEMBLE,
+    FLIPPED,
+    KRUM_FLIPPED,
+    KRUM_LITTLE,
+    KRUM_UNLIKE,
+    KRUM_UNLIKE_LITTLE,
+    POISONED,
+    SHARED,
+)
 from classroom.lecture import Lecture
 from classroom.trainings import Played
 from flower_coded.clients import user_data
@@ -17,7 +28,18 @@ from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLOURS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
 from flower_coded.strategies import CodedSubsetAggregation
 
-BLUE, VERMILION = COLOURS[:2]
+BLUE, VERMILION, GREEN, PURPLE, ORANGE = COLOURS[:5]
+LINES = {  # a training keeps its colour; vermilion is an average that attackers spoil
+    CLEAN.label: BLUE,
+    POISONED.label: VERMILION,
+    FLIPPED.label: VERMILION,
+    KRUM_FLIPPED.label: GREEN,
+    KRUM_LITTLE.label: PURPLE,
+    KRUM_UNLIKE.label: BLUE,
+    KRUM_UNLIKE_LITTLE.label: PURPLE,
+    ENSEMBLE.label: GREEN,
+    SHARED.label: ORANGE,
+}
 _SHOWN = 6
 
 
@@ -37,7 +59,8 @@ def accuracies(trainings: Sequence[Played], *keys: str) -> Figure:
     figure = new_figure(1, len(keys), size=(4.2 * len(keys) + 3.2, 3.4))
     for axes, key in zip(figure.axes, keys, strict=True):
         words = {"title": titles[key], "y_label": "accuracy"}
-        draw_lines(records, x="round", y=key, group="training", **words, y_limits=(0, 1), axes=axes)
+        shared = {"x": "round", "y": key, "group": "training", "colours": LINES, "y_limits": (0, 1)}
+        draw_lines(records, **shared, **words, axes=axes)
     for axes in figure.axes[:-1]:
         if (legend := axes.get_legend()) is not None:
             legend.remove()

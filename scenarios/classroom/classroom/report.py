@@ -14,6 +14,8 @@ from classroom.acts import (
     FLIPPED,
     KRUM_FLIPPED,
     KRUM_LITTLE,
+    KRUM_UNLIKE,
+    KRUM_UNLIKE_LITTLE,
     POISONED,
     SHARED,
     Act,
@@ -109,24 +111,34 @@ def _act_1(lecture: Lecture, stage: Stage) -> Pictures:
 
 def _act_2(lecture: Lecture, stage: Stage) -> Pictures:
     del lecture
-    flipped, little = stage[KRUM_FLIPPED], stage[KRUM_LITTLE]
+    alike = [stage[CLEAN], stage[FLIPPED], stage[KRUM_FLIPPED], stage[KRUM_LITTLE]]
+    unlike = [stage[KRUM_UNLIKE], stage[KRUM_UNLIKE_LITTLE]]
     yield Picture(
         "accuracy",
-        pictures.accuracies([stage[CLEAN], stage[FLIPPED], flipped, little], "accuracy"),
-        "Accuracy by round: the crude attack against both ways of adding up, and the careful one against "
-        "Krum.",
+        pictures.accuracies(alike, "accuracy"),
+        "The crude attack against both ways of adding up, and the clever one against Krum.",
     )
-    if flipped.scores and little.scores:
-        yield Picture(
-            "scores",
-            pictures.scores(flipped, little),
-            "Krum's score of every user in the last round: the sum of squared distances to the nearest "
-            "neighbours. The smallest are taken; attackers are vermilion.",
-        )
+    yield Picture(
+        "scores",
+        pictures.scores(stage[KRUM_FLIPPED], stage[KRUM_LITTLE]),
+        "Krum's score of every user in the last round: the sum of squared distances to the nearest "
+        "neighbours. The smallest are taken; attackers are vermilion.",
+    )
     yield Picture(
         "selected",
-        pictures.selections(flipped, little),
+        pictures.selections(stage[KRUM_FLIPPED], stage[KRUM_LITTLE]),
         "A filled cell is a user who was averaged in that round; attackers are vermilion.",
+    )
+    yield Picture(
+        "accuracy_unlike",
+        pictures.accuracies(unlike, "accuracy"),
+        f"Multi-Krum among users whose class mixes differ (Dirichlet, {KRUM_UNLIKE.alpha}): without "
+        "attackers, and with the same three sending the same kind of vector.",
+    )
+    yield Picture(
+        "selected_unlike",
+        pictures.selections(*unlike),
+        "Who was averaged among unlike users.",
     )
 
 
@@ -172,9 +184,10 @@ def _act_4(lecture: Lecture, stage: Stage) -> Pictures:
     yield Picture(
         "shares",
         draw_shared_image(sharing, images[0, :1], images[1, :1]),
-        f"An image shared as an update is. One user's share of it is noise; {sharing.num_shares_needed} "
-        "shares rebuild it. The last picture is another image, and with the right masks it has exactly the "
-        "share that you see: the share cannot say which of the two it came from.",
+        f"An image shared as an update is. One user's share of it is noise, 1/{sharing.num_parts} as long "
+        f"as the image and drawn {sharing.num_parts} times; {sharing.num_shares_needed} shares rebuild it. "
+        "The last picture is another image, and with the right masks it has exactly the share that you "
+        "see: the share cannot say which of the two it came from.",
     )
 
 
@@ -203,10 +216,10 @@ def _end_of_act_1(lecture: Lecture, stage: Stage) -> str:
 
 def _end_of_act_2(lecture: Lecture, stage: Stage) -> str:
     lines = [f"{stage[CLEAN].training.label}: {_percent(stage[CLEAN].last['accuracy'])}."]
-    for training in (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE):
+    for training in (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE, KRUM_UNLIKE, KRUM_UNLIKE_LITTLE):
         played = stage[training]
         line = f"{training.label}: {_percent(played.last['accuracy'])}"
-        if played.selected:
+        if played.selected and played.attackers:
             line += f"; {_percent(_captured(played))} of the selected were attackers"
         lines.append(line + ".")
     return "\n\n".join(lines)

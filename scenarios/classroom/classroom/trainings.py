@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 from numpy.typing import NDArray
 
-from classroom.acts import CODED, FEDAVG, KRUM, SECRET, Training
+from classroom.acts import CODED, EXPECTED_ATTACKERS, FEDAVG, KRUM, SECRET, Training
 from classroom.lecture import Lecture
 from flower_coded.aggregation import krum_scores, krum_selection, mean, squared_distances
 from flower_coded.codes import SubsetCode
@@ -116,7 +116,7 @@ def play(lecture: Lecture, grid: Grid, training: Training) -> Played:
         to_array_record(get_state(model)),
         num_rounds,
         timeout=600,
-        train_config=training.attack.train_config(),
+        train_config=training.train_config(),
         evaluate_fn=measure,
     )
     arrays = {key: array.numpy() for key, array in result.arrays.items()}
@@ -126,13 +126,13 @@ def play(lecture: Lecture, grid: Grid, training: Training) -> Played:
 
 
 def _strategy(lecture: Lecture, training: Training) -> Strategy:
-    number, num_attackers = lecture.num_users, training.attack.num_attackers
+    number, expected = lecture.num_users, EXPECTED_ATTACKERS
     everybody = {"fraction_evaluate": 0.0, "min_train_nodes": number, "min_available_nodes": number}
     if training.method == SECRET:
-        return lecture.secret_strategy(num_attackers)
+        return lecture.secret_strategy(expected)
     if training.method == KRUM:
-        num_selected = lecture.secret_strategy(num_attackers).num_selected
-        return RuleAggregation(WatchedMultiKrum(num_attackers, num_selected), **everybody)
+        num_selected = lecture.secret_strategy(expected).num_selected
+        return RuleAggregation(WatchedMultiKrum(expected, num_selected), **everybody)
     if training.method == CODED:
         return CodedSubsetAggregation(
             lecture.code,
