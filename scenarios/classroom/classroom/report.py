@@ -248,10 +248,10 @@ def _end_of_act_4(lecture: Lecture, stage: Stage) -> str:
         f"attackers{f'; {refused} rounds were refused and kept the old model' if refused else ''}.\n\n**What "
         "the server did learn:** in every round all distances between updates, and the mean of the "
         f"{selected} selected ones. Whoever knows all but one of the selected updates knows the last one "
-        "from the mean. **What it did not learn:** any single update, even together with "
-        f"{sharing.num_colluders} of the users. For {sharing.num_colluders} share(s) every update is equally "
-        "possible; no computer helps. **What it does not stop:** the attack of act 2's second half. Secret "
-        "shares hide the updates that Krum selects; they do not make Krum select better ones."
+        f"from the mean. **What it did not learn:** any single update. What {sharing.num_colluders} of the "
+        "users hold in shares says nothing about another's update: every update fits it equally well, so no "
+        "computer helps. **What it does not stop:** a little is enough, of act 2. Secret shares hide the "
+        "updates that Krum selects; they do not make Krum select better ones."
     )
 
 
