@@ -11,10 +11,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flower_coded.errors import ParameterError
 
@@ -55,12 +56,10 @@ class GridStore:
         ParameterError
             If another process holds it.
         """
-        import fcntl  # POSIX: the system releases the lock when the process ends, however it ends
-
         with (self.path / "lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                _lock(file)
+            except OSError as error:
                 raise ParameterError(
                     "results", "must not be in use by another grid", str(self.path), hint="wait for it"
                 ) from error
@@ -104,3 +103,15 @@ class GridStore:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         with suppress(FileNotFoundError), (self.path / "journal.csv").open("a", encoding="utf-8") as file:
             file.write(f"{now},{event},{key}\n")
+
+
+def _lock(file: IO[str]) -> None:
+    """Take the lock or raise OSError; the system releases it when the process ends, however it ends."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
