@@ -106,7 +106,7 @@ class RobustCentre(Baseline):
             centre = krum(vectors, min(expected, (len(vectors) - 3) // 2))
         else:
             centre = mean(vectors)
-        return num_workers * centre
+        return np.asarray(num_workers * centre)
 
 
 @dataclass(frozen=True)
