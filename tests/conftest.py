@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,12 @@ def data_directory() -> Path:
     if not directory.is_dir():
         pytest.skip(f"no data directory at {directory}; set FLOWER_CODED_DATA to one (see docs/data.md)")
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _level_of_flowers_log() -> Iterator[None]:
+    """Commands and scenarios quiet Flower's logger; no test hands that on to the next."""
+    logger = logging.getLogger("flwr")
+    level = logger.level
+    yield
+    logger.setLevel(level)
