@@ -8,7 +8,7 @@ from flower_coded.aggregation.geometric_median import (
     geometric_median,
     locate_geometric_median,
 )
-from flower_coded.aggregation.krum import krum, krum_scores, krum_selection, multi_krum
+from flower_coded.aggregation.krum import krum, krum_scores, krum_selection, multi_krum, multi_krum_rows
 from flower_coded.aggregation.mixing import bucketing, nearest_neighbour_mixing
 from flower_coded.aggregation.registry import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
 from flower_coded.aggregation.rules import (
@@ -50,6 +50,7 @@ __all__ = [
     "locate_geometric_median",
     "mean",
     "multi_krum",
+    "multi_krum_rows",
     "nearest_neighbour_mixing",
     "squared_distances",
     "trimmed_mean",

@@ -17,7 +17,7 @@ from flower_coded.aggregation.distances import squared_distances
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import DecodingError, ParameterError
 
-__all__ = ["krum", "krum_scores", "krum_selection", "multi_krum"]
+__all__ = ["krum", "krum_scores", "krum_selection", "multi_krum", "multi_krum_rows"]
 
 
 def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[np.float64]:
@@ -156,13 +156,30 @@ def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_thr
     >>> multi_krum(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1, 2)
     array([1.5, 8. ])
     """
+    rows = multi_krum_rows(vectors, num_byzantine, num_selected, num_threads=num_threads)
+    weights = np.full(num_selected, 1.0 / num_selected)
+    return combine_rows(weights, take_rows(vectors, rows), num_threads=num_threads)
+
+
+def multi_krum_rows(
+    vectors: Array, num_byzantine: int, num_selected: int, *, num_threads: int = 1
+) -> NDArray[np.int64]:
+    """Find the rows that :func:`multi_krum` averages, best first.
+
+    Parameters and errors are those of :func:`multi_krum`.
+
+    Returns
+    -------
+    ndarray of shape (num_selected,), int64
+
+    Examples
+    --------
+    >>> multi_krum_rows(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1, 2)
+    array([2, 1])
+    """
     distances = squared_distances(vectors, num_threads=num_threads)
     chosen = krum_selection(distances, num_byzantine, num_selected)
-    is_scored = np.isfinite(krum_scores(distances, num_byzantine))
-    if is_scored.sum() < num_selected:
-        raise DecodingError(
-            "too few vectors have a finite score", received=int(is_scored.sum()), needed=num_selected
-        )
-    weights = np.zeros(len(is_scored))
-    weights[chosen] = 1.0 / num_selected
-    return combine_rows(weights[is_scored], take_rows(vectors, is_scored), num_threads=num_threads)
+    num_scored = int(np.isfinite(krum_scores(distances, num_byzantine)).sum())
+    if num_scored < num_selected:
+        raise DecodingError("too few vectors have a finite score", received=num_scored, needed=num_selected)
+    return chosen

@@ -11,11 +11,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flower_coded.aggregation.centred_clipping import centred_clipping, check_clipping
 from flower_coded.aggregation.coordinates import coordinate_median, mean, trimmed_mean
 from flower_coded.aggregation.geometric_median import check_weiszfeld, geometric_median
-from flower_coded.aggregation.krum import krum, multi_krum
+from flower_coded.aggregation.krum import krum, multi_krum, multi_krum_rows
 from flower_coded.aggregation.mixing import bucketing, nearest_neighbour_mixing
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
@@ -78,6 +79,26 @@ class AggregationRule(ABC):
         DecodingError
             If too few rows are finite.
         """
+
+    def select(self, updates: Array) -> NDArray[np.int64] | None:
+        """Find the rows whose mean the rule returns, best first; None for rules that use every row in part.
+
+        Parameters
+        ----------
+        updates : array of shape (n, d)
+            NumPy or torch.
+
+        Returns
+        -------
+        ndarray of shape (q,), int64, or None
+
+        Raises
+        ------
+        ParameterError, DecodingError
+            As :meth:`aggregate`.
+        """
+        del updates
+        return None
 
 
 @dataclass(frozen=True)
@@ -143,6 +164,10 @@ class Krum(AggregationRule):
         """Select one."""
         return krum(updates, self.num_byzantine, num_threads=self.num_threads)
 
+    def select(self, updates: Array) -> NDArray[np.int64]:
+        """Find the one."""
+        return multi_krum_rows(updates, self.num_byzantine, 1, num_threads=self.num_threads)
+
 
 @dataclass(frozen=True)
 class MultiKrum(AggregationRule):
@@ -161,9 +186,17 @@ class MultiKrum(AggregationRule):
 
     def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
         """Select and average."""
-        chosen = self.num_selected
-        num_selected = max(len(updates) - self.num_byzantine - 2, 1) if chosen is None else chosen
-        return multi_krum(updates, self.num_byzantine, num_selected, num_threads=self.num_threads)
+        number = self._number(updates)
+        return multi_krum(updates, self.num_byzantine, number, num_threads=self.num_threads)
+
+    def select(self, updates: Array) -> NDArray[np.int64]:
+        """Find those of smallest score."""
+        number = self._number(updates)
+        return multi_krum_rows(updates, self.num_byzantine, number, num_threads=self.num_threads)
+
+    def _number(self, updates: Array) -> int:
+        least_trusting = max(len(updates) - self.num_byzantine - 2, 1)
+        return least_trusting if self.num_selected is None else self.num_selected
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ References
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,32 @@ PERTURBATIONS = ("deviation", "sign", "unit")
 
 
 @dataclass(frozen=True)
-class MinMax:
+class _LargestPerturbation(ABC):
+    """Send ``mu + gamma p`` with the largest ``gamma`` that the attack's constraint allows."""
+
+    perturbation: str = "deviation"
+
+    def __post_init__(self) -> None:
+        if self.perturbation not in PERTURBATIONS:
+            known = ", ".join(PERTURBATIONS)
+            raise ParameterError("perturbation", f"must be one of {known}", self.perturbation)
+
+    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
+        """See the class."""
+        check_updates(own, known)
+        mean = mean_of(known)
+        direction = _direction(self.perturbation, mean, known)
+        if not direction.any():
+            return _void(mean, own)
+        return as_type(mean + self._largest(mean, direction, known) * direction, own)
+
+    @abstractmethod
+    def _largest(self, mean: NDArray[np.float64], direction: NDArray[np.float64], known: Vector) -> float:
+        """Give ``gamma``."""
+
+
+@dataclass(frozen=True)
+class MinMax(_LargestPerturbation):
     """Keep within the largest distance between two known updates: ``max_i |x - x_i| <= max_ij |x_i - x_j|``.
 
     Attributes
@@ -52,28 +78,16 @@ class MinMax:
     array([1., 0.])
     """
 
-    perturbation: str = "deviation"
-
-    def __post_init__(self) -> None:
-        _check_perturbation(self.perturbation)
-
-    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
-        """See the class."""
-        check_updates(own, known)
-        mean = mean_of(known)
-        direction = _direction(self.perturbation, mean, known)
-        length = direction @ direction
-        if length == 0:
-            return _void(mean, own)
-        apart = mean - known
+    def _largest(self, mean: NDArray[np.float64], direction: NDArray[np.float64], known: Vector) -> float:
+        apart, length = mean - known, direction @ direction
         most = max(float(((known.astype(np.float64) - row) ** 2).sum(axis=1).max()) for row in known)
         along, inside = apart @ direction, most - (apart**2).sum(axis=1)
         roots = (np.sqrt(along**2 + length * np.maximum(inside, 0.0)) - along) / length
-        return as_type(mean + max(float(roots.min()), 0.0) * direction, own)
+        return max(float(roots.min()), 0.0)
 
 
 @dataclass(frozen=True)
-class MinSum:
+class MinSum(_LargestPerturbation):
     """Keep within the largest sum of squared distances from one known update to all.
 
     ``sum_i |x - x_i|^2 <= max_i sum_j |x_i - x_j|^2``.
@@ -95,21 +109,8 @@ class MinSum:
     array([1., 0.])
     """
 
-    perturbation: str = "deviation"
-
-    def __post_init__(self) -> None:
-        _check_perturbation(self.perturbation)
-
-    def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
-        """See the class."""
-        check_updates(own, known)
-        mean = mean_of(known)
-        direction = _direction(self.perturbation, mean, known)
-        length = float(np.linalg.norm(direction))
-        if length == 0:
-            return _void(mean, own)
-        farthest = float(np.linalg.norm(mean - known, axis=1).max())
-        return as_type(mean + farthest / length * direction, own)
+    def _largest(self, mean: NDArray[np.float64], direction: NDArray[np.float64], known: Vector) -> float:
+        return float(np.linalg.norm(mean - known, axis=1).max() / np.linalg.norm(direction))
 
 
 def _direction(perturbation: str, mean: NDArray[np.float64], known: Vector) -> NDArray[np.float64]:
@@ -130,8 +131,3 @@ def _void(mean: NDArray[np.float64], own: Vector) -> Vector:
         stacklevel=3,
     )
     return as_type(mean, own)
-
-
-def _check_perturbation(perturbation: str) -> None:
-    if perturbation not in PERTURBATIONS:
-        raise ParameterError("perturbation", f"must be one of {', '.join(PERTURBATIONS)}", perturbation)

@@ -4,8 +4,8 @@
 updates, the attacker's own honest one among them.
 
 * :class:`ModelReplacement` sends ``G + gamma (X - G)``: with ``gamma = n / eta`` the mean of ``n`` clients
-under a
-  server learning rate ``eta`` becomes the poisoned model ``X`` itself, when the others hardly move [1]_.
+  under a server learning rate ``eta`` becomes the poisoned model ``X`` itself, when the others hardly
+  move [1]_.
 * :class:`Neurotoxin` leaves alone the coordinates that honest clients move most, so that they do not
   overwrite the backdoor once the attacker is gone [2]_.
 * :class:`NormProjection` keeps within a ball around the global model, as the edge-case attack does [3]_.

@@ -34,6 +34,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -118,7 +119,7 @@ class ClientSettings:
         """Load the data set, from the process's cache where it is there."""
         return load_images(self.dataset, self.data_directory or None, seed=self.seed)
 
-    def train_options(self, seed: int) -> dict[str, int | float | str]:
+    def train_options(self, seed: int) -> dict[str, Any]:
         """Keyword arguments of :func:`~flower_coded.learning.train` for a round of that seed."""
         return {
             "epochs": self.local_epochs,
@@ -202,17 +203,17 @@ def _train(message: Message, context: Context) -> Message:
     images, labels = _own_samples(settings, message, context)
     model = _model(settings)
     options = settings.train_options(_round_seed(settings, config, message, context))
+    constrain = _constrain(message, context)
     if MODELS_KEY in config:
-        if _constrain(message, context) < 1:
-            raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", "less")
-        trained, report = train_stacked(model, state, images, labels, **options)  # type: ignore[arg-type]
+        if constrain < 1:
+            raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", constrain)
+        trained, report = train_stacked(model, state, images, labels, **options)
     else:
         set_state(model, state)
-        constrain = _constrain(message, context)
         if constrain < 1:
             report = _train_constrained(model, images, labels, constrain, options)
         else:
-            report = train(model, images, labels, **options)  # type: ignore[arg-type]
+            report = train(model, images, labels, **options)
         trained = get_state(model)
     arrays = ArrayRecord({key: Array(np.ascontiguousarray(value)) for key, value in trained.items()})
     metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
@@ -249,7 +250,7 @@ def _train_constrained(
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
     share: float,
-    options: dict[str, int | float | str],
+    options: dict[str, Any],
 ) -> TrainReport:
     """Train on ``a L_class + (1 - a) |w - G|^2``: constrain-and-scale, the anomaly being the distance."""
     start = [parameter.detach().clone() for parameter in model.parameters()]
@@ -262,7 +263,7 @@ def _train_constrained(
         return share * functional.cross_entropy(model(pixels), classes) + (1 - share) * moved
 
     device = str(options["device"])
-    settings = TrainSettings(**{key: value for key, value in options.items() if key != "device"})  # type: ignore[arg-type]
+    settings = TrainSettings(**{key: value for key, value in options.items() if key != "device"})
     return train_with(loss_of, model, images, labels, settings=settings, device=device)
 
 

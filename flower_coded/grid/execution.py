@@ -205,7 +205,9 @@ class _Experiment:
         self, strategy: Any, measured: dict[str, Any], names: dict[str, str], spent: float
     ) -> dict[str, Any]:
         found = {name: measured[key] for name, key in names.items() if key in measured}
-        detection = Detection.of(named_users(strategy, self.grid, self.behaviour.from_round), self.attackers)
+        suspects = measured.get("suspected-users", ())
+        named = named_users(strategy, self.grid, self.behaviour.from_round, suspects)
+        detection = Detection.of(named, self.attackers)
         rounds, grid = self.run.num_rounds, self.grid
         traffic = grid.bytes_to_clients + grid.bytes_to_server
         return found | {

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,7 +101,7 @@ class GridStore:
     def note(self, event: str, key: str) -> None:
         """Append a line to the journal: when, what (``begun``, ``done``, ``failed``), which run."""
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-        with suppress(FileNotFoundError), (self.path / "journal.csv").open("a", encoding="utf-8") as file:
+        with (self.path / "journal.csv").open("a", encoding="utf-8") as file:
             file.write(f"{now},{event},{key}\n")
 
 

@@ -7,15 +7,13 @@ shape (num_classes, num_bits) holds one codeword per class. ``sim`` is the cosin
 Where the paper leaves a choice, this module takes and names it:
 
 * Eq. 1 as printed *rewards* columns that are the negative of each other, though they err together just as
-equal
-  ones do. The default squares the cosine; ``signed=True`` gives the printed form.
+  equal ones do. The default squares the cosine; ``signed=True`` gives the printed form.
 * Eq. 4 draws one other codeword of the sample's class. The logarithm is linear in that draw's similarity, so
-the
-  mean over all of the batch's other samples of the class is the expectation over the draw, at no variance. A
-  sample with no companion is left out of the mean. The sum in the denominator runs over all classes.
+  the mean over all of the batch's other samples of the class is the expectation over the draw, at no
+  variance. A sample with no companion is left out of the mean. The sum in the denominator runs over all
+  classes.
 * A zero vector has no direction. Lengths are taken as ``sqrt(|x|^2 + 1e-12)``, so that a zero codeword has
-similarity
-  0 with everything, and a finite gradient.
+  similarity 0 with everything, and a finite gradient.
 """
 
 from __future__ import annotations

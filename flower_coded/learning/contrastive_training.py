@@ -5,8 +5,7 @@ to the code book while fine-tuning:
 
 * ACL-PF: pretrain, make the code book once (eq. 3), fine-tune with it fixed (eq. 9).
 * ACL-CFPC: the code book follows the weights batch by batch, and eq. 10 joins the loss (eq. 11). Means are
-taken
-  over the batch, with their gradient; a class missing from a batch keeps its last mean.
+  taken over the batch, with their gradient; a class missing from a batch keeps its last mean.
 * ACL-TFC: a network with new weights is fine-tuned with CFPC's last code book fixed.
 
 The loops train one network on one user's images. Federation needs no more: code book sums and counts add up

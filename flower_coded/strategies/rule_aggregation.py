@@ -20,7 +20,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
-from flower_coded.aggregation import Krum, MultiKrum, krum_selection, mean, squared_distances
+from flower_coded.aggregation import AggregationRule, mean
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.strategies.base import Accepted, Update, log_rejections, rejection_metrics
 from flower_coded.strategies.client_metrics import aggregate_client_metrics
@@ -58,7 +58,8 @@ class RuleAggregation(FedAvg):
     -----
     Metrics: those of the clients, ``accepted-replies``, the rejections (see
     :func:`~flower_coded.strategies.base.rejection_metrics`) and ``refused-rounds``, 1 where the rule refused
-    what was left and the old model stays; for Krum and multi-Krum ``unselected-nodes``.
+    what was left and the old model stays; for rules that select rows (``AggregationRule.select``: Krum,
+    multi-Krum) ``unselected-nodes``.
 
     Examples
     --------
@@ -134,14 +135,15 @@ class RuleAggregation(FedAvg):
         if not accepted:
             raise DecodingError("no reply could be used", received=0, needed=1)
         updates = _updates(self._state, accepted)
-        selected = _selection(self.rule, updates)
+        selected = self.rule.select(updates) if isinstance(self.rule, AggregationRule) else None
         if selected is None:
             generator = np.random.default_rng([self.seed, server_round])
             aggregate = np.asarray(self.rule.aggregate(updates, generator), dtype=np.float64)
             unselected: tuple[int, ...] = ()
         else:
             aggregate = np.asarray(mean(updates[selected]), dtype=np.float64)
-            unselected = tuple(each.node_id for i, each in enumerate(accepted) if i not in set(selected))
+            left_out = np.setdiff1d(np.arange(len(accepted)), selected)
+            unselected = tuple(accepted[row].node_id for row in left_out)
         if not np.isfinite(aggregate).all():
             raise DecodingError("the aggregate is not finite")
         return add_to_state(self._state, aggregate), unselected
@@ -162,19 +164,6 @@ class RuleAggregation(FedAvg):
         if record.refusal:
             metrics["refused-rounds"] = 1
         return metrics
-
-
-def _selection(rule: _Rule, updates: NDArray[np.floating[Any]]) -> list[int] | None:
-    """Rows that a selecting rule averages; None for rules that use every row in part."""
-    if isinstance(rule, Krum):
-        number = 1
-    elif isinstance(rule, MultiKrum):
-        number = rule.num_selected or max(len(updates) - rule.num_byzantine - 2, 1)
-    else:
-        return None
-    distances = squared_distances(updates, num_threads=rule.num_threads)
-    chosen = krum_selection(np.asarray(distances, dtype=np.float64), rule.num_byzantine, number)
-    return [int(row) for row in chosen]
 
 
 def _updates(before: State, accepted: Sequence[Accepted[Update]]) -> NDArray[np.floating[Any]]:

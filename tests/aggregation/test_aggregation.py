@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flower_coded.aggregation import (
+    AGGREGATION_RULES,
     bucketing,
     centred_clipping,
     coordinate_median,
@@ -254,3 +255,23 @@ def test_get_aggregation_rule__says_what_would_work(
 
 def test_krum_selection__needs_distances_only() -> None:
     assert krum_selection(squared_distances(APART), 1, 4).tolist() == [2, 1, 0, 3]
+
+
+@pytest.mark.parametrize("name", AGGREGATION_RULES)
+@pytest.mark.parametrize("num_lost", [0, 1])
+def test_rules__that_select_rows_return_their_mean(name: str, num_lost: int) -> None:
+    updates = np.random.default_rng(4).normal(size=(9, 6))
+    updates[:num_lost] = np.nan
+    rule = get_aggregation_rule(name, num_byzantine=2)
+    rows = rule.select(updates)
+    assert (rows is not None) == ("krum" in name)
+    if rows is not None:
+        np.testing.assert_allclose(rule.aggregate(updates), updates[rows].mean(axis=0), rtol=1e-12)
+
+
+def test_rules__that_select_refuse_when_too_few_rows_are_finite() -> None:
+    updates = np.random.default_rng(4).normal(size=(9, 6))
+    updates[:5] = np.nan  # four finite rows are not n - f - 2 = 5 neighbours and itself for anyone
+    for method in ("select", "aggregate"):
+        with pytest.raises(DecodingError, match="finite score"):
+            getattr(get_aggregation_rule("multi-krum", num_byzantine=2), method)(updates)

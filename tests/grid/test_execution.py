@@ -9,10 +9,11 @@ import warnings
 import pytest
 
 from flower_coded.attacks import VoidAttackWarning
-from flower_coded.clients import ATTACK_NAMES
+from flower_coded.clients import ATTACK_NAMES, behaviour_from_config
 from flower_coded.grid.defences import CODED_DEFENCES, DEFENCE_NAMES, RAMP_DEFENCE
 from flower_coded.grid.execution import execute
 from flower_coded.grid.plan import GridRun
+from flower_coded.strategies import EnsembleEvaluator
 
 TINY = {"samples-per-user": 8, "local-epochs": 1, "batch-size": 8}
 CODED_SETTINGS = {"coded-partition": {"num-groups": 4}, "coded-tracking": {"row-weight": 3}}
@@ -90,6 +91,17 @@ def test_krum_names_an_attacker_that_turns_its_update_around() -> None:
     found = execute(run)
     assert found["detection-recall"] == 1.0
     assert found["false-negatives"] == 0
+
+
+def test_whom_the_decoder_of_a_coded_ensemble_suspects_counts_as_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guilty = behaviour_from_config({"attackers": 1, "seed": 1}, 0, 8).attackers[0]
+    innocent = (guilty + 1) % 8
+    found = {"suspect-rates": [0.0] * 8, "suspected-users": [guilty, innocent]}
+    monkeypatch.setattr(EnsembleEvaluator, "_suspects", lambda self, decoded: found)
+    record = execute(tiny_run("pixel-trigger", "coded-partition"))
+    assert (record["true-positives"], record["false-positives"], record["false-negatives"]) == (1, 1, 0)
 
 
 @pytest.mark.slow

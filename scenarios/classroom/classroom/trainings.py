@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classroom.acts import CODED, EXPECTED_ATTACKERS, FEDAVG, KRUM, SECRET, Training
 from classroom.lecture import Lecture
-from flower_coded.aggregation import krum_scores, krum_selection, mean, squared_distances
+from flower_coded.aggregation import MultiKrum, krum_scores, squared_distances
 from flower_coded.codes import SubsetCode
 from flower_coded.learning import build_model, get_state
 from flower_coded.strategies import CodedSubsetAggregation, RampSharedMultiKrum, RuleAggregation
@@ -24,30 +24,16 @@ _SINGLE = ("majority-accuracy", "majority-accuracy-under-attack", "majority-atta
 _ENSEMBLE = ("ensemble-accuracy", "accuracy-under-attack", "attack-success-rate")
 
 
-@dataclass
-class WatchedMultiKrum:
-    """Multi-Krum that remembers, for the audience, how it scored the rows and which it took.
+@dataclass(frozen=True)
+class WatchedMultiKrum(MultiKrum):
+    """Multi-Krum that remembers, for the audience, how it scored the rows of every round."""
 
-    Parameters
-    ----------
-    num_byzantine : int
-        ``f``, attackers to expect.
-    num_selected : int
-        Rows averaged, those of smallest score.
-    """
-
-    num_byzantine: int
-    num_selected: int
     scores: list[NDArray[np.float64]] = field(default_factory=list)
-    chosen: list[NDArray[np.int64]] = field(default_factory=list)
 
-    def aggregate(self, updates: Any, generator: np.random.Generator | None = None) -> Any:
-        """Average the ``num_selected`` rows of smallest score."""
-        del generator
-        distances = np.asarray(squared_distances(updates), dtype=np.float64)
-        self.scores.append(krum_scores(distances, self.num_byzantine))
-        self.chosen.append(krum_selection(distances, self.num_byzantine, self.num_selected))
-        return mean(updates[self.chosen[-1]])
+    def select(self, updates: Any) -> NDArray[np.int64]:
+        """Remember the scores, then find the rows of smallest score."""
+        self.scores.append(krum_scores(squared_distances(updates), self.num_byzantine))
+        return super().select(updates)
 
 
 @dataclass
@@ -174,9 +160,9 @@ def _keep_selection(played: Played, grid: Grid, num_users: int) -> None:
     if isinstance(strategy, RuleAggregation):
         assert isinstance(strategy.rule, WatchedMultiKrum)
         roster = assemble_roster(grid, num_users)
-        rows = [[roster.user_of(node) for node in each.accepted] for each in strategy.history]
         played.selected = [
-            tuple(sorted(users[row] for row in chosen))
-            for users, chosen in zip(rows, strategy.rule.chosen, strict=True)
+            tuple(sorted(roster.user_of(node) for node in set(each.accepted) - set(each.unselected)))
+            for each in strategy.history
         ]
-        played.scores = dict(zip(rows[-1], strategy.rule.scores[-1].tolist(), strict=True))
+        users = [roster.user_of(node) for node in strategy.history[-1].accepted]
+        played.scores = dict(zip(users, strategy.rule.scores[-1].tolist(), strict=True))

@@ -114,7 +114,7 @@ class Central:
         set_state(model, state)
         settings = self.experiment.settings
         options = settings.train_options(settings.seed) | {"epochs": rounds * settings.local_epochs}
-        train(model, self.images, self.labels, **options)  # type: ignore[arg-type]
+        train(model, self.images, self.labels, **options)
         return Trained(get_state(model))
 
     def _settings(self, rounds: int) -> TrainSettings:
