@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine:
 #   make demo   environment, install, the main scenario, a table and an HTML report
-#   make test   environment, install, lint, types, tests with coverage
+#   make test   environment, install, lint, types, tests
 # Nothing but Python 3.11 or newer and make is needed; a second call does not install again.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint types check experiments bench clean
+.PHONY: help demo test coverage lint types check experiments bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -45,6 +45,10 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 test: lint types
+	$(BIN)/python -m pytest -m 'not experiment' --numprocesses $(JOBS) --dist worksteal
+
+# The same tests under a tracer, which takes them half as long again.
+coverage: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m 'not experiment' --numprocesses $(JOBS) --dist worksteal --cov --cov-report=term
 
 experiments: $(VENV)/.installed-dev

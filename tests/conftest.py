@@ -14,6 +14,20 @@ settings.register_profile("project", deadline=None, derandomize=True, max_exampl
 settings.load_profile("project")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the long tests out to the workers first, so that none is left for one of them at the end."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    share = -(-len(others) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*slow[worker::workers], *others[worker * share : (worker + 1) * share])
+    ]
+
+
 @pytest.fixture(scope="session")
 def data_directory() -> Path:
     """The directory with the real data sets, named by FLOWER_CODED_DATA; tests skip where it is absent."""

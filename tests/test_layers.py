@@ -9,9 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "flower_coded"
 
-# What each part may import of this package, besides itself and ``errors``.
+EVERYWHERE = {"errors", "threads"}
+# What each part may import of this package, besides itself and those.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "threads": set(),
     "codes": {"crypto"},
     "crypto": {"codes"},
     "aggregation": {"codes"},
@@ -34,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "grid"},
 }
-MATHEMATICS = {"errors", "codes", "crypto", "aggregation", "attacks", "protocols"}
+MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols"}
 NO_FLOWER = {"learning", "reporting"}
 FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "grid", "cli"}
 
@@ -84,7 +86,7 @@ def test_imports_point_down_only(path: Path) -> None:
         if (
             pieces[0] == "flower_coded"
             and len(pieces) > 1
-            and pieces[1] not in {part, "errors", "__version__"}
+            and pieces[1] not in {part, *EVERYWHERE, "__version__"}
         ):
             assert pieces[1] in ALLOWED[part], f"{path.relative_to(PACKAGE)} imports {name}: that points up"
         if pieces[0] == "flwr":

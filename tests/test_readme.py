@@ -22,10 +22,10 @@ def test_the_drop_in_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 models in (3, 16, 1, 3, 3)" in capsys.readouterr().out
 
 
-def test_the_report_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_command_s_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (example,) = code_blocks(ROOT / "docs" / "command.md")
-    exec(compile(example, "command.md", "exec"), {})
+    for example in code_blocks(ROOT / "docs" / "command.md"):
+        exec(compile(example, "command.md", "exec"), {})
     (page,) = tmp_path.glob("results/my_scenario/*/report.html")
     assert "What to see in it." in page.read_text()
 

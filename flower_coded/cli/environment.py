@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flower_coded.errors import ParameterError
+from flower_coded.threads import THREAD_VARIABLES
 
 __all__ = ["SimulationResources", "session_environment"]
 
@@ -65,14 +66,22 @@ class SimulationResources:
 
 
 def session_environment(home: Path) -> dict[str, str]:
-    """Give the variables that tie every process of a session to the directory ``home``, and make it."""
+    """Give the variables that tie every process of a session to the directory ``home``, and make it.
+
+    Numerical libraries get one thread in every process, unless a variable says otherwise.
+    """
     commands = str(Path(sys.executable).parent)
     home.mkdir(parents=True, exist_ok=True)
-    environment = _QUIET_ENVIRONMENT | {
-        "FLWR_HOME": str(home),
-        "PATH": os.pathsep.join([commands, os.environ.get("PATH", "")]),
-        **_free_ports("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "FLWR_LOCAL_CONTROL_API_PORT"),
-    }
+    threads = {name: os.environ.get(name, "1") for name in THREAD_VARIABLES}
+    environment = (
+        _QUIET_ENVIRONMENT
+        | threads
+        | {
+            "FLWR_HOME": str(home),
+            "PATH": os.pathsep.join([commands, os.environ.get("PATH", "")]),
+            **_free_ports("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "FLWR_LOCAL_CONTROL_API_PORT"),
+        }
+    )
     if len(str(home)) < 40:  # Ray puts sockets below, and a socket's path has at most 107 bytes
         environment["RAY_TMPDIR"] = str(home / "ray")
         (home / "ray").mkdir(exist_ok=True)

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Outcome", "work_through"]
+from flower_coded.threads import THREAD_VARIABLES
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+__all__ = ["Outcome", "work_through"]
 
 T = TypeVar("T")
 
@@ -186,8 +186,8 @@ def _end_with_parent() -> None:
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Let a process that is started now see the variables that make numerical libraries single-threaded."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         yield
     finally:

@@ -13,8 +13,10 @@ from classroom.lecture import Lecture
 from classroom.report import LecturePage
 from classroom.trainings import Played, play
 from flower_coded.reporting import RunDirectory
+from flower_coded.threads import one_thread
 
 app = ServerApp()
+app.lifespan()(one_thread)
 
 
 @app.main()

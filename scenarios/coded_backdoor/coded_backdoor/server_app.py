@@ -12,8 +12,10 @@ from coded_backdoor.experiment import Experiment
 from coded_backdoor.report import write_results
 from coded_backdoor.training import train_ensemble, train_single
 from flower_coded.reporting import RunDirectory
+from flower_coded.threads import one_thread
 
 app = ServerApp()
+app.lifespan()(one_thread)
 
 
 @app.main()

@@ -14,8 +14,10 @@ from flower_coded.learning.models import get_state
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies.ensemble_states import State, to_array_record
 from flower_coded.strategies.roster import wait_for_nodes
+from flower_coded.threads import one_thread
 
 app = ServerApp()
+app.lifespan()(one_thread)
 
 
 @app.main()

@@ -15,8 +15,10 @@ from flower_coded.codes import RealErrorLocatingCode
 from flower_coded.protocols.encoded_gradient import get_stepper, smoothness
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import EncodedGradientDescent
+from flower_coded.threads import one_thread
 
 app = ServerApp()
+app.lifespan()(one_thread)
 
 
 @app.main()

@@ -14,10 +14,12 @@ from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing import get_function, plan_computation
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import RobustALCC
+from flower_coded.threads import one_thread
 from private_regression_app.report import write_report
 from private_regression_app.task import Task
 
 app = ServerApp()
+app.lifespan()(one_thread)
 
 
 @app.main()

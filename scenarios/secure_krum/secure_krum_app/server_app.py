@@ -14,9 +14,11 @@ from flower_coded.clients.ramp_krum import deviations_from_config
 from flower_coded.learning import build_model, get_state, predict_labels, set_state
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import RampSharedMultiKrum
+from flower_coded.threads import one_thread
 from secure_krum_app.report import write_report
 
 app = ServerApp()
+app.lifespan()(one_thread)
 
 
 @app.main()
