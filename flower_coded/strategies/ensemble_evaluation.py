@@ -155,6 +155,14 @@ class EnsembleEvaluator:
         channels, height, width = self._measuring[0].shape[1:]
         return channels, height, width
 
+    @property
+    def measuring(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Images (B, C, H, W), without trigger, and labels (B,) of the half that measures.
+
+        The other half has estimated the confusion matrices, so a figure about the decoder belongs on this one.
+        """
+        return self._measuring
+
     def confusion(self, stacked_state: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Count (model, true class, answer) on the calibration half; shape (m, c, c)."""
         images, labels = self._calibration

@@ -64,6 +64,22 @@ def test_the_confusion_is_counted_on_the_calibration_half_only() -> None:
     assert (counts == counts * np.eye(5, dtype=int)).all()
 
 
+def test_the_measuring_half_is_disjoint_from_the_calibration_half() -> None:
+    numbered = np.arange(1000, dtype=np.float32).reshape(-1, 1, 1, 1)
+    seen: list[float] = []
+
+    def watching(state: Mapping[str, Any], images: NDArray[np.float32]) -> NDArray[np.int64]:
+        seen.extend(images.ravel().tolist())
+        return np.zeros((CODE.num_models, len(images)), dtype=np.int64)
+
+    evaluator = EnsembleEvaluator(CODE, watching, numbered, LABELS, 5, calibration_share=0.4)
+    evaluator.confusion({})
+    images, labels = evaluator.measuring
+    assert len(images) == len(labels) == 600
+    assert sorted([*seen, *images.ravel().tolist()]) == numbered.ravel().tolist()
+    assert (labels == LABELS[images.ravel().astype(int)]).all()
+
+
 @pytest.mark.parametrize("attacker", range(6))
 def test_users_the_code_cannot_tell_apart_are_suspected_together(attacker: int) -> None:
     code = backdoor_correction_code(1, 4, 6)  # three columns, each for two users
