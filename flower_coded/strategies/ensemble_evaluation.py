@@ -159,7 +159,7 @@ class EnsembleEvaluator:
     def measuring(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Images (B, C, H, W), without trigger, and labels (B,) of the half that measures.
 
-        The other half has estimated the confusion matrices, so a figure about the decoder belongs on this one.
+        The other half has estimated the confusion matrices: figures about the decoder belong on this one.
         """
         return self._measuring
 
