@@ -20,6 +20,7 @@ __all__ = [
     "RoundRefusedError",
     "SealedChannelError",
     "SetupError",
+    "UndecodableCodeBookError",
 ]
 
 
@@ -228,3 +229,20 @@ class MissingClassError(FlowerCodedError):
             else f"are reported by fewer than {num_clients_needed} clients, too few for the rule"
         )
         super().__init__(f"classes {classes} {fault} (train with more clients, or on data that hold them)")
+
+
+class UndecodableCodeBookError(FlowerCodedError):
+    """A code book that clients reported cannot tell its classes apart, and there is no earlier one to keep.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"the first code book cannot be decoded: {reason} (train longer before it is made; take a robust "
+            "rule if a client may lie)"
+        )

@@ -2,8 +2,9 @@
 
 Each client reports, per class, the sum of its predicted codewords and their number, never a single codeword.
 Added up, they give eq. 3 of the contrastive output code paper exactly as a central computation would. That
-mean is weighted by *claimed* counts, so one liar can move it at will. The robust rules take one mean codeword
-per client and class, all of equal weight, and combine them class by class.
+mean is weighted by *claimed* counts, so one liar can move it at will; only a claim beyond
+:data:`MAX_CLAIMED_COUNT` is refused. The robust rules take one mean codeword per client and class, all of
+equal weight, and combine them class by class.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from flower_coded.aggregation import coordinate_median, mean, multi_krum, trimme
 from flower_coded.errors import MissingClassError, ParameterError
 
 __all__ = [
+    "MAX_CLAIMED_COUNT",
     "CodeBookRule",
     "aggregate_code_book",
     "check_contribution",
@@ -29,14 +31,19 @@ __all__ = [
 CodeBookRule = Literal["mean", "median", "trimmed-mean", "multi-krum"]
 """How clients' class means become one codeword per class."""
 
+MAX_CLAIMED_COUNT = 10**12
+"""More samples of a class than any client holds: a larger claim is no claim."""
 
-def code_book_from_sums(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+
+def code_book_from_sums(
+    sums: NDArray[np.float64], counts: NDArray[np.int64] | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Eq. 3: the mean codeword of every class.
 
     Parameters
     ----------
     sums : ndarray of shape (num_classes, num_bits), float64
-    counts : ndarray of shape (num_classes,), int64
+    counts : ndarray of shape (num_classes,), int64 or float64
 
     Returns
     -------
@@ -70,7 +77,8 @@ def check_contribution(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> 
     Returns
     -------
     str or None
-        Codewords end in ``tanh``, so no entry of a sum exceeds the count in magnitude.
+        Codewords end in ``tanh``, so no entry of a sum exceeds the count in magnitude; and no count exceeds
+        :data:`MAX_CLAIMED_COUNT`.
 
     Examples
     --------
@@ -82,6 +90,9 @@ def check_contribution(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> 
         return "the sums hold NaN or infinity"
     if (counts < 0).any():
         return f"the count of class {int(np.argmax(counts < 0))} is negative"
+    if (counts > MAX_CLAIMED_COUNT).any():
+        greedy = int(np.argmax(counts > MAX_CLAIMED_COUNT))
+        return f"the count of class {greedy} is {int(counts[greedy])}, beyond {MAX_CLAIMED_COUNT:.0e}"
     largest = np.abs(sums).max(axis=1)
     beyond = largest > counts * (1.0 + 1e-6)
     if beyond.any():
@@ -138,7 +149,7 @@ def aggregate_code_book(
     if num_byzantine < 0:
         raise ParameterError("num_byzantine", "must not be negative", num_byzantine)
     if rule == "mean":
-        return code_book_from_sums(sums.sum(axis=0), counts.sum(axis=0))
+        return code_book_from_sums(sums.sum(axis=0), counts.sum(axis=0, dtype=np.float64))
     short = np.flatnonzero((counts > 0).sum(axis=0) < needed).tolist()
     if short:
         raise MissingClassError(short, num_clients_needed=needed)

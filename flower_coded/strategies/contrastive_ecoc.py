@@ -23,7 +23,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
-from flower_coded.errors import MalformedReplyError, MissingClassError, ParameterError
+from flower_coded.codes.output_code import OutputCode
+from flower_coded.errors import (
+    MalformedReplyError,
+    MissingClassError,
+    ParameterError,
+    UndecodableCodeBookError,
+)
 from flower_coded.learning.code_book import (
     CodeBookRule,
     aggregate_code_book,
@@ -128,13 +134,20 @@ class ContrastiveECOC(FedAvg):
         The network as it stands.
     rejections : list of (int, Rejected)
         Every reply not used, with its round.
+    refused_code_books : list of (int, str)
+        Every round whose new code book was not used, with the reason: a class was missing, or two classes
+        had one codeword. The code book before it stayed.
 
     Raises
     ------
     ParameterError
-        If a parameter is out of its range or does not fit the variant.
+        If a parameter is out of its range or does not fit the variant, or two classes share a codeword of
+        ``code_book``.
     MissingClassError
-        From ``start``, if the first code book cannot be made because no client has samples of a class.
+        From ``start``, if the first code book cannot be made because a class is reported by no client, or by
+        too few for ``code_book_rule``: there is no code book before it to keep.
+    UndecodableCodeBookError
+        From ``start``, if the first code book gives two classes one codeword.
 
     Examples
     --------
@@ -198,6 +211,7 @@ class ContrastiveECOC(FedAvg):
         self.state: State = {}
         self.roster: Roster | None = None
         self.rejections: list[tuple[int, Rejected]] = []
+        self.refused_code_books: list[tuple[int, str]] = []
         self._grid: Grid | None = None
         self._asked: list[int] = []
 
@@ -364,7 +378,7 @@ class ContrastiveECOC(FedAvg):
         return result
 
     def _renew_code_book(self, server_round: int) -> None:
-        """Ask all clients for class sums; where a class is missing, the old code book stays."""
+        """Ask all clients for class sums; where they give no code book that decodes, the old one stays."""
         assert self.roster is not None
         assert self._grid is not None
         everyone = list(range(self.num_users))
@@ -372,18 +386,28 @@ class ContrastiveECOC(FedAvg):
         replies = self._grid.send_and_receive(messages, timeout=self.stage_timeout)
         accepted, rejected = collect_replies(replies, self.roster, everyone, self._judge_report)
         self._record(server_round, rejected)
-        shape = (len(accepted), self.num_classes, self.num_bits)
         try:
-            self.code_book = aggregate_code_book(
-                np.array([each.content.sums for each in accepted]).reshape(shape),
-                np.array([each.content.counts for each in accepted], dtype=np.int64).reshape(shape[:2]),
-                rule=self.code_book_rule,
-                num_byzantine=self.num_byzantine,
-            )
-        except MissingClassError as error:
+            self.code_book = self._combine_reports([each.content for each in accepted])
+        except (MissingClassError, UndecodableCodeBookError) as error:
             if self.code_book is None:
                 raise
-            log(WARNING, "round %d: %s; the code book stays", server_round, error)
+            reason = error.reason if isinstance(error, UndecodableCodeBookError) else str(error)
+            log(WARNING, "round %d: %s; the code book stays", server_round, reason)
+            self.refused_code_books.append((server_round, reason))
+
+    def _combine_reports(self, reports: list[_Report]) -> NDArray[np.float64]:
+        shape = (len(reports), self.num_classes, self.num_bits)
+        code_book = aggregate_code_book(
+            np.array([each.sums for each in reports]).reshape(shape),
+            np.array([each.counts for each in reports], dtype=np.int64).reshape(shape[:2]),
+            rule=self.code_book_rule,
+            num_byzantine=self.num_byzantine,
+        )
+        try:
+            OutputCode(code_book)
+        except ParameterError as refusal:
+            raise UndecodableCodeBookError(str(refusal.value)) from refusal
+        return code_book
 
     def _judge_report(self, message: Message, user: int) -> Accepted[_Report] | Rejected:
         template = {
@@ -434,3 +458,9 @@ def _check_variant(
         raise ParameterError("code_book", "must be given for variant 'fixed', and only there", code_book)
     if code_book is not None and np.shape(code_book) != shape:
         raise ParameterError("code_book", f"must have shape {shape}", np.shape(code_book))
+    if code_book is not None:
+        try:
+            OutputCode(code_book)
+        except ParameterError as refusal:
+            hint = "take more bits" if np.isfinite(code_book).all() else ""
+            raise ParameterError("code_book", refusal.requirement, refusal.value, hint=hint) from refusal

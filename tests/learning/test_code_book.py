@@ -75,6 +75,12 @@ def test_classes_reported_by_too_few_are_named() -> None:
         aggregate_code_book(sums, counts)
 
 
+def test_the_sum_of_huge_counts_does_not_wrap() -> None:
+    # Two counts of 2**62 add up to 2**63, which is negative in int64.
+    sums, counts = np.full((2, 1, 1), 2.0**61), np.full((2, 1), 2**62)
+    assert aggregate_code_book(sums, counts) == 0.5
+
+
 def test_a_class_that_nobody_has_is_named() -> None:
     with pytest.raises(MissingClassError, match=r"classes \[1, 3\] have no sample"):
         code_book_from_sums(np.zeros((4, 2)), np.array([1, 0, 5, 0]))
@@ -85,6 +91,7 @@ def test_a_class_that_nobody_has_is_named() -> None:
     [
         ([[np.nan]], [1], "the sums hold NaN or infinity"),
         ([[0.0]], [-1], "the count of class 0 is negative"),
+        ([[0.0]], [2**63 - 1], "the count of class 0 is 9223372036854775807, beyond 1e+12"),
         ([[-2.5]], [2], r"the sum of class 0 reaches 2.5, beyond its count of 2"),
     ],
 )

@@ -13,13 +13,14 @@ from torch import nn
 
 from flower_coded.clients.contrastive_ecoc import UserImages, contrastive_client_app
 from flower_coded.codes.output_code import OutputCode
-from flower_coded.errors import MissingClassError, ParameterError
+from flower_coded.errors import MissingClassError, ParameterError, UndecodableCodeBookError
 from flower_coded.learning.code_book import code_book_from_sums
 from flower_coded.learning.contrastive_training import class_word_sums
 from flower_coded.learning.models import get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork
 from flower_coded.learning.training import predict_logits
 from flower_coded.strategies.contrastive_ecoc import (
+    CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
     ContrastiveECOC,
     load_code_book,
@@ -163,6 +164,44 @@ def test_a_class_lost_later_leaves_the_code_book_as_it_was() -> None:
     np.testing.assert_array_equal(strategy.code_book, only_first.code_book)
 
 
+def with_equal_words(reply: Message) -> Message:
+    """The reply of a client whose words are the same for every class."""
+    record = reply.content.array_records.get(CODE_BOOK_KEY, {})
+    if "counts" in record:
+        counts = record["counts"].numpy()
+        sums = np.repeat(counts[:, None], NUM_BITS, axis=1) * 0.5
+        reply.content[CODE_BOOK_KEY] = ArrayRecord({"sums": Array(sums), "counts": record["counts"]})
+    return reply
+
+
+def test_a_first_code_book_with_equal_codewords_ends_the_run_by_name() -> None:
+    with pytest.raises(UndecodableCodeBookError, match="classes 0 and 1 share one codeword"):
+        run(variant="pf", grid_options={"tamper": lambda user, reply: with_equal_words(reply)})
+
+
+def test_a_later_code_book_with_equal_codewords_is_refused_and_the_old_one_stays() -> None:
+    answered = {"count": 0}
+
+    def tamper(user: int, reply: Message) -> Message:
+        answered["count"] += CODE_BOOK_KEY in reply.content.array_records
+        return with_equal_words(reply) if answered["count"] > NUM_USERS else reply
+
+    strategy, result = run(variant="cfpc", fine_tune_rounds=2, grid_options={"tamper": tamper})
+    only_first, _ = run(variant="pf", fine_tune_rounds=1)
+    np.testing.assert_array_equal(strategy.code_book, only_first.code_book)
+    assert strategy.refused_code_books == [(r, "classes 0 and 1 share one codeword") for r in (2, 3)]
+    assert len(result.train_metrics_clientapp) == 3
+
+
+@pytest.mark.parametrize("claim", [2**63 - 1, 10**18])
+def test_a_count_that_no_client_can_hold_costs_the_liar_its_place_and_not_the_run(claim: int) -> None:
+    poisoned = {"code-book-attack": "collapse", "code-book-attackers": "4", "code-book-claim": claim}
+    strategy, _ = run(poisoned, variant="cfpc", fine_tune_rounds=1)
+    assert {(each.user, each.code) for _, each in strategy.rejections} == {(4, "protocol")}
+    assert all("beyond 1e+12" in each.reason for _, each in strategy.rejections)
+    assert strategy.refused_code_books == []
+
+
 EVERYBODY_HAS_EVERYTHING = contrastive_client_app(
     lambda context: UserImages(*stripes(60, int(context.node_config["partition-id"])), NUM_CLASSES),
     build_network,
@@ -267,6 +306,14 @@ def test_the_code_book_is_saved_and_loaded(tmp_path: Path) -> None:
         ({"variant": "pf", "retrain_rounds": 2}, "retrain_rounds must be 0 for variant 'pf'"),
         ({"variant": "fixed"}, "code_book must be given for variant 'fixed'"),
         ({"variant": "fixed", "code_book": np.zeros((2, 2))}, r"code_book must have shape \(4, 12\)"),
+        (
+            {"variant": "fixed", "code_book": np.ones((4, 12))},
+            "code_book must differ from class to class; received 'classes 0 and 1 share one codeword'",
+        ),
+        (
+            {"variant": "fixed", "code_book": np.full((4, 12), np.nan)},
+            "code_book must be finite",
+        ),
         (
             {"code_book_rule": "median", "num_byzantine": 3},
             "must leave code_book_rule 'median' enough of 5 users",
