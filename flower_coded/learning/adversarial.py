@@ -214,32 +214,34 @@ def masking_signs(
     labels: Tensor,
     *,
     budget: AttackBudget,
-    transferred: Tensor | None,
+    many_steps: float,
+    one_step: float,
+    black_box: float | None,
     generator: torch.Generator,
 ) -> MaskingSigns:
     """Check an evaluation for masked gradients (Carlini et al., arXiv 1902.06705).
+
+    The attacks that the evaluation ran are not run again: their accuracies are what is judged.
 
     Parameters
     ----------
     objective, predict, images, labels, budget, generator
         As for :func:`pgd`.
-    transferred : Tensor of shape (B, C, H, W) or None
-        Adversarial images made against another model at the same radius; None leaves that check out (False).
+    many_steps, one_step : float
+        Accuracy under PGD and under FGSM, with that objective and budget.
+    black_box : float or None
+        Accuracy under images made against another model at the same radius; None leaves that check out
+        (False).
     """
-    white_box = accuracy(
-        predict, pgd(objective, images, labels, budget=budget, generator=generator, predict=predict), labels
-    )
-    one_step = accuracy(predict, fgsm(objective, images, labels, epsilon=budget.epsilon), labels)
     unbounded = AttackBudget(epsilon=1.0, step_size=0.05, num_steps=max(40, budget.num_steps))
     anywhere = pgd(objective, images, labels, budget=unbounded, generator=generator, predict=predict)
     noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     noisy = (images + budget.epsilon * (2.0 * noise - 1.0)).clamp(0.0, 1.0)
     return MaskingSigns(
-        one_step_beats_many=one_step < white_box,
-        black_box_beats_white_box=transferred is not None
-        and accuracy(predict, transferred, labels) < white_box,
+        one_step_beats_many=one_step < many_steps,
+        black_box_beats_white_box=black_box is not None and black_box < many_steps,
         unbounded_attack_survives=accuracy(predict, anywhere, labels) > 0.0,
-        noise_beats_gradient=accuracy(predict, noisy, labels) < white_box,
+        noise_beats_gradient=accuracy(predict, noisy, labels) < many_steps,
     )
 
 

@@ -62,7 +62,7 @@ def code_book_from_sums(
     absent = np.flatnonzero(np.asarray(counts) < 1).tolist()
     if absent:
         raise MissingClassError(absent)
-    means: NDArray[np.float64] = np.asarray(sums, dtype=np.float64) / np.asarray(counts)[:, None]
+    means: NDArray[np.float64] = np.asarray(sums, np.float64) / np.asarray(counts, np.float64)[:, None]
     return means
 
 

@@ -56,8 +56,9 @@ class RobustnessReport:
     Attributes
     ----------
     accuracies : dict of str to float
-        ``clean``, ``fgsm``, ``pgd`` (both on the cross-entropy), ``pgd-margin`` (adaptive), ``pgd-surrogate``
-        and ``ensemble`` where they were run, and ``worst``: the share of samples right under all of them.
+        ``clean``, ``fgsm``, ``pgd`` (both on the cross-entropy), ``pgd-margin`` (adaptive);
+        ``pgd-surrogate``, ``transfer`` (images made against another classifier) and ``ensemble`` where they
+        were run; and ``worst``: the share of samples right under all of them.
     budget : AttackBudget
         What the attacks were allowed.
     num_samples : int
@@ -141,7 +142,8 @@ def evaluate_robustness(
     seed : int
         Seed of the random starts.
     transferred : Tensor of shape (B, C, H, W), optional
-        Images made against another classifier, for the black-box check.
+        Images made against another classifier within the same ball: an attack like the others, and the
+        black-box check.
     surrogate : callable, optional
         Scores whose margin one more PGD climbs; what it finds is judged by ``scores``. See
         :func:`unsquashed_scores`.
@@ -157,12 +159,22 @@ def evaluate_robustness(
     pixels, classes, generator = _on_device(images, labels, seed, device)
     predict, cross_entropy = _prediction(scores), _cross_entropy(scores)
     attacked = _gradient_attacks(scores, surrogate, pixels, classes, budget, generator)
+    if transferred is not None:
+        attacked["transfer"] = transferred
     if ensemble:
         attacked["ensemble"] = ensemble_attack(scores, pixels, classes, budget=budget)
     accuracies = {name: accuracy(predict, batch, classes) for name, batch in attacked.items()}
     accuracies["worst"] = worst_case(predict, attacked, classes)
     signs = masking_signs(
-        cross_entropy, predict, pixels, classes, budget=budget, transferred=transferred, generator=generator
+        cross_entropy,
+        predict,
+        pixels,
+        classes,
+        budget=budget,
+        many_steps=accuracies["pgd"],
+        one_step=accuracies["fgsm"],
+        black_box=accuracies.get("transfer"),
+        generator=generator,
     )
     return RobustnessReport(accuracies, budget, len(labels), signs, attacked["pgd"])
 
@@ -179,7 +191,8 @@ def robust_accuracy(
 ) -> float:
     """Share of samples right under every gradient attack: one point of a curve over the radius.
 
-    Parameters are those of :func:`evaluate_robustness`, whose ``worst`` this is without ensemble attack.
+    Parameters are those of :func:`evaluate_robustness`, whose ``worst`` this is without transferred images
+    and ensemble attack.
     """
     pixels, classes, generator = _on_device(images, labels, seed, device)
     attacked = _gradient_attacks(scores, surrogate, pixels, classes, budget, generator)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from flower_coded.errors import ParameterError
-from flower_coded.learning.adversarial import AttackBudget, accuracy, fgsm, masking_signs, pgd, worst_case
+from flower_coded.learning.adversarial import (
+    AttackBudget,
+    MaskingSigns,
+    Objective,
+    accuracy,
+    fgsm,
+    masking_signs,
+    pgd,
+    worst_case,
+)
 
 BUDGET = AttackBudget(epsilon=0.1, step_size=0.02, num_steps=10)
 LABELS = torch.zeros(4, dtype=torch.int64)
@@ -81,12 +92,31 @@ def test_worst_case_counts_a_sample_only_if_it_survives_every_attack() -> None:
     assert worst_case(threshold, attacked, LABELS) == 0.5  # each alone leaves 0.75
 
 
+def signs_of(
+    objective: Objective, images: torch.Tensor, budget: AttackBudget, **accuracies: Any
+) -> MaskingSigns:
+    return masking_signs(
+        objective, threshold, images, LABELS, budget=budget, generator=seeded(), **accuracies
+    )
+
+
 def test_a_sound_classifier_shows_no_sign_of_masking() -> None:
     images = images_with_first_pixel(0.2, 0.39, 0.41, 0.45)
-    signs = masking_signs(
-        linear_objective, threshold, images, LABELS, budget=BUDGET, transferred=images, generator=seeded()
-    )
+    signs = signs_of(linear_objective, images, BUDGET, many_steps=0.5, one_step=0.5, black_box=1.0)
     assert not signs.any
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "sign"),
+    [
+        ({"one_step": 0.25, "black_box": None}, "one_step_beats_many"),
+        ({"one_step": 0.5, "black_box": 0.25}, "black_box_beats_white_box"),
+    ],
+)
+def test_signs_are_judged_on_the_accuracies_of_the_evaluation(accuracies: dict, sign: str) -> None:
+    images = images_with_first_pixel(0.2, 0.39, 0.41, 0.45)
+    signs = signs_of(linear_objective, images, BUDGET, many_steps=0.5, **accuracies)
+    assert {name for name, seen in vars(signs).items() if seen} == {sign}
 
 
 def test_a_classifier_without_gradient_is_found_out() -> None:
@@ -94,11 +124,8 @@ def test_a_classifier_without_gradient_is_found_out() -> None:
         return images.sum(dim=(1, 2, 3)) * 0.0
 
     images = images_with_first_pixel(0.45, 0.45, 0.45, 0.45)
-    transferred = images_with_first_pixel(0.55, 0.55, 0.55, 0.55)
     no_random_luck = AttackBudget(epsilon=0.051, step_size=0.001, num_steps=1)
-    signs = masking_signs(
-        flat, threshold, images, LABELS, budget=no_random_luck, transferred=transferred, generator=seeded()
-    )
+    signs = signs_of(flat, images, no_random_luck, many_steps=1.0, one_step=1.0, black_box=0.0)
     assert signs.black_box_beats_white_box
     assert signs.unbounded_attack_survives
     assert signs.any

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flower_coded.learning.adversarial import AttackBudget
+from flower_coded.learning.adversarial import AttackBudget, MaskingSigns
 from flower_coded.learning.output_code_network import OutputCodeNetwork
 from flower_coded.learning.robustness import (
     codeword_scores,
@@ -37,6 +37,34 @@ def test_a_linear_classifier_keeps_what_lies_beyond_the_radius() -> None:
     assert report.accuracies == {"clean": 1.0, "fgsm": 0.5, "pgd": 0.5, "pgd-margin": 0.5, "worst": 0.5}
     assert not report.signs.any
     assert report.num_samples == 4
+
+
+def test_transferred_images_count_in_the_worst_case_and_have_a_column() -> None:
+    # Scores of which no gradient exists: no attack moves, but an image made elsewhere is across.
+    def flat(batch: Tensor) -> Tensor:
+        return by_first_pixel(batch).detach().sign() + 0.0 * batch[:, :1, 0, 0]
+
+    images, labels = np.full((2, 1, 2, 2), 0.4, np.float32), np.array([0, 0])
+    budget = AttackBudget(0.1002, 0.01, 2)  # a random start crosses the threshold with probability 0.001
+    transferred = torch.full((2, 1, 2, 2), 0.4)
+    transferred[0, 0, 0, 0] = 0.5001
+    report = evaluate_robustness(flat, images, labels, budget=budget, transferred=transferred)
+    assert report.accuracies["pgd"] == report.accuracies["pgd-margin"] == report.accuracies["fgsm"] == 1.0
+    assert report.accuracies["transfer"] == report.accuracies["worst"] == 0.5
+    assert report.signs.black_box_beats_white_box
+
+
+def test_the_signs_are_judged_on_the_accuracies_that_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, float] = {}
+
+    def watched(*arguments: object, **options: object) -> MaskingSigns:
+        given.update({name: options[name] for name in ("many_steps", "one_step", "black_box")})  # type: ignore[misc]
+        return MaskingSigns(False, False, False, False)
+
+    monkeypatch.setattr("flower_coded.learning.robustness.masking_signs", watched)
+    images = np.full((2, 1, 2, 2), 0.45, np.float32)
+    found = evaluate_robustness(by_first_pixel, images, np.array([0, 0]), budget=BUDGET).accuracies
+    assert given == {"many_steps": found["pgd"], "one_step": found["fgsm"], "black_box": None}
 
 
 def test_the_margin_objective_gets_through_where_probabilities_saturate() -> None:

@@ -13,7 +13,7 @@ from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.reporting import COLOURS, Report, RunDirectory, Table, draw_lines, new_figure
 
-ATTACKS = ("clean", "fgsm", "pgd", "pgd-margin", "pgd-surrogate", "ensemble", "worst")
+ATTACKS = ("clean", "fgsm", "pgd", "pgd-margin", "pgd-surrogate", "transfer", "ensemble", "worst")
 SIGNS = {
     "one_step_beats_many": "one step beats many",
     "black_box_beats_white_box": "Standard's images beat its own",
@@ -129,7 +129,7 @@ def _figures(run: RunDirectory, records: list[dict], curve: list[dict]) -> dict[
         ),
         "robustness": (
             _curves(curve),
-            "Worst case over FGSM and all PGD attacks against the radius; one start, a third of the images.",
+            _about_curve(records[0]),
         ),
     }
     for path in sorted(run.path.glob("code_book_*.npz")):
@@ -212,6 +212,13 @@ def _budget(record: dict) -> str:
     return f"White-box, maximum norm: {AttackBudget(*(record[key] for key in keys))}"
 
 
+def _about_curve(record: dict) -> str:
+    return (
+        "Worst case over FGSM and all PGD attacks against the radius; a third of the attacked images, one "
+        f"start, {record['num_steps']} steps of {record['step_size'] / record['epsilon']:.2g} of the radius."
+    )
+
+
 def _subtitle(records: list[dict], config: dict) -> str:
     seeds = ", ".join(map(str, sorted({int(record["seed"]) for record in records})))
     return f"{config['dataset']}, {config['num-clients']} users, {config['num-bits']} bits, seeds {seeds}"
@@ -221,6 +228,7 @@ def _about(records: list[dict], config: dict) -> str:
     rounds = int(config["pretrain-rounds"]) + int(config["fine-tune-rounds"])
     images = int(config["samples-per-user"]) * int(config["num-clients"]) or "all"
     epochs = config["local-epochs"]
+    ensemble = ", `ensemble` is AutoAttack" if any(r.get("ensemble") is not None for r in records) else ""
     return (
         f"The paper's five models on one backbone (`{config['model']}`), trained on {images} images. "
         f"`central` has them in one place; `federated` divides them among {config['num-clients']} users "
@@ -230,6 +238,6 @@ def _about(records: list[dict], config: dict) -> str:
         f"and TFC's new network train for all {rounds}.\n\n"
         f"{_budget(records[0])}, on {config['num-attacked']} test images at most; `clean` is over all test "
         "images. FGSM and `pgd` climb the cross-entropy of the decoded probabilities, `pgd-margin` the "
-        "decoder's comparison, `pgd-surrogate` that comparison before `tanh`, `ensemble` is AutoAttack. "
-        "`worst` counts an image only if it survives all of them."
+        "decoder's comparison, `pgd-surrogate` that comparison before `tanh`, `transfer` is Standard's PGD "
+        f"images{ensemble}. `worst` counts an image only if it survives all of them."
     )

@@ -70,7 +70,7 @@ def robustness_curve(
     experiment: Experiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
 ) -> list[dict]:
     """Robust accuracy against the radius, on a third of the attacked images."""
-    count = max(1, len(experiment.attacked_labels) // 3)
+    count = curve_size(experiment)
     images, labels = experiment.attacked_images[:count], experiment.attacked_labels[:count]
     records = []
     for name, each in scores.items():
@@ -87,6 +87,11 @@ def robustness_curve(
             )
             records.append({"method": name, "epsilon": budget.epsilon, "worst": left})
     return records
+
+
+def curve_size(experiment: Experiment) -> int:
+    """Return how many of the attacked images a curve over the radius is measured on: a third."""
+    return max(1, len(experiment.attacked_labels) // 3)
 
 
 def compose(
@@ -113,8 +118,8 @@ def compose(
         f"softmax model has one output per class; the other predicts a word of {strategy.num_bits} bits, and "
         "the class whose codeword is nearest wins. Attacks are white-box, in the maximum norm: "
         f"{experiment.budget}, on {len(experiment.attacked_labels)} test images. `pgd-margin` climbs the "
-        "decoder's own comparison of distances, `pgd-surrogate` the same before `tanh`; `worst` "
-        "counts an image only if it survives every attack."
+        "decoder's own comparison of distances, `pgd-surrogate` the same before `tanh`, `transfer` takes "
+        "PGD's images of the softmax model; `worst` counts an image only if it survives every attack."
     )
     page.add_table(table, caption="Accuracy on clean and attacked test images")
     for name, report in reports.items():
@@ -127,7 +132,7 @@ def compose(
     figures = {
         "robustness": (
             draw_lines(curve, x="epsilon", y="worst", group="method"),
-            "Accuracy that is left against the radius: worst of all attacks per image, one random start.",
+            _about_curve(experiment),
         ),
         "code-book": (
             code_book_picture(code),
@@ -166,3 +171,12 @@ def code_book_picture(code: OutputCode) -> Figure:
     right.set(xlabel="class", ylabel="class", xticks=range(code.num_classes), yticks=range(code.num_classes))
     figure.colorbar(image, ax=right)
     return figure
+
+
+def _about_curve(experiment: Experiment) -> str:
+    budget = experiment.budget
+    return (
+        "Accuracy that is left against the radius: worst of FGSM and all PGD attacks per image, on the first "
+        f"{curve_size(experiment)} of the attacked images, one random start, {budget.num_steps} steps of "
+        f"{budget.step_size / budget.epsilon:.2g} of the radius."
+    )
