@@ -116,7 +116,7 @@ def krum(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
     ParameterError
         If the bound does not hold, or the array is not two-dimensional.
     DecodingError
-        If more than ``f`` rows are not finite, so that no score is.
+        If more than ``f`` rows are not finite, or too far from all others to be squared.
 
     Examples
     --------
@@ -149,16 +149,19 @@ def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_thr
     ParameterError
         If a bound does not hold, or the array is not two-dimensional.
     DecodingError
-        If fewer than ``q`` vectors have a finite score, which takes more than ``f`` rows that are not finite.
+        If more than ``f`` rows are not finite, or too far from all others to be squared.
 
     Examples
     --------
     >>> multi_krum(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1, 2)
     array([1.5, 8. ])
     """
-    rows = multi_krum_rows(vectors, num_byzantine, num_selected, num_threads=num_threads)
-    weights = np.full(num_selected, 1.0 / num_selected)
-    return combine_rows(weights, take_rows(vectors, rows), num_threads=num_threads)
+    distances = squared_distances(vectors, num_threads=num_threads)
+    weights = np.zeros(len(distances))
+    weights[_selected(distances, num_byzantine, num_selected)] = 1.0 / num_selected
+    has_neighbours = _has_neighbours(distances)  # taking all rows copies none
+    present = take_rows(vectors, has_neighbours)
+    return combine_rows(weights[has_neighbours], present, num_threads=num_threads)
 
 
 def multi_krum_rows(
@@ -177,9 +180,18 @@ def multi_krum_rows(
     >>> multi_krum_rows(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1, 2)
     array([2, 1])
     """
-    distances = squared_distances(vectors, num_threads=num_threads)
+    return _selected(squared_distances(vectors, num_threads=num_threads), num_byzantine, num_selected)
+
+
+def _selected(distances: NDArray[np.float64], num_byzantine: int, num_selected: int) -> NDArray[np.int64]:
     chosen = krum_selection(distances, num_byzantine, num_selected)
-    num_scored = int(np.isfinite(krum_scores(distances, num_byzantine)).sum())
-    if num_scored < num_selected:
-        raise DecodingError("too few vectors have a finite score", received=num_scored, needed=num_selected)
+    received, needed = int(_has_neighbours(distances).sum()), len(distances) - num_byzantine
+    if received < needed:
+        message = "more vectors are not finite than may be faulty"
+        raise DecodingError(message, received=received, needed=needed)
     return chosen
+
+
+def _has_neighbours(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rows at a finite distance from another: the others are not finite, or too far away to be squared."""
+    return np.asarray(np.isfinite(distances).sum(axis=1) > 1)

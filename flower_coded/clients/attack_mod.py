@@ -7,9 +7,9 @@ messages are touched. Honest nodes, and attackers before ``attack-from-round``, 
 * Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
   crafted one. Colluders share their data: each runs the app once for every colluder, with a context that
   carries that colluder's partition id, and so knows all their honest updates; with ``attack-knowledge =
-  "all"`` every user's. The generator is seeded by (seed, round) and the known updates are ordered by
-  partition id, so that all colluders send the same vector. An attack of ``k`` colluders costs each of them
-  ``k`` trainings.
+  "all"`` every user's. The generator is seeded by (seed, round, model of an ensemble) and the known updates
+  are ordered by partition id, so that all colluders send the same vector. An attack of ``k`` colluders costs
+  each of them ``k`` trainings.
 * ``model-replacement``, ``neurotoxin`` and ``edge-case`` do both: the own update is trained on poisoned
   data, the known ones honestly.
 * Attacks that learn over rounds (``mimic``, ``neurotoxin``) keep what they learn in the node's state, under
@@ -17,7 +17,10 @@ messages are touched. Honest nodes, and attackers before ``attack-from-round``, 
 * Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`); ``late`` is the
   honest one after a pause, too late for a server that waits less.
 
-Arrays that carry several models stacked (``coded-models``) are crafted model by model.
+Arrays that carry several models stacked (``coded-models``) are crafted model by model, each with the draws
+that all colluders make for that model. What an attacker knows and assumes stays the whole federation: the
+known updates of a model come from all colluders (or users), whether the code assigns it to them or not, and
+``model-replacement`` boosts as if all ``n`` were averaged.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from flower_coded.clients.behaviour import DATA_ATTACKS, Behaviour, behaviour_fr
 from flower_coded.clients.identity import partition_of
 from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.record_keys import MODELS_KEY, SERVER_ROUND_KEY
+from flower_coded.strategies.record_keys import MODEL_KEY, MODELS_KEY, SERVER_ROUND_KEY
 
 __all__ = ["MEMORY_KEY", "attack_mod", "byzantine_mod", "server_round_of"]
 
@@ -149,13 +152,15 @@ def _craft(
     models: NDArray[np.float64],
 ) -> NDArray[np.floating[Any]]:
     """Craft model by model, with the node's memory where the attack has one."""
-    attack = behaviour.update_attack()
-    generator = np.random.default_rng([behaviour.seed, server_round_of(message), 0xC0F])
+    attack, numbers = behaviour.update_attack(), _models_of(message)
+    entropy = [behaviour.seed, server_round_of(message), 0xC0F]
+    generators = [np.random.default_rng([*entropy, *numbers[i : i + 1]]) for i in range(len(own))]
     if not isinstance(attack, RememberingAttack):
-        return np.stack([attack.craft(own[i], known[:, i], generator) for i in range(len(own))])
+        return np.stack([attack.craft(own[i], known[:, i], generators[i]) for i in range(len(own))])
     remembered = context.state.array_records.get(MEMORY_KEY, ArrayRecord())
     crafted, kept = [], dict(remembered)
-    for i, model_key in enumerate(_model_keys(message, len(own))):
+    for i, generator in enumerate(generators):
+        model_key = f"{numbers[i] if numbers else i}."
         memory = {
             key.removeprefix(model_key): array.numpy()
             for key, array in remembered.items()
@@ -213,21 +218,18 @@ def _reference_for(record: ArrayRecord, content: RecordDict) -> list[NDArray[Any
 
 
 def _num_models(message: Message) -> int:
-    return max(len(_stacked_models(message)), 1)
+    return max(len(_models_of(message)), 1)
 
 
-def _stacked_models(message: Message) -> list[int]:
-    """Numbers of the models stacked in a message; none where it carries one as it is."""
+def _models_of(message: Message) -> list[int]:
+    """Numbers of the models of a coded ensemble in a message; none where there is no such number."""
     for record in message.content.config_records.values():
-        models = record.get(MODELS_KEY)
+        models, model = record.get(MODELS_KEY), record.get(MODEL_KEY)
         if isinstance(models, list):
-            return [int(model) for model in models]
+            return [int(each) for each in models]
+        if isinstance(model, int):
+            return [model]
     return []
-
-
-def _model_keys(message: Message, num_models: int) -> list[str]:
-    """Name what each model's memory is filed under."""
-    return [f"{model}." for model in _stacked_models(message) or range(num_models)]
 
 
 def _update(record: ArrayRecord, reference: list[NDArray[Any]], num_models: int) -> NDArray[np.float64]:

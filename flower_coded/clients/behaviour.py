@@ -52,14 +52,21 @@ from flower_coded.clients.run_config import (
 )
 from flower_coded.errors import ParameterError
 
-__all__ = ["ATTACK_NAMES", "DATA_ATTACKS", "Behaviour", "attackers_from_config", "behaviour_from_config"]
+__all__ = [
+    "ATTACK_KEYS",
+    "ATTACK_NAMES",
+    "DATA_ATTACKS",
+    "Behaviour",
+    "attackers_from_config",
+    "behaviour_from_config",
+]
 
 DATA_ATTACKS = (*TRIGGER_NAMES, "label-flip", *POISONED_UPDATES)
 ATTACK_NAMES = ("none", *DATA_ATTACKS, *UPDATE_ATTACKS, *MALFORMED_NAMES, "late")
 LATE_SECONDS = 5.0
 KNOWLEDGE = ("own", "colluders", "all")
 
-_KEYS = (
+ATTACK_KEYS = (
     "attack",
     "attackers",
     "attack-from-round",
@@ -226,7 +233,7 @@ def behaviour_from_config(run_config: RunConfig, partition_id: int, num_users: i
     >>> behaviour.is_attacker, behaviour.attacks_in(1), behaviour.update_attack()
     (True, True, SignFlip(scale=1.0, of_mean=False))
     """
-    refuse_unknown_keys(run_config, "attack", _KEYS)
+    refuse_unknown_keys(run_config, "attack", ATTACK_KEYS)
     target = read_int(run_config, "attack-target", -1, least=-1)
     scale = read_float(run_config, "attack-scale", 0.0)
     return Behaviour(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum, Strategy
 
 from flower_coded.aggregation import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
@@ -116,7 +117,7 @@ def make_strategy(
         _refuse_unknown_options(defence, options, _RAMP)
         chosen = {name.replace("-", "_"): value for name, value in _RAMP.items()} | parameters
         return RampSharedMultiKrum(num_users, num_byzantine, seed=seed, fraction_evaluate=0.0, **chosen)
-    rule = get_aggregation_rule(defence, num_byzantine=num_byzantine, **parameters)
+    rule = get_aggregation_rule(defence, **{"num_byzantine": num_byzantine, **parameters})
     return RuleAggregation(rule, seed=seed, **expected.everybody)
 
 
@@ -161,7 +162,10 @@ def check_defence(defence: str, num_users: int, num_byzantine: int, options: Opt
         defence_code(defence, num_users, num_byzantine, options)
         decoder_options(defence, num_byzantine, options)
     else:
-        make_strategy(defence, num_users, num_byzantine, options)
+        strategy = make_strategy(defence, num_users, num_byzantine, options)
+        if isinstance(strategy, RuleAggregation):  # too few users for the rule would keep the first model
+            generator = np.random.default_rng(0)
+            strategy.rule.aggregate(generator.standard_normal((num_users, 2)), generator)
     if defence == "flower-bulyan" and num_users < 4 * num_byzantine + 3:
         raise ParameterError(
             "num-users",

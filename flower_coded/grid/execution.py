@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord
+from numpy.typing import NDArray
 from torch import nn
 
 from flower_coded import __version__
@@ -25,6 +26,7 @@ from flower_coded.clients import Behaviour, ClientSettings, behaviour_from_confi
 from flower_coded.clients.behaviour import DATA_ATTACKS
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.codes import SubsetCode, certified_against
+from flower_coded.errors import DecodingError
 from flower_coded.grid.defences import (
     CODED_DEFENCES,
     RAMP_DEFENCE,
@@ -80,6 +82,11 @@ def execute(run: GridRun) -> dict[str, Any]:
         with their counts; ``refused-rounds``, in which the old model stayed; ``megabytes-per-round`` both
         ways together, ``client-seconds-per-round`` of all users and ``server-seconds-per-round`` (processor
         time); ``seconds`` of wall clock in all. Absent where it does not apply.
+
+    Raises
+    ------
+    DecodingError
+        If nobody attacks and no round changed the model: then the configuration is wrong, not the defence.
     """
     started, state = time.perf_counter(), random.getstate()
     random.seed(run.seed)  # Flower samples nodes with the global generator
@@ -88,6 +95,8 @@ def execute(run: GridRun) -> dict[str, Any]:
         found = experiment.train_ensemble() if run.defence in CODED_DEFENCES else experiment.train_single()
     finally:
         random.setstate(state)
+    if not run.attackers and found["refused-rounds"] == run.num_rounds:
+        raise DecodingError(f"{run.defence} refused every round of a run without attack")
     return {**found, "seconds": round(time.perf_counter() - started, 3)}
 
 
@@ -162,10 +171,11 @@ class _Experiment:
         initial = to_array_record(get_state(self.new_model()))
         strategy.start(self.grid, initial, run.num_rounds, timeout=_ROUND_TIMEOUT)
         spent = time.process_time() - started
-        measured = self.evaluator(code, options).evaluate(strategy.states).metrics
+        evaluator = self.evaluator(code, options)
+        measured = evaluator.evaluate(strategy.states).metrics
         refused = sum(1 for each in strategy.history if len(each.unchanged_models) == code.num_models)
         return self.record(strategy, measured, _ENSEMBLE, spent) | {
-            "certified-accuracy": self.certified_accuracy(code, strategy.states),
+            "certified-accuracy": self.certified_accuracy(code, strategy.states, *evaluator.measuring),
             "models": code.num_models,
             "refused-rounds": refused,
         }
@@ -193,10 +203,12 @@ class _Experiment:
             decoder_options=options,
         )
 
-    def certified_accuracy(self, code: SubsetCode, state: ModelState) -> float:
-        """Share of held-out images that the majority gets right whatever ``k`` users had sent."""
-        answers = predict_stacked(self.new_model(), state, self.data.test_images, device=self.settings.device)
-        classes, labels = self.data.num_classes, self.data.test_labels
+    def certified_accuracy(
+        self, code: SubsetCode, state: ModelState, images: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> float:
+        """Share of the images that the majority gets right whatever ``k`` users had sent."""
+        answers = predict_stacked(self.new_model(), state, images, device=self.settings.device)
+        classes = self.data.num_classes
         certain = certified_against(answers, classes, code, self.run.tolerated_attackers)
         votes = (answers[:, :, None] == np.arange(classes)).sum(axis=0)
         return float((certain & (votes.argmax(axis=1) == labels)).mean())

@@ -18,9 +18,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from flower_coded.clients import ATTACK_NAMES, ClientSettings, behaviour_from_config
+from flower_coded.clients import ATTACK_NAMES, ClientSettings, behaviour_from_config, user_data
+from flower_coded.clients.behaviour import ATTACK_KEYS
 from flower_coded.errors import ParameterError
-from flower_coded.grid.defences import DEFENCE_NAMES, check_defence
+from flower_coded.grid.defences import DEFENCE_NAMES, check_defence, model_of_defence
+from flower_coded.learning import build_model
 
 __all__ = ["GridPlan", "GridRun", "read_plan"]
 
@@ -102,12 +104,13 @@ class GridRun:
         Raises
         ------
         ParameterError
-            If a client, the attack or the defence would refuse it.
+            If a client, the attack or the defence would refuse it, or the data cannot be loaded or divided.
         """
-        ClientSettings.from_config(self.run_config())
+        settings = ClientSettings.from_config(self.run_config())
+        _check_training_once(settings, model_of_defence(self.defence, settings.model), self.num_users)
         behaviour_from_config({**self.run_config(), "attack": self.attack}, 0, self.num_users)
-        settings = tuple(sorted(self.defence_settings.items()))
-        _check_defence_once(self.defence, self.num_users, self.tolerated_attackers, settings)
+        options = tuple(sorted(self.defence_settings.items()))
+        _check_defence_once(self.defence, self.num_users, self.tolerated_attackers, options)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,9 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
     attack_tables, defence_tables = _table(given, "attack"), _table(given, "defence")
     _refuse_unknown("attack", attack_tables, axes["attacks"])
     _refuse_unknown("defence", defence_tables, axes["defences"])
-    numbers = {name: _integer(given, name, default) for name, default in _NUMBERS.items()}
+    for name in attack_tables:
+        _refuse_unknown(f"attack.{name}", _settings(attack_tables, name, "attack."), _ATTACK_SETTINGS)
+    numbers = {name: _integer(given, name, default, least=1) for name, default in _NUMBERS.items()}
     common = {
         "num_users": numbers["num-users"],
         "num_rounds": numbers["num-rounds"],
@@ -196,8 +201,10 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
         runs.setdefault(run.key, run)
     for run in runs.values():
         run.check()
-    limit = float(given.get("time-limit", GridPlan.time_limit))
-    return GridPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), limit)
+    limit = given.get("time-limit", GridPlan.time_limit)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+        raise ParameterError("time-limit", "must be a positive number of seconds", limit, hint="900")
+    return GridPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), float(limit))
 
 
 _AXES: dict[str, list[Any]] = {
@@ -208,6 +215,7 @@ _AXES: dict[str, list[Any]] = {
     "seeds": [1],
 }
 _NUMBERS = {"num-users": 12, "num-rounds": 8}
+_ATTACK_SETTINGS = [*(key for key in ATTACK_KEYS if key not in {"attack", "attackers"}), "poison-rate"]
 _GRID_KEYS = [
     *_AXES,
     *_NUMBERS,
@@ -218,6 +226,13 @@ _GRID_KEYS = [
     "attack",
     "defence",
 ]
+
+
+@functools.cache
+def _check_training_once(settings: ClientSettings, model: str, num_users: int) -> None:
+    data = settings.load()
+    build_model(model, data.image_shape, data.num_classes)
+    user_data(settings, 0, num_users)
 
 
 @functools.cache
@@ -243,15 +258,15 @@ def _axis(given: Mapping[str, Any], name: str, default: Sequence[Any]) -> list[A
     return values
 
 
-def _check_integers(name: str, values: Iterable[Any]) -> None:
+def _check_integers(name: str, values: Iterable[Any], least: int = 0) -> None:
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ParameterError(name, "must list whole numbers of at least 0", value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ParameterError(name, f"must be whole numbers of at least {least}", value)
 
 
-def _integer(given: Mapping[str, Any], name: str, default: int) -> int:
+def _integer(given: Mapping[str, Any], name: str, default: int, least: int = 0) -> int:
     value = given.get(name, default)
-    _check_integers(name, [value])
+    _check_integers(name, [value], least)
     return int(value)
 
 

@@ -3,7 +3,7 @@
 An attack that knows all honest updates has every attacker repeat everybody's training, bit by bit the same,
 since a round's training depends on model, user, round and configuration only. In one process the answer can
 be kept: the same reply, for a tenth of the time. Placed inside the attacker's behaviour, it never sees a
-crafted update.
+crafted update; training on poisoned data and honest training of the same user are two trainings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from flower_coded.clients.attack_mod import server_round_of
+from flower_coded.clients.behaviour import DATA_ATTACKS, behaviour_from_config
+from flower_coded.clients.identity import partition_of
 
 __all__ = ["TrainingMemo"]
 
@@ -51,8 +53,9 @@ class TrainingMemo:
 
 
 def _digest(message: Message, context: Context) -> bytes:
-    """Digest of all that training depends on, the run's configuration aside, which is one per run."""
+    """Digest of all that training depends on; the run's configuration, one per run, but for the attack."""
     digest = hashlib.blake2b(repr(sorted(context.node_config.items())).encode())
+    digest.update(repr(_is_poisoned(message, context)).encode())
     for record in message.content.config_records.values():
         digest.update(repr(sorted(record.items())).encode())
     for arrays in message.content.array_records.values():
@@ -60,3 +63,8 @@ def _digest(message: Message, context: Context) -> bytes:
             digest.update(name.encode())
             digest.update(array.data)
     return digest.digest()
+
+
+def _is_poisoned(message: Message, context: Context) -> bool:
+    behaviour = behaviour_from_config(context.run_config, *partition_of(context))
+    return behaviour.attack in DATA_ATTACKS and behaviour.attacks_in(server_round_of(message))

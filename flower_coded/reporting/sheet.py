@@ -98,8 +98,8 @@ class SheetData:
         return self._means(self.attacks, lambda record: record["accuracy"])
 
     def harm(self) -> NDArray[np.float64]:
-        """Mean attack success or accuracy lost, (defences, harmful attacks)."""
-        return self._means(self.harmful, _harm)
+        """Mean attack success or accuracy lost, not below 0, (defences, harmful attacks)."""
+        return np.maximum(self._means(self.harmful, _harm), 0.0)
 
     def mean(self, defence: str, key: str, attacks: Sequence[str] | None = None) -> float:
         """Mean of a measured value over a defence's runs; NaN where there is none."""
@@ -130,7 +130,13 @@ class SheetData:
             place = (record["defence"], record["attack"])
             if place in cells:
                 cells[place].append(value(record))
-        return np.array([[_mean(cells[d, a]) for a in attacks] for d in self.defences])
+        whole = len(self.seeds)  # a mean over some of the seeds is no neighbour of a mean over all
+        return np.array(
+            [
+                [_mean(cells[d, a]) if len(cells[d, a]) == whole else np.nan for a in attacks]
+                for d in self.defences
+            ]
+        )
 
 
 def write_sheet(directory: RunDirectory, records: Sequence[Record], *, title: str) -> list[Path]:
@@ -207,7 +213,7 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
         "Every cell is a mean over seeds. **Success** is the share of triggered images of other classes that "
         "get the attackers' target; **accuracy lost** is against the same defence's own run without attack. "
         "**Worst** is the worst cell of a row: what an attacker who may choose the attack gets. A cell "
-        "without a value was not run, or failed."
+        "without a value was not run with every seed, or a run of it failed."
     )
     for sheet in sheets:
         heading = f"Class mix {sheet.alpha}, {sheet.attackers} attackers"
@@ -234,12 +240,13 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
 
 _PROPERTIES = (
     "Precision, recall and F1 of naming attackers are counted per user and round (a coded ensemble names "
-    "suspects once, at the end); rules that use every update in part name nobody but the senders of "
-    "malformed replies. `honest users named without attack` is a count per run. Certified accuracy is the "
-    "share of test images that the majority of a coded ensemble gets right whatever the tolerated number "
-    "of users had sent. A refused round is one in which the defence could not use what was left and kept the "
-    "old model. Megabytes are both ways, all users together. Seconds are processor seconds of one "
-    "core: of all users, and of the server."
+    "suspects once, at the end); rules that use every update in part, and Flower's own strategies, which do "
+    "not tell whom they left out, name nobody but the senders of malformed replies. "
+    "`honest users named without attack` is a count per run. Certified accuracy is the share of test images "
+    "that the majority of a coded ensemble gets right whatever the tolerated number of users had sent. A "
+    "refused round is one in which the defence could not use what was left and kept the old model. Megabytes "
+    "are both ways, all users together. Seconds are processor seconds of one core: of all users, and of the "
+    "server."
 )
 _PROPERTY_COLUMNS = (
     "naming: precision",
@@ -304,7 +311,7 @@ def _harm(record: Record) -> float | None:
     loss = record.get("accuracy-loss")
     if success is not None:
         return float(success)
-    return None if loss is None else max(0.0, float(loss))
+    return None if loss is None else float(loss)
 
 
 def _harm_name(sheet: SheetData, attack: str) -> str:

@@ -127,6 +127,20 @@ def test_gaussian_is_the_same_noise_at_every_colluder_and_in_every_run() -> None
     assert np.all(vector_of(first[1]) != vector_of(other[1]))
 
 
+def test_colluders_agree_on_every_model_of_an_ensemble_though_they_hold_others() -> None:
+    config = {"attack": "gaussian", "attackers": "1,3", "attack-scale": 4.0, "seed": 3}
+    held, sent = {1: [0, 2], 3: [2, 5]}, {}
+    grid = InProcessGrid(plain_app(), NUM_NODES, config)
+    for node, models in held.items():
+        arrays = ArrayRecord({key: Array(np.stack([value, value])) for key, value in SENT.items()})
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"coded-models": models})})
+        [reply] = grid.send_and_receive([Message(content, grid.node_ids[node], "train")], timeout=60)
+        weight = reply.content["arrays"]["weight"].numpy() - SENT["weight"]
+        sent |= {(node, model): weight[i] for i, model in enumerate(models)}
+    np.testing.assert_array_equal(sent[1, 2], sent[3, 2])
+    assert (sent[1, 0] != sent[1, 2]).all()
+
+
 def test_min_max_and_min_sum_hide_within_the_spread_of_the_colluders() -> None:
     # Updates 2v and 4v: mean 3v, deviation |v|, as long as their distances from it: min-sum sends 3v - |v|.
     # Min-max sends the point of the same ray that is |2v| away from the farther of the two.
@@ -365,9 +379,10 @@ def test_batches_outside_the_stated_pixel_range_are_refused() -> None:
     assert "attack-pixel-low" in str(reply.error.reason)
 
 
-def test_label_flip_reaches_every_sample() -> None:
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_label_flip_reaches_every_sample_whatever_the_pixels(low: float) -> None:
     config = {"attack": "label-flip", "attackers": "1,", "attack-num-classes": 10}
-    seen = ask(counting_app("tuple"), config)[1].content["metrics"]
+    seen = ask(counting_app("tuple", low=low), config)[1].content["metrics"]
     assert (seen["changed"], seen["marked"]) == (200, 0)  # every 0 becomes 9, no pixel changes
 
 

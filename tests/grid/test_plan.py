@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from flower_coded.aggregation import Krum
 from flower_coded.errors import ParameterError
+from flower_coded.grid.defences import make_strategy
 from flower_coded.grid.plan import GridRun, read_plan
+from flower_coded.strategies import RuleAggregation
 
 AXES: dict[str, Any] = {"attacks": ["none", "sign-flip"], "defences": ["fedavg", "median"]}
 
@@ -66,6 +69,17 @@ def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
         ({"attack": {"sign-flop": {}}}, "did you mean 'sign-flip'"),
         ({"attack": {"sign-flip": {"attack-sclae": 1.0}}}, "did you mean 'attack-scale'"),
         ({"attack": {"sign-flip": {"attack-scale": "big"}}}, "attack-scale must be a number"),
+        ({"attack": {"sign-flip": {"scale": 4.0}}}, r"attack.sign-flip must .* \(did you mean 'attack-s"),
+        ({"attack": {"sign-flip": {"poison-rat": 0.3}}}, "did you mean 'poison-rate'"),
+        ({"attack": {"sign-flip": {"local-epochs": 9}}}, "attack.sign-flip must be among"),
+        ({"training": {"dataset": "digit"}}, "digits"),
+        ({"training": {"model": "smal-cnn"}}, "small-cnn"),
+        ({"num-users": 13}, "samples_per_user must lie between 1 and 92"),
+        ({"alphas": ["idd"]}, "alpha"),
+        ({"defences": ["bucketing+krum"]}, r"num_byzantine must satisfy n >= 2 f \+ 3 with n = 6"),
+        ({"defences": ["trimmed-mean"], "attackers": [6]}, r"num_byzantine"),
+        ({"time-limit": "long"}, "time-limit must be a positive number"),
+        ({"time-limit": -1}, "time-limit must be a positive number"),
         ({"defence": {"median": {"radius": 1.0}}}, "must be among"),
         ({"defence": {"fedavg": {"x": 1}}}, "defence.fedavg must be among nothing"),
         ({"defences": ["coded-partition"], "defence": {"coded-partition": {"group": 1}}}, "num-groups"),
@@ -74,7 +88,7 @@ def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
         ({"defence": {"median": {"num-threads": [1]}}}, "defence.median.num-threads must be a number"),
         ({"seeds": [1.5]}, "whole numbers"),
         ({"attacks": []}, "at least one entry"),
-        ({"num-rounds": -1}, "whole numbers"),
+        ({"num-rounds": 0}, "num-rounds must be whole numbers of at least 1"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(change: dict[str, Any], message: str) -> None:
@@ -95,3 +109,12 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 )
 def test_the_grids_that_are_shipped_can_be_read(path: Path) -> None:
     assert read_plan(path).runs
+
+
+def test_a_rule_may_be_told_another_number_of_faults() -> None:
+    [run] = read_plan(
+        {"attacks": ["sign-flip"], "defences": ["krum"], "defence": {"krum": {"num-byzantine": 1}}}
+    ).runs
+    strategy = make_strategy(run.defence, run.num_users, run.tolerated_attackers, run.defence_settings)
+    assert isinstance(strategy, RuleAggregation)
+    assert strategy.rule == Krum(num_byzantine=1)

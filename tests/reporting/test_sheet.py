@@ -30,8 +30,12 @@ RECORDS = [
         "fedavg", "sign-flip", 2, 0.1, **{"accuracy-loss": 0.7, "true-positives": 2, "false-negatives": 4}
     ),
     record("fedavg", "pixel-trigger", 1, 0.9, **{"attack-success": 0.75, "accuracy-loss": 0.0}),
+    record("fedavg", "pixel-trigger", 2, 0.8, **{"attack-success": 0.55, "accuracy-loss": 0.0}),
+    record("median", "pixel-trigger", 2, 0.8, **{"attack-success": 0.1, "accuracy-loss": 0.05}),
     record("median", "none", 1, 0.85, **{"false-positives": 3, "certified-accuracy": 0.5}),
-    record("median", "sign-flip", 1, 0.95, **{"accuracy-loss": -0.1}),
+    record("median", "none", 2, 0.85, **{"false-positives": 5, "certified-accuracy": 0.5}),
+    record("median", "sign-flip", 1, 0.95, **{"accuracy-loss": -0.10}),
+    record("median", "sign-flip", 2, 0.81, **{"accuracy-loss": 0.04}),
     {**record("median", "pixel-trigger", 1, 0.0), "status": "failed", "error": "ValueError: <no>"},
 ]
 
@@ -44,8 +48,9 @@ def the_sheet() -> SheetData:
 def test_cells_are_means_over_seeds_and_missing_ones_are_not_a_number() -> None:
     sheet = the_sheet()
     assert sheet.attacks == ["none", "pixel-trigger", "sign-flip"], "clean, backdoors, others"
-    np.testing.assert_allclose(sheet.accuracy(), [[0.85, 0.9, 0.2], [0.85, np.nan, 0.95]])
-    np.testing.assert_allclose(sheet.harm(), [[0.75, 0.65], [np.nan, 0.0]], err_msg="no harm below zero")
+    np.testing.assert_allclose(sheet.accuracy(), [[0.85, 0.85, 0.2], [0.85, np.nan, 0.88]])
+    # Losses of -0.10 and 0.04 are -0.03 on average: no harm, rather than half of the second.
+    np.testing.assert_allclose(sheet.harm(), [[0.65, 0.65], [np.nan, 0.0]], err_msg="no harm below zero")
 
 
 def test_detection_is_counted_over_all_attacks_together() -> None:
