@@ -3,11 +3,15 @@
 :func:`contrastive_client_app` answers what :class:`~flower_coded.strategies.contrastive_ecoc.ContrastiveECOC`
 asks. Two functions make it yours: one that loads this node's images, one that builds the network on any
 backbone. Left alone it trains on :mod:`flower_coded.learning`'s data sets and models by the run
-configuration's keys, those of :mod:`flower_coded.clients.training` and these:
+configuration's keys, those of :mod:`flower_coded.clients.training` and these. A node that the keys of
+:mod:`flower_coded.clients.behaviour` make an attacker poisons its images before it trains and before it sums,
+or crafts its update.
 
 ==========================  ========  ===============================================================
 key                         default   meaning
 ==========================  ========  ===============================================================
+``optimizer``               ``adam``  ``adam``, or ``sgd`` with momentum 0.9
+``learning-rate``           ``0.001``  the optimiser's step; with ``sgd``, 0.1 is usual
 ``num-bits``                ``32``    length of a codeword
 ``pretrain-batch-size``     ``100``   images per step while pretraining
 ``images-per-draw``         ``4``     images that share one random view; more is faster
@@ -21,6 +25,8 @@ key                         default   meaning
 ``code-book-attackers``     empty     partition ids that send poisoned class sums: ``"0,3"``
 ``code-book-claim``         ``0``     samples they claim per class; 0 claims the honest number
 ==========================  ========  ===============================================================
+
+Optimiser and learning rate have defaults of their own here, the paper's.
 """
 
 from __future__ import annotations
@@ -38,7 +44,7 @@ from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.attack_mod import byzantine_mod
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
-from flower_coded.clients.training import ClientSettings, user_data
+from flower_coded.clients.training import ClientSettings, poisoned_samples, user_data
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
 from flower_coded.learning.contrastive_training import (
@@ -50,7 +56,7 @@ from flower_coded.learning.contrastive_training import (
 )
 from flower_coded.learning.models import ModelState, get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
-from flower_coded.learning.training import TrainSettings, predict_logits
+from flower_coded.learning.training import OPTIMIZER_NAMES, TrainSettings, predict_logits
 from flower_coded.strategies.contrastive_ecoc import (
     CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
@@ -60,7 +66,13 @@ from flower_coded.strategies.contrastive_ecoc import (
 )
 from flower_coded.strategies.record_keys import SEED_KEY
 
-__all__ = ["UserImages", "contrastive_client_app", "contrastive_settings"]
+__all__ = [
+    "UserImages",
+    "code_book_attack",
+    "contrastive_client_app",
+    "contrastive_settings",
+    "train_settings",
+]
 
 _CODE_BOOK_ATTACKS = ("none", "negate", "swap", "collapse", "oversize")
 
@@ -101,6 +113,65 @@ def contrastive_settings(run_config: RunConfig) -> ContrastiveSettings:
     )
 
 
+def train_settings(run_config: RunConfig, seed: int) -> TrainSettings:
+    """Read the numbers of the training loop; optimiser and learning rate default to the paper's.
+
+    Examples
+    --------
+    >>> settings = train_settings({"local-epochs": 2}, seed=7)
+    >>> settings.optimizer, settings.learning_rate, settings.epochs, settings.seed
+    ('adam', 0.001, 2, 7)
+    """
+    common = ClientSettings.from_config(run_config)
+    return TrainSettings(
+        epochs=common.local_epochs,
+        batch_size=common.batch_size,
+        learning_rate=read_float(run_config, "learning-rate", TrainSettings.learning_rate),
+        weight_decay=common.weight_decay,
+        seed=seed,
+        optimizer=read_choice(run_config, "optimizer", TrainSettings.optimizer, OPTIMIZER_NAMES),
+    )
+
+
+def code_book_attack(run_config: RunConfig, partition_id: int, num_users: int) -> CodeBookPoisoning | None:
+    """Read what a node does to its class sums; call it in a ServerApp too, to refuse bad values at the start.
+
+    Parameters
+    ----------
+    run_config : mapping of str to value
+        ``context.run_config``.
+    partition_id, num_users : int
+        The node; any user's, on the server.
+
+    Returns
+    -------
+    CodeBookPoisoning or None
+        None where the node is honest.
+
+    Raises
+    ------
+    ParameterError
+        If the attack is unknown, an attacker is no partition id, or the claim is negative.
+
+    Examples
+    --------
+    >>> liar = {"code-book-attack": "negate", "code-book-attackers": "3"}
+    >>> code_book_attack(liar, 3, num_users=10), code_book_attack(liar, 4, num_users=10)
+    (CodeBookPoisoning(kind='negate', claimed_count=None), None)
+    """
+    kind = read_choice(run_config, "code-book-attack", "none", _CODE_BOOK_ATTACKS)
+    named = read_text(run_config, "code-book-attackers", "")
+    pieces = [piece.strip() for piece in named.split(",") if piece.strip()]
+    if not all(piece.isdigit() and int(piece) < num_users for piece in pieces):
+        raise ParameterError(
+            "code-book-attackers", f"must be partition ids 0 to {num_users - 1}", named, hint="'0,3', say"
+        )
+    claim = read_int(run_config, "code-book-claim", 0)
+    if kind == "none" or partition_id not in map(int, pieces):
+        return None
+    return CodeBookPoisoning(kind, claim or None)  # type: ignore[arg-type]
+
+
 def contrastive_client_app(
     load_user: Callable[[Context], UserImages] | None = None,
     build_network: Callable[[Context, UserImages], OutputCodeNetwork] | None = None,
@@ -136,17 +207,16 @@ def contrastive_client_app(
         set_state(network, _network_state(message))
         return user, network
 
-    def train(message: Message, context: Context) -> Message:
+    def prepare_to_teach(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
         user, network = prepare(message, context)
+        taught = poisoned_samples((user.images, user.labels), user.num_classes, message, context)
+        return UserImages(*taught, user.num_classes), network
+
+    def train(message: Message, context: Context) -> Message:
+        user, network = prepare_to_teach(message, context)
         config = message.content.config_records["config"]
-        settings = ClientSettings.from_config(context.run_config)
-        training = TrainSettings(
-            settings.local_epochs,
-            settings.batch_size,
-            settings.learning_rate,
-            settings.weight_decay,
-            _seed_of(config.get(SEED_KEY)),
-        )
+        device = ClientSettings.from_config(context.run_config).device
+        training = train_settings(context.run_config, _seed_of(config.get(SEED_KEY)))
         losses = contrastive_settings(context.run_config)
         if config[PHASE_KEY] == "pretrain":
             batch_size = read_int(context.run_config, "pretrain-batch-size", 100, least=2)
@@ -158,7 +228,7 @@ def contrastive_client_app(
                 training=dataclasses.replace(training, batch_size=batch_size),
                 settings=losses,
                 augment=simclr_augmentation(_image_shape(user), flip=flip, images_per_draw=images_per_draw),
-                device=settings.device,
+                device=device,
             )
         else:
             _, report = fine_tune(
@@ -169,7 +239,7 @@ def contrastive_client_app(
                 training=training,
                 settings=losses,
                 update_code_book=bool(config[FOLLOW_KEY]),
-                device=settings.device,
+                device=device,
             )
         arrays = ArrayRecord({key: Array(value) for key, value in get_state(network).items()})
         metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
@@ -184,10 +254,10 @@ def contrastive_client_app(
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     def report_class_sums(message: Message, context: Context) -> Message:
-        user, network = prepare(message, context)
+        user, network = prepare_to_teach(message, context)
         device = ClientSettings.from_config(context.run_config).device
         sums, counts = class_word_sums(network, user.images, user.labels, user.num_classes, device=device)
-        attack = _code_book_attack(context)
+        attack = code_book_attack(context.run_config, *partition_of(context))
         if attack is not None:
             sums, counts = attack.craft(sums, counts)
         record = ArrayRecord({"sums": Array(sums), "counts": Array(counts)})
@@ -230,18 +300,6 @@ def _code_book(message: Message) -> NDArray[np.float64]:
     if CODE_BOOK_KEY not in records:
         raise ParameterError("message", f"must hold {CODE_BOOK_KEY!r} in this phase", list(message.content))
     return np.asarray(records[CODE_BOOK_KEY][CODEWORDS_KEY].numpy(), dtype=np.float64)
-
-
-def _code_book_attack(context: Context) -> CodeBookPoisoning | None:
-    kind = read_choice(context.run_config, "code-book-attack", "none", _CODE_BOOK_ATTACKS)
-    named = read_text(context.run_config, "code-book-attackers", "")
-    if not all(part.strip().isdigit() for part in named.split(",") if part.strip()):
-        raise ParameterError("code-book-attackers", "must be partition ids", named, hint="'0,3', say")
-    attackers = {int(part) for part in named.split(",") if part.strip()}
-    if kind == "none" or partition_of(context)[0] not in attackers:
-        return None
-    claim = read_int(context.run_config, "code-book-claim", 0)
-    return CodeBookPoisoning(kind, claim or None)  # type: ignore[arg-type]
 
 
 def _seed_of(given: object) -> int:

@@ -68,7 +68,7 @@ from flower_coded.learning import (
 from flower_coded.learning.training import train_with
 from flower_coded.strategies.record_keys import MODELS_KEY, SEED_KEY
 
-__all__ = ["ClientSettings", "training_client_app", "user_data"]
+__all__ = ["ClientSettings", "poisoned_samples", "training_client_app", "user_data"]
 
 Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -158,6 +158,36 @@ def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Sa
     return data.train_images[own], data.train_labels[own]
 
 
+def poisoned_samples(samples: Samples, num_classes: int, message: Message, context: Context) -> Samples:
+    """Poison a node's samples where its behaviour is a data attack that has begun: the same in every round.
+
+    Parameters
+    ----------
+    samples : (ndarray of shape (N, C, H, W) float32, ndarray of shape (N,) int64)
+        Honest images and labels; not modified.
+    num_classes : int
+        Classes of the task.
+    message : Message
+        Tells the round.
+    context : Context
+        Tells the node and, in its run configuration, the attack.
+
+    Returns
+    -------
+    (ndarray of shape (N, C, H, W) float32, ndarray of shape (N,) int64)
+        The samples themselves where the node is honest so far.
+    """
+    partition_id, num_users = partition_of(context)
+    behaviour = behaviour_from_config(context.run_config, partition_id, num_users)
+    if behaviour.attack not in DATA_ATTACKS or not behaviour.attacks_in(server_round_of(message)):
+        return samples
+    images, labels = samples
+    channels, height, width = images.shape[1:]
+    attack = behaviour.data_attack((channels, height, width), num_classes)
+    poisoned = attack.craft(images, labels, np.random.default_rng([behaviour.seed, partition_id, 0xDA7A]))
+    return poisoned.images, poisoned.labels
+
+
 def training_client_app(mods: Sequence[Mod] = (), *, training_mods: Sequence[Mod] = ()) -> ClientApp:
     """Make the ClientApp described in the module.
 
@@ -200,7 +230,8 @@ def _division(settings: ClientSettings, num_users: int) -> list[NDArray[np.int64
 def _train(message: Message, context: Context) -> Message:
     settings = ClientSettings.from_config(context.run_config)
     name, state, config = _read(message)
-    images, labels = _own_samples(settings, message, context)
+    honest = user_data(settings, *partition_of(context))
+    images, labels = poisoned_samples(honest, settings.load().num_classes, message, context)
     model = _model(settings)
     options = settings.train_options(_round_seed(settings, config, message, context))
     constrain = _constrain(message, context)
@@ -265,20 +296,6 @@ def _train_constrained(
     device = str(options["device"])
     settings = TrainSettings(**{key: value for key, value in options.items() if key != "device"})
     return train_with(loss_of, model, images, labels, settings=settings, device=device)
-
-
-def _own_samples(settings: ClientSettings, message: Message, context: Context) -> Samples:
-    """Return this node's samples, poisoned where its behaviour says so: the same in every round."""
-    partition_id, num_users = partition_of(context)
-    images, labels = user_data(settings, partition_id, num_users)
-    behaviour = behaviour_from_config(context.run_config, partition_id, num_users)
-    if behaviour.attack not in DATA_ATTACKS or not behaviour.attacks_in(server_round_of(message)):
-        return images, labels
-    data = settings.load()
-    attack = behaviour.data_attack(data.image_shape, data.num_classes)
-    generator = np.random.default_rng([behaviour.seed, partition_id, 0xDA7A])
-    poisoned = attack.craft(images, labels, generator)
-    return poisoned.images, poisoned.labels
 
 
 def _read(message: Message) -> tuple[str, ModelState, ConfigRecord]:

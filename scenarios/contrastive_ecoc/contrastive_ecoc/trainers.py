@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from contrastive_ecoc.client_app import app
 from contrastive_ecoc.experiment import Experiment
-from flower_coded.clients.contrastive_ecoc import contrastive_settings
+from flower_coded.clients.contrastive_ecoc import contrastive_settings, train_settings
 from flower_coded.clients.training import user_data
 from flower_coded.learning.code_book import code_book_from_sums
 from flower_coded.learning.contrastive_training import (
@@ -118,10 +118,8 @@ class Central:
         return Trained(get_state(model))
 
     def _settings(self, rounds: int) -> TrainSettings:
-        own = self.experiment.settings
-        return TrainSettings(
-            rounds * own.local_epochs, own.batch_size, own.learning_rate, own.weight_decay, own.seed
-        )
+        one = train_settings(self.experiment.config, self.experiment.seed)
+        return replace(one, epochs=rounds * one.epochs)
 
     def _code_book(self, network: Any) -> CodeBook:
         classes = self.experiment.data.num_classes
