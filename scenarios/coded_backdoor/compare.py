@@ -4,8 +4,10 @@
     python scenarios/coded_backdoor/compare.py tracking
     python scenarios/coded_backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
 
-Settings are those of `flower-coded run coded_backdoor`. A comparison that was interrupted goes on where it
-stopped if it is given the same --name.
+Settings are those of `flower-coded run coded_backdoor`, for as many users as the methods are named for and an
+attack with a trigger. A comparison that was interrupted goes on where it stopped if it is given the same
+--name; under other settings, or with another largest number of attackers, of which MultiKrum is told, it is
+refused. The tables hold the methods, numbers and seeds that were asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +17,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from coded_backdoor.comparison import CODED_METHODS, SINGLE_METHODS, TRACKING_METHODS, Training, run_trainings
+from coded_backdoor.comparison import (
+    CODED_METHODS,
+    NUM_TRACKING_USERS,
+    NUM_USERS,
+    SINGLE_METHODS,
+    TRACKING_METHODS,
+    Training,
+    run_trainings,
+)
 from coded_backdoor.comparison_report import write_comparison
+from coded_backdoor.experiment import Experiment
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
@@ -41,8 +52,8 @@ def main(
     given = [each for each in given if each != "tracking"]
     with refusals_as_status():
         scenario = find_scenario(str(Path(__file__).parent))
-        users = {"num-clients": 16, "samples-per-user": 75, "decoder-max-attackers": 3} if tracking else {}
-        config = {**scenario.defaults, **users, **scenario.settings(given)}
+        users = {"num-clients": NUM_TRACKING_USERS, "samples-per-user": 75, "decoder-max-attackers": 3}
+        config = {**scenario.defaults, **(users if tracking else {}), **scenario.settings(given)}
         kind = "tracking" if tracking else "comparison"
         known = TRACKING_METHODS if tracking else (*SINGLE_METHODS, *CODED_METHODS)
         names = [method.name for method in known]
@@ -51,10 +62,44 @@ def main(
             raise ParameterError("methods", f"must be among {'; '.join(names)}", methods)
         numbers, drawn = _numbers("attackers", attackers), _numbers("seeds", seeds)
         trainings = [Training(m, a, s) for s, a, m in itertools.product(drawn, numbers, chosen)]
-        run = _reopened(results, f"coded_backdoor_{kind}", name or str(config["dataset"]))
-        run.write_config(config)
+        config["most-attackers"] = max(numbers)
+        _check(config, NUM_TRACKING_USERS if tracking else NUM_USERS)
+        path = results.resolve() / f"coded_backdoor_{kind}" / (name or str(config["dataset"]))
+        run = _resumed(path, config)
         _run(run, trainings, config, processes)
-        typer.echo(write_comparison(run, config, tracking=tracking))
+        typer.echo(write_comparison(run, trainings, tracking=tracking))
+
+
+def _check(config: dict, num_users: int) -> None:
+    """Refuse what no training of the comparison could use."""
+    if int(config["num-clients"]) != num_users:
+        raise ParameterError(
+            "num-clients",
+            f"must be {num_users}: the methods are made and named for it",
+            config["num-clients"],
+        )
+    if config["most-attackers"] > num_users:
+        raise ParameterError("attackers", f"must be at most {num_users}", config["most-attackers"])
+    experiment = Experiment(config)
+    experiment.check()
+    if experiment.backdoor is None:
+        raise ParameterError(
+            "attack", "must have a trigger to compare by", config["attack"], hint="pixel-trigger, say"
+        )
+
+
+def _resumed(path: Path, settings: dict) -> RunDirectory:
+    """Take up the comparison that is there, if its settings are these; else begin one."""
+    path.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory(path)
+    if (path / "metrics.json").is_file():
+        before = run.config()
+        changed = [key for key in sorted({*before, *settings}) if before.get(key) != settings.get(key)]
+        if changed:
+            requirement = f"must not be that of a comparison with another {', '.join(changed)}"
+            raise ParameterError("name", requirement, path.name, hint="give another --name")
+    run.write_config(settings)
+    return run
 
 
 def _run(run: RunDirectory, trainings: list[Training], config: dict, processes: int) -> None:
@@ -72,12 +117,6 @@ def _run(run: RunDirectory, trainings: list[Training], config: dict, processes: 
             f"{number:3d}/{len(missing)}  seed {training.seed}, {training.attackers} attackers, "
             f"{training.method}: under attack {shown}  ({found[0]['seconds']:.0f} s)"
         )
-
-
-def _reopened(results: Path, kind: str, name: str) -> RunDirectory:
-    path = results.resolve() / kind / name
-    path.mkdir(parents=True, exist_ok=True)
-    return RunDirectory(path)
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -6,7 +6,8 @@
     python scenarios/contrastive_ecoc/compare.py --places central --ensemble
 
 Settings are those of `flower-coded run contrastive_ecoc`. A comparison that was interrupted goes on where it
-stopped if it is given the same --name.
+stopped if it is given the same --name; under other settings, or with --ensemble where it was without, it is
+refused. The tables hold the places and seeds that were asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import typer
 from contrastive_ecoc.comparison import TRAINERS, Group, run_groups
 from contrastive_ecoc.comparison_report import write_comparison
+from contrastive_ecoc.experiment import Experiment
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
@@ -46,12 +48,25 @@ def main(
         if not all(each.isdigit() for each in drawn):
             raise ParameterError("seeds", "must be whole numbers separated by commas", seeds)
         groups = [Group(place, int(seed)) for seed, place in itertools.product(drawn, chosen)]
+        Experiment(config).check()
         path = results.resolve() / "contrastive_ecoc_comparison" / (name or str(config["dataset"]))
-        path.mkdir(parents=True, exist_ok=True)
-        run = RunDirectory(path)
-        run.write_config(config)
+        run = _resumed(path, config | {"ensemble": ensemble})
         _run(run, groups, config, ensemble=ensemble, processes=processes)
-        typer.echo(write_comparison(run, config))
+        typer.echo(write_comparison(run, groups))
+
+
+def _resumed(path: Path, settings: dict) -> RunDirectory:
+    """Take up the comparison that is there, if its settings are these; else begin one."""
+    path.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory(path)
+    if (path / "metrics.json").is_file():
+        before = run.config()
+        changed = [key for key in sorted({*before, *settings}) if before.get(key) != settings.get(key)]
+        if changed:
+            requirement = f"must not be that of a comparison with another {', '.join(changed)}"
+            raise ParameterError("name", requirement, path.name, hint="give another --name")
+    run.write_config(settings)
+    return run
 
 
 def _run(run: RunDirectory, groups: list[Group], config: dict, *, ensemble: bool, processes: int) -> None:

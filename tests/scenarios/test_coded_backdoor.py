@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import logging
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from flwr.app import Context, RecordDict
 from typer.testing import CliRunner
 
@@ -20,6 +23,7 @@ from flower_coded.cli import app as command
 from flower_coded.errors import ParameterError
 from flower_coded.learning import load_images
 from flower_coded.learning.ensemble import CodedEnsemble
+from flower_coded.reporting import RunDirectory, new_figure
 from flower_coded.testing import InProcessGrid
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "coded_backdoor"
@@ -120,42 +124,110 @@ def test_a_bad_setting_is_refused_before_training(tmp_path: Path, wrong: dict[st
     assert not list(tmp_path.iterdir())
 
 
-def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    from coded_backdoor.comparison import Training, run_training
-    from coded_backdoor.comparison_report import write_comparison
+def compare_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("coded_backdoor.compare", SCENARIO / "compare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    from flower_coded.reporting import RunDirectory
 
-    config = config_with(**SHORT)
-    trainings = [
-        Training(method, attackers, 1) for method in ("FedAvg", "6 groups of 2") for attackers in (0, 2)
-    ]
-    run = RunDirectory.create(tmp_path, "comparison", name="run")
-    run.write_metrics([record for training in trainings for record in run_training(training, config)])
-    table = write_comparison(run, config, tracking=False)
-    assert [line.split("  ")[0] for line in table.strip().split("\n")[1:4]] == [
-        "FedAvg",
-        "6 groups of 2",
-        "6 groups of 2",
-    ]
-    assert {row["readout"] for row in rows_of(run.path / "metrics.csv")} == {
-        "one model",
-        "majority",
-        "decoder",
-    }
-    assert "Figure 6" in run.report_path.read_text()
+def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from coded_backdoor import comparison_report
+
+    compare, trained = compare_script(), []
+
+    def counted(trainings: list[Any], config: dict, *, num_processes: int) -> Iterator[Any]:
+        from coded_backdoor.comparison import run_training
+
+        for training in trainings:
+            trained.append((training.method, training.attackers, training.seed))
+            yield training, run_training(training, config)
+
+    monkeypatch.setattr(compare, "run_trainings", counted)
+    drawn = comparison_report._comparison_figures
+    blank = {"codes": (new_figure(size=(1, 1)), "Codes.")}
+    monkeypatch.setattr(comparison_report, "_comparison_figures", lambda *_: blank)
+    short = [f"{key}={value}" for key, value in SHORT.items()]
+    directory = tmp_path / "coded_backdoor_comparison" / "digits"
+
+    def compared(*settings: str, methods: str, attackers: str = "0,2") -> list[tuple[str, str]]:
+        trained.clear()
+        given = {"methods": methods, "attackers": attackers, "seeds": "1", "results": tmp_path}
+        compare.main([*short, *settings], **given)
+        return [(row["method"], row["readout"]) for row in rows_of(directory / "summary.csv")]
+
+    assert compared(methods="FedAvg") == [("FedAvg", "one model")]
+    assert trained == [("FedAvg", 0, 1), ("FedAvg", 2, 1)]
+    groups = [("6 groups of 2", "majority"), ("6 groups of 2", "decoder")]
+    assert compared(methods="FedAvg;6 groups of 2") == [("FedAvg", "one model"), *groups]
+    assert trained == [("6 groups of 2", 0, 1), ("6 groups of 2", 2, 1)], "FedAvg was there"
+    assert compared(methods="6 groups of 2") == groups, "only what was asked for"
+    assert trained == []
+    before = (directory / "config.json").read_text()
+    for settings, attackers, named in (
+        ([], "0,3", "most-attackers"),
+        (["poison-rate=0.5"], "0,2", "poison-rate"),
+    ):
+        with pytest.raises(typer.Exit):
+            compared(*settings, methods="FedAvg", attackers=attackers)
+        assert f"with another {named}; received 'digits' (give another --name)" in capsys.readouterr().err
+        assert trained == []
+    assert (directory / "config.json").read_text() == before
+    monkeypatch.setattr(comparison_report, "_comparison_figures", drawn)
+    compared(methods="FedAvg")
+    page = (directory / "report.html").read_text()
+    assert "Figure 6" in page
+    assert "MultiKrum is told of 2 attackers" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "attackers", "message"),
+    [
+        (["attack=label-flip"], "0,2", "attack must have a trigger to compare by"),
+        (["attack=none"], "0", "attack must have a trigger to compare by"),
+        (["num-clients=10"], "0,2", "num-clients must be 12"),
+        (["tracking", "num-clients=12"], "0,2", "num-clients must be 16"),
+        ([], "0,13", "attackers must be at most 12"),
+    ],
+)
+def test_a_comparison_that_its_table_could_not_show_is_refused_before_training(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: list[str],
+    attackers: str,
+    message: str,
+) -> None:
+    compare = compare_script()
+    monkeypatch.setattr(compare, "run_trainings", lambda *_, **__: pytest.fail("training began"))
+    with pytest.raises(typer.Exit):
+        compare.main(settings, attackers=attackers, results=tmp_path)
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("told", [1, 3])
+def test_multi_krum_is_told_the_largest_number_of_attackers_compared(told: int) -> None:
+    from coded_backdoor.comparison import SINGLE_STRATEGIES, Training
+
+    experiment = Training("MultiKrum", 0, 1).experiment(config_with() | {"most-attackers": told})
+    strategy = SINGLE_STRATEGIES["MultiKrum"](experiment)
+    assert (strategy.num_malicious_nodes, strategy.num_nodes_to_select) == (told, 12 - told)
 
 
 def test_tracking_reports_true_and_false_positives(tmp_path: Path) -> None:
     from coded_backdoor.comparison import Training, run_training
     from coded_backdoor.comparison_report import write_comparison
 
-    from flower_coded.reporting import RunDirectory
-
-    config = config_with(**SHORT | {"num-clients": 16})
+    config, training = config_with(**SHORT | {"num-clients": 16}), Training("BTC(2,4,16)", 2, 1)
     run = RunDirectory.create(tmp_path, "tracking", name="run")
-    run.write_metrics(run_training(Training("BTC(2,4,16)", 2, 1), config))
-    write_comparison(run, config, tracking=True)
+    run.write_config(config)
+    run.write_metrics(run_training(training, config))
+    write_comparison(run, [training], tracking=True)
     (row,) = rows_of(run.path / "summary.csv")
     assert 0 <= float(row["true positives"]) <= 2
     assert row["paper (MNIST) true"] == "1.99"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import logging
 import os
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from flwr.app import Context, RecordDict
 
 from flower_coded.cli.running import run_scenario
 from flower_coded.cli.scenario import find_scenario
-from flower_coded.reporting import RunDirectory
+from flower_coded.errors import ParameterError
+from flower_coded.learning.models import get_state
+from flower_coded.reporting import RunDirectory, new_figure
 from flower_coded.testing import InProcessGrid
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "contrastive_ecoc"
@@ -89,27 +95,143 @@ def test_colour_images_and_traffic_signs_run_too(tmp_path: Path, dataset: str, c
     assert {row["method"] for row in rows_of(tmp_path / "summary.csv")} == {"softmax", "output code (fixed)"}
 
 
-def test_the_comparison_trains_five_models_in_both_places_and_goes_on(tmp_path: Path) -> None:
-    from contrastive_ecoc.comparison import METHODS, Group, run_group
-    from contrastive_ecoc.comparison_report import write_comparison
+def compare_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("contrastive_ecoc.compare", SCENARIO / "compare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    config, run = config_with(), RunDirectory.create(tmp_path, "comparison", name="run")
-    found = [run_group(Group(place, 1), config) for place in ("central", "federated")]
-    for place, each in zip(("central", "federated"), found, strict=True):
+
+def settings_of(**changes: Any) -> list[str]:
+    return [f"{key}={value}" for key, value in (SHORT | changes).items()]
+
+
+def test_the_comparison_trains_five_models_in_both_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contrastive_ecoc.comparison import METHODS, Group, run_group
+
+    compare, found = compare_script(), {}
+
+    def in_this_process(groups: list[Group], config: dict, *, ensemble: bool, **_: object) -> Iterator[Any]:
+        for group in groups:
+            found[group.place] = run_group(group, config, ensemble)
+            pictured = {"ACL-PF": found[group.place].code_books["ACL-PF"]}  # a picture takes a second
+            yield group, replace(found[group.place], code_books=pictured)
+
+    monkeypatch.setattr(compare, "run_groups", in_this_process)
+    tiny = settings_of(**{"num-clients": 2, "num-attacked": 4, "num-steps": 2})
+    compare.main(tiny, seeds="1", results=tmp_path, name="tiny")
+    run = RunDirectory.open(tmp_path / "contrastive_ecoc_comparison" / "tiny")
+    assert set(found) == {"central", "federated"}
+    for each in found.values():
         assert [record["method"] for record in each.records] == list(METHODS)
-        np.savez(run.path / f"code_book_{place}_1.npz", **each.code_books)  # type: ignore[arg-type]
-        worst = {record["method"]: record["worst"] for record in each.records}
-        assert all(record["worst"] <= record["pgd"] for record in each.records), worst
+        assert all(record["worst"] <= record["pgd"] for record in each.records)
+        assert ["transfer" in record for record in each.records] == [False, True, True, True, True]
         # TFC's code book is CFPC's; PF's was made before fine-tuning.
         np.testing.assert_array_equal(each.code_books["ACL-CFPC"], each.code_books["ACL-TFC"])
         assert not np.array_equal(each.code_books["ACL-CFPC"], each.code_books["ACL-PF"])
-    run.write_metrics([record for each in found for record in each.records])
-    run.write_metrics([record for each in found for record in each.curve], name="robustness")
-    table = write_comparison(run, config)
-    assert "epsilon 0.1, step 0.02, 3 steps, 1 restarts" in table
-    assert {path.stem for path in run.path.glob("*.png")} >= {"accuracies", "robustness"}
+    assert {path.stem for path in run.path.glob("*.png")} >= {
+        "accuracies",
+        "robustness",
+        "code_book_central_ACL-PF",
+    }
     assert len(rows_of(run.path / "summary.csv")) == len(rows_of(run.path / "masking.csv")) == 10
-    assert "AutoAttack" in run.report_path.read_text()
+    page = run.report_path.read_text()
+    assert "epsilon 0.1, step 0.02, 2 steps, 1 restarts" in page
+    assert "AutoAttack" not in page, "it was not run"
+
+
+def invented(place: str, seed: int, *, ensemble: bool) -> Any:
+    from contrastive_ecoc.comparison import METHODS, Found
+
+    budget = {"epsilon": 0.1, "step_size": 0.02, "num_steps": 3, "num_restarts": 1}
+    signs = ("one_step_beats_many", "black_box_beats_white_box")
+    signs += ("unbounded_attack_survives", "noise_beats_gradient")
+    attacks = {"clean": seed / 10, "worst": seed / 10} | ({"ensemble": 0.1} if ensemble else {})
+    labels = [{"place": place, "method": method, "seed": seed} for method in METHODS]
+    records = [each | attacks | dict.fromkeys(signs, False) | budget | {"seconds": 1.0} for each in labels]
+    return Found(records, [each | {"epsilon": 0.1, "worst": seed / 10} for each in labels], {})
+
+
+def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare, trained = compare_script(), []
+
+    def counted(groups: list[Any], config: dict, *, ensemble: bool, **_: object) -> Iterator[Any]:
+        for group in groups:
+            trained.append((group.place, group.seed))
+            yield group, invented(group.place, group.seed, ensemble=ensemble)
+
+    monkeypatch.setattr(compare, "run_groups", counted)
+    blank = {name: (new_figure(size=(1, 1)), "") for name in ("accuracies", "robustness")}
+    monkeypatch.setattr("contrastive_ecoc.comparison_report._figures", lambda *_: blank)
+    directory = tmp_path / "contrastive_ecoc_comparison" / "digits"
+
+    def compared(*settings: str, **options: Any) -> list[str]:
+        trained.clear()
+        compare.main([*settings_of(), *settings], places="central", results=tmp_path, **options)
+        rows = rows_of(directory / "summary.csv")
+        return [row["clean"] for row in rows if row["method"] == "ACL-PF"]
+
+    assert compared(seeds="1") == ["0.100"]
+    assert trained == [("central", 1)]
+    assert compared(seeds="1,3") == ["0.200 ± 0.141"]
+    assert trained == [("central", 3)], "seed 1 was there"
+    assert compared(seeds="3") == ["0.300"], "only what was asked for"
+    assert trained == []
+    before = (directory / "config.json").read_text()
+    for settings, options, named in (
+        (["num-bits=16"], {}, "num-bits"),
+        ([], {"ensemble": True}, "ensemble"),
+    ):
+        with pytest.raises(typer.Exit):
+            compared(*settings, seeds="1", **options)
+        assert f"with another {named}; received 'digits' (give another --name)" in capsys.readouterr().err
+        assert trained == []
+    assert (directory / "config.json").read_text() == before
+    compared(seeds="1", ensemble=True, name="digits-ensemble")
+    assert "AutoAttack" in (directory.parent / "digits-ensemble" / "report.html").read_text()
+
+
+def test_a_new_softmax_model_takes_all_pretrained_features_and_no_head() -> None:
+    from contrastive_ecoc.comparison import with_features
+    from contrastive_ecoc.experiment import Experiment
+
+    experiment = Experiment(config_with())
+    pretrained = {key: np.full_like(value, 7) for key, value in get_state(experiment.network()).items()}
+    state = with_features(experiment, pretrained)
+    assert [key for key, value in state.items() if not (value == 7).all()] == ["6.weight", "6.bias"]
+    pretrained = {key: value for key, value in pretrained.items() if not key.startswith("features.1.")}
+    with pytest.raises(AssertionError, match="one module is new"):
+        with_features(experiment, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"num-attacked": 0}, "num-attacked"),
+        ({"variant": "acl"}, "variant"),
+        ({"variant": "fixed", "num-bits": 7}, "code_book must differ from class to class"),
+        ({"code-book-rule": "median", "num-byzantine": 2}, "num_byzantine"),
+        ({"code-book-attack": "invert"}, "code-book-attack"),
+        ({"code-book-attackers": "4"}, "code-book-attackers"),
+        ({"attack": "sign-flop"}, "attack"),
+        ({"attackers": "9,"}, "attackers"),
+        ({"temperature": 0.0}, "temperature"),
+    ],
+)
+def test_a_bad_setting_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], named: str
+) -> None:
+    from contrastive_ecoc import server_app
+
+    monkeypatch.setattr(server_app, "train_softmax", lambda *_: pytest.fail("training began"))
+    with pytest.raises(ParameterError, match=f"^{named}\\b"):
+        run_in_process(tmp_path, **wrong)
 
 
 @pytest.mark.slow

@@ -30,6 +30,9 @@ class Method:
     code: dict = field(default_factory=dict)
 
 
+NUM_USERS, NUM_TRACKING_USERS = 12, 16
+"""What the names of the methods below say."""
+
 SINGLE_METHODS = (Method("FedAvg"), Method("MultiKrum"))
 CODED_METHODS = (
     Method("12 groups of 1", "a", {"code": "partition", "num-models": 12}),
@@ -110,8 +113,10 @@ def _fedavg(experiment: Experiment) -> FedAvg:
 
 
 def _multi_krum(experiment: Experiment) -> FedAvg:
-    """Flower's MultiKrum, told the largest number of attackers in the comparison."""
-    return MultiKrum(num_malicious_nodes=3, num_nodes_to_select=9, **_everyone(experiment))
+    """Flower's MultiKrum, told the largest number of attackers in the comparison; it averages the others."""
+    told = int(experiment.config["most-attackers"])
+    selected = experiment.num_users - told
+    return MultiKrum(num_malicious_nodes=told, num_nodes_to_select=selected, **_everyone(experiment))
 
 
 def _everyone(experiment: Experiment) -> dict:

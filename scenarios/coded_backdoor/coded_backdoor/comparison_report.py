@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,21 @@ PALETTE = dict(zip((f"{m}, {r}" for m, r in SHOWN), (*_HUES, COLOURS[3], "#e3b3c
 KEY = "accuracy under attack"
 
 
-def write_comparison(run: RunDirectory, config: Config, *, tracking: bool) -> str:
-    """Write summary, pictures and report; return the table for the terminal."""
-    records = run.metrics().records()
+def write_comparison(run: RunDirectory, trainings: Sequence[Training], *, tracking: bool) -> str:
+    """Write summary, pictures and report of these trainings; return the table for the terminal."""
+    config, asked = run.config(), set(trainings)
+    records = [
+        r for r in run.metrics().records() if Training(r["method"], r["attackers"], r["seed"]) in asked
+    ]
     rows = _tracking_rows(records) if tracking else _summary_rows(records, str(config["dataset"]))
     run.write_metrics(rows, name="summary")
     seeds = sorted({int(record["seed"]) for record in records})
     title = "Who did it? Tracking codes" if tracking else "Methods against attackers"
     subtitle = f"{config['dataset']}, {config['num-clients']} users, seeds {', '.join(map(str, seeds))}"
-    report = Report(title, subtitle=subtitle).add_text(_about(config))
+    told = (
+        "" if tracking else f" MultiKrum is told of {config['most-attackers']} attackers, the most compared."
+    )
+    report = Report(title, subtitle=subtitle).add_text(_about(config) + told)
     figures = _tracking_figures(records, config) if tracking else _comparison_figures(records, config)
     for name, (figure, caption) in figures.items():
         run.write_figure(figure, name)

@@ -92,9 +92,12 @@ def train_methods(trainer: Trainer, experiment: Experiment) -> Iterator[tuple[st
 
 
 def with_features(experiment: Experiment, pretrained: State) -> State:
-    """Give a new softmax model the pretrained feature extractor."""
+    """Give a new softmax model the pretrained feature extractor: all of its weights but those of the head."""
     fresh = get_state(experiment.softmax_model())
-    return {key: pretrained.get(f"features.{key}", value) for key, value in fresh.items()}
+    found = {key: pretrained[f"features.{key}"] for key in fresh if f"features.{key}" in pretrained}
+    left = {key.rpartition(".")[0] for key in fresh.keys() - found.keys()}
+    assert len(left) == 1, f"one module is new, the head; here {sorted(left)}"
+    return fresh | found
 
 
 class Attacks:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from contrastive_ecoc.comparison import METHODS, TRAINERS
+from contrastive_ecoc.comparison import METHODS, TRAINERS, Group
 from contrastive_ecoc.report import code_book_picture
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.adversarial import AttackBudget
@@ -47,16 +48,17 @@ PAPER = {
 PALETTE = dict(zip(METHODS, COLOURS, strict=False))
 
 
-def write_comparison(run: RunDirectory, config: dict) -> str:
-    """Write summary, pictures and report; return the table for the terminal."""
-    records, curve = run.metrics().records(), run.metrics("robustness").records()
+def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
+    """Write summary, pictures and report of these groups; return the table for the terminal."""
+    config = run.config()
+    records, curve = (_of_groups(run.metrics(name).records(), groups) for name in ("metrics", "robustness"))
     rows, signs = summary_rows(records, str(config["dataset"])), sign_rows(records)
     run.write_metrics(rows, name="summary")
     run.write_metrics(signs, name="masking")
     report = Report("Output codes against adversarial images", subtitle=_subtitle(records, config))
     report.add_text(_about(records, config))
     report.add_table(rows, caption="Accuracy, mean ± standard deviation over seeds")
-    pictures = _figures(run, records, curve)
+    pictures = _figures(run, groups, records, curve)
     for name in ("accuracies", "robustness"):
         run.write_figure(pictures[name][0], name)
         report.add_figure(pictures[name][0], caption=pictures[name][1])
@@ -121,7 +123,14 @@ def _by_model(records: list[dict]) -> list[tuple[str, str, list[dict]]]:
     return [each for each in grouped if each[2]]
 
 
-def _figures(run: RunDirectory, records: list[dict], curve: list[dict]) -> dict[str, tuple[Figure, str]]:
+def _of_groups(records: list[dict], groups: Sequence[Group]) -> list[dict]:
+    asked = {(group.place, group.seed) for group in groups}
+    return [record for record in records if (record["place"], record["seed"]) in asked]
+
+
+def _figures(
+    run: RunDirectory, groups: Sequence[Group], records: list[dict], curve: list[dict]
+) -> dict[str, tuple[Figure, str]]:
     figures = {
         "accuracies": (
             _bars(records),
@@ -132,10 +141,10 @@ def _figures(run: RunDirectory, records: list[dict], curve: list[dict]) -> dict[
             _about_curve(records[0]),
         ),
     }
-    for path in sorted(run.path.glob("code_book_*.npz")):
-        with np.load(path, allow_pickle=False) as file:
+    for group in sorted(groups, key=lambda each: (each.place, each.seed)):
+        place, seed = group.place, group.seed
+        with np.load(run.path / f"code_book_{place}_{seed}.npz", allow_pickle=False) as file:
             for method in file.files:
-                place, seed = path.stem.split("_")[2:]
                 name = f"code_book_{place}_{method}"
                 if name not in figures:
                     code = OutputCode(file[method])

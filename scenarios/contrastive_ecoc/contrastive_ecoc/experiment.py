@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from flower_coded.clients.behaviour import behaviour_from_config
+from flower_coded.clients.contrastive_ecoc import code_book_attack, contrastive_settings, train_settings
 from flower_coded.clients.training import ClientSettings
 from flower_coded.codes.output_code import OutputCode
+from flower_coded.errors import ParameterError
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.learning.models import build_model, get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
@@ -37,7 +40,7 @@ class Experiment:
             int(config["num-steps"]),
             int(config["num-restarts"]),
         )
-        count = min(int(config["num-attacked"]), len(self.data.test_labels))
+        count = min(max(int(config["num-attacked"]), 0), len(self.data.test_labels))
         chosen = np.random.default_rng([self.seed, 0xA77]).permutation(len(self.data.test_labels))[:count]
         self.attacked_images = self.data.test_images[chosen]
         self.attacked_labels = self.data.test_labels[chosen]
@@ -48,6 +51,17 @@ class Experiment:
         config = self.config
         retrain = int(config["retrain-rounds"]) if config["variant"] == "tfc" else 0
         return int(config["pretrain-rounds"]) + int(config["fine-tune-rounds"]) + retrain
+
+    def check(self) -> None:
+        """Refuse a configuration before anything is trained."""
+        if int(self.config["num-attacked"]) < 1:
+            raise ParameterError("num-attacked", "must be at least 1", self.config["num-attacked"])
+        self.strategy()
+        contrastive_settings(self.config)
+        train_settings(self.config, self.seed)
+        behaviour_from_config(self.config, 0, self.num_users)
+        for user in range(self.num_users):
+            code_book_attack(self.config, user, self.num_users)
 
     def network(self, seed: int | None = None) -> OutputCodeNetwork:
         """Build an untrained output-code network."""

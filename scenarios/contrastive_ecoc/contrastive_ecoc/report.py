@@ -154,6 +154,8 @@ def compose(
             for number, each in strategy.rejections
         ]
         page.add_heading("Replies that were not used").add_table(caught)
+    for number, reason in strategy.refused_code_books:
+        page.add_note(f"Round {number} kept the code book before it: {reason}.", kind="bad")
     return page.add_details("Settings", experiment.config)
 
 

@@ -23,6 +23,7 @@ app.lifespan()(one_thread)
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     experiment = Experiment(context.run_config)
+    experiment.check()
     wait_for_nodes(grid, experiment.num_users, timeout=120)
     softmax, rounds = train_softmax(experiment, grid)
     strategy = experiment.strategy()
