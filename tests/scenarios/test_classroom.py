@@ -108,6 +108,20 @@ def test_act_2__krum_leaves_flipped_signs_out_and_lets_the_little_ones_in(tmp_pa
     assert sorted(worst) == sorted(flipped.attackers)
 
 
+def test_the_page_names_every_attack_of_an_act_with_its_attackers() -> None:
+    from classroom.acts import CLEAN, KRUM_FLIPPED, KRUM_LITTLE, POISONED
+    from classroom.report import _who
+    from classroom.trainings import Played
+
+    def played(training: Any, *attackers: int) -> Any:
+        return Played(training, 12, attackers, None)  # type: ignore[arg-type]
+
+    assert _who([played(CLEAN)]) == "Attackers: nobody."
+    both = [played(CLEAN), played(KRUM_FLIPPED, 1, 2, 5), played(KRUM_LITTLE, 1, 2, 5)]
+    assert _who(both).endswith("seed: users 1, 2, 5 (`sign-flip`, then `little-is-enough`).")
+    assert _who([*both, played(POISONED, 1, 2)]).endswith("); users 1, 2 (`pixel-trigger`).")
+
+
 def test_act_mod__replaces_settings_for_one_message_and_shares_the_state() -> None:
     from classroom.client_app import act_mod
 

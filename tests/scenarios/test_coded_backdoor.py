@@ -94,11 +94,20 @@ def test_stacked_and_single_messages_train_the_same_ensemble(tmp_path: Path) -> 
         np.testing.assert_allclose(states[0][key], states[1][key], atol=2e-4)
 
 
-@pytest.mark.parametrize("attack", ["none", "label-flip", "sign-flip"])
-def test_attacks_without_a_trigger_get_a_report_too(tmp_path: Path, attack: str) -> None:
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        ("none", "Nobody attacks."),
+        ("label-flip", "they train on images with wrong labels."),
+        ("sign-flip", "they train honestly and send a crafted update."),
+    ],
+)
+def test_attacks_without_a_trigger_get_a_report_too(tmp_path: Path, attack: str, told: str) -> None:
     run_in_process(tmp_path, **SMALL | {"attack": attack})
     assert "attack success" in (tmp_path / "summary.csv").read_text()
-    assert (tmp_path / "report.html").is_file()
+    page = (tmp_path / "report.html").read_text()
+    assert told in page
+    assert "poison 20 %" not in page
 
 
 def test_majority_vote_can_be_the_only_readout(tmp_path: Path) -> None:
@@ -106,6 +115,53 @@ def test_majority_vote_can_be_the_only_readout(tmp_path: Path) -> None:
         tmp_path, decoder="majority", baseline="none", code="partition", **{"num-models": 3, "num-clients": 6}
     )
     assert [row["method"] for row in rows_of(tmp_path / "summary.csv")] == ["partition 3x6, majority vote"]
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"accuracy", "triggered", "code"}
+    page = (tmp_path / "report.html").read_text()
+    assert "the label that most models answer is the ensemble&#x27;s" in page
+    assert "the decoder then asks" not in page
+
+
+def test_what_the_decoder_believes_is_drawn_of_images_that_have_not_calibrated_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coded_backdoor import pictures
+    from coded_backdoor.experiment import Experiment
+
+    drawn, original = [], pictures.attack_probabilities
+
+    def watched(*probabilities: np.ndarray) -> Any:
+        drawn.extend(probabilities)
+        return original(*probabilities)
+
+    monkeypatch.setattr(pictures, "attack_probabilities", watched)
+    run_in_process(tmp_path, **SMALL)
+    experiment = Experiment(config_with(**SHORT | SMALL))
+    assert experiment.backdoor is not None
+    _, labels = experiment.evaluator(experiment.code).measuring
+    others = int((labels != experiment.backdoor.target).sum())
+    assert [len(each) for each in drawn] == [others, others]
+    assert others < len(experiment.data.test_labels) / 2
+
+
+def test_the_ensemble_answers_by_the_readout_of_the_run() -> None:
+    from coded_backdoor import pictures
+    from coded_backdoor.experiment import Experiment
+
+    class Disagreeing:
+        num_classes = 3
+
+        def predict_models(self, images: np.ndarray) -> np.ndarray:
+            return np.array([[1], [1], [2]])
+
+        def predict(self, images: np.ndarray) -> np.ndarray:
+            return np.array([2])
+
+    for decoder, answer in (("majority", [1]), ("posterior", [2])):
+        experiment = Experiment(config_with(decoder=decoder))
+        found = pictures._answers(experiment, Disagreeing(), np.zeros((1, 1, 2, 2)))  # type: ignore[arg-type]
+        assert found.tolist() == answer
+    figure = pictures.suspicion(experiment.code, [0.0] * 12, [])
+    assert figure.axes[0].get_ylabel() == "share of images held for attacked"
 
 
 @pytest.mark.parametrize(
@@ -149,6 +205,7 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
 
     monkeypatch.setattr(compare, "run_trainings", counted)
     drawn = comparison_report._comparison_figures
+    monkeypatch.setattr(comparison_report, "_code_matrices", lambda _: new_figure(size=(1, 1)))
     blank = {"codes": (new_figure(size=(1, 1)), "Codes.")}
     monkeypatch.setattr(comparison_report, "_comparison_figures", lambda *_: blank)
     short = [f"{key}={value}" for key, value in SHORT.items()]

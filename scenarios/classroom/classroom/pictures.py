@@ -129,7 +129,7 @@ def suspicion(played: Played) -> Figure:
     ]
     figure = new_figure(size=(7, 3))
     axes = figure.axes[0]
-    words = {"title": "Named by the decoder", "y_label": "share of triggered images"}
+    words = {"title": "Named by the decoder", "y_label": "share of images held for attacked"}
     draw_bars(records, x="user", y="share", **words, y_limits=(0, 1), axes=axes)
     _colour_bars(axes, [set(users) for users in groups], played.attackers)
     return figure

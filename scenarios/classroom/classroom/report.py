@@ -265,10 +265,17 @@ _ENDINGS: dict[str, Callable[[Lecture, Stage], str]] = {
 
 
 def _who(played: list[Played]) -> str:
-    attackers = sorted({user for each in played for user in each.attackers})
-    if not attackers:
+    attacks: dict[tuple[int, ...], dict[str, None]] = {}
+    for each in played:
+        if each.attackers:
+            attacks.setdefault(tuple(each.attackers), {})[each.training.attack.name] = None
+    if not attacks:
         return "Attackers: nobody."
-    return f"Attackers, drawn from the seed: users {_listed(attackers)} (`{played[0].training.attack.name}`)."
+    told = [
+        f"users {_listed(users)} ({', then '.join(f'`{name}`' for name in attacks[users])})"
+        for users in attacks
+    ]
+    return f"Attackers, drawn from the seed: {'; '.join(told)}."
 
 
 def _strategy_of_act_4(played: Played) -> RampSharedMultiKrum:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from coded_backdoor.experiment import Experiment
-from flower_coded.codes import SubsetCode
+from flower_coded.codes import SubsetCode, majority_vote
 from flower_coded.learning import predict_stacked
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLOURS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
@@ -37,18 +37,24 @@ def accuracy_by_round(rounds: list[dict]) -> Figure:
 
 
 def triggered_images(experiment: Experiment, ensemble: CodedEnsemble, single: State | None) -> Figure:
-    """Six images with the trigger, and what each side says they are."""
+    """Six images with the trigger, and what each side says they are, the ensemble as the run reads it out."""
     backdoor, data = experiment.backdoor, experiment.data
     others = np.flatnonzero(data.test_labels != backdoor.target)
     chosen = others[:: max(1, len(others) // 6)][:6]
     clean, labels = data.test_images[chosen], data.test_labels[chosen]
     triggered = backdoor.trigger.apply(clean)
-    says = [f"coded: {label}" for label in ensemble.predict(triggered)]
+    says = [f"coded: {label}" for label in _answers(experiment, ensemble, triggered)]
     if single is not None:
         fedavg = predict_stacked(experiment.new_model(), single, triggered)[0]
         says = [f"FedAvg: {label}\n{text}" for label, text in zip(fedavg, says, strict=True)]
     titles = [f"a {label}" for label in labels] + says
     return draw_images(np.concatenate([clean, triggered]), titles=titles, num_columns=len(chosen))
+
+
+def _answers(experiment: Experiment, ensemble: CodedEnsemble, images: np.ndarray) -> np.ndarray:
+    if experiment.config["decoder"] == "majority":
+        return majority_vote(ensemble.predict_models(images), ensemble.num_classes).labels
+    return ensemble.predict(images)
 
 
 def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]) -> Figure:
@@ -62,7 +68,7 @@ def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]
     ]
     figure = new_figure(size=(7, 3))
     axes = figure.axes[0]
-    label = "share of triggered images"
+    label = "share of images held for attacked"
     draw_bars(
         records, x="user", y="share", title="Named by the decoder", y_label=label, y_limits=(0, 1), axes=axes
     )

@@ -8,6 +8,8 @@ from flwr.common.logger import log
 
 from coded_backdoor import pictures
 from coded_backdoor.experiment import Experiment
+from flower_coded.attacks import POISONED_UPDATES, UPDATE_ATTACKS
+from flower_coded.clients.behaviour import DATA_ATTACKS
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.strategies import CodedSubsetAggregation
@@ -19,9 +21,14 @@ TRIGGERED_IMAGES = (
     "classifiers answer."
 )
 SUSPICION = (
-    "How often users are among the likeliest attackers of a triggered image; the true ones are vermilion. "
-    "Users with the same column share a bar: a correcting code promises the right label and not the right "
-    "name, for which there are tracking codes."
+    "Of the triggered images that the decoder holds for attacked (probability above 1/2), the share that "
+    "names each user among the likeliest attackers; the true ones are vermilion. Users with the same column "
+    "share a bar: a correcting code promises the right label and not the right name, for which there are "
+    "tracking codes."
+)
+DETECTION = (
+    "The decoder's posterior probability that an image carries a trigger: for the half of the test images "
+    "that has not calibrated the decoder, without and with a trigger; those of the target's class are left out."
 )
 
 
@@ -86,9 +93,11 @@ def _detection_figures(
     experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: CodedEnsemble
 ) -> dict:
     metrics, backdoor = strategy.history[-1].metrics, experiment.backdoor
-    if backdoor is None:
+    if backdoor is None or experiment.config["decoder"] == "majority":
         return {}
-    images = experiment.data.test_images[experiment.data.test_labels != backdoor.target]
+    assert strategy.evaluator is not None
+    images, labels = strategy.evaluator.measuring
+    images = images[labels != backdoor.target]
     clean, triggered = (ensemble.attack_probability(x) for x in (images, backdoor.trigger.apply(images)))
     return {
         "suspicion": (
@@ -97,21 +106,43 @@ def _detection_figures(
         ),
         "detection": (
             pictures.attack_probabilities(clean, triggered),
-            "The decoder's posterior probability that an image carries a trigger.",
+            DETECTION,
         ),
     }
 
 
 def _introduction(experiment: Experiment) -> str:
-    config, code = experiment.config, experiment.code
+    code = experiment.code
+    single = "FedAvg trains one model on everybody. " if experiment.config["baseline"] == "fedavg" else ""
+    readout = (
+        "the label that most models answer is the ensemble's"
+        if experiment.config["decoder"] == "majority"
+        else "the decoder then asks of every image which label, which attackers and which target explain "
+        "best what the models answer"
+    )
     return (
-        f"Users {_listed(experiment.attackers)} of {experiment.num_users} collude (`{config['attack']}`): "
-        f"they poison {100 * experiment.behaviour.poison_rate:g} % of their images and then train honestly. "
-        f"FedAvg trains one model on everybody. The coded ensemble trains {code.num_models} models, each on "
-        f"the users that `{code.name}` allows; the decoder then asks of every image which label, which "
-        f"attackers and which target explain best what the models answer.\n\n"
+        f"{_about_attack(experiment)} {single}The coded ensemble trains {code.num_models} models, each on "
+        f"the users that `{code.name}` allows; {readout}.\n\n"
         f"A user trains {code.training_cost:.1f} models on average: so many times the client work of FedAvg."
     )
+
+
+def _about_attack(experiment: Experiment) -> str:
+    """Say what the attackers do, which the kind of attack decides."""
+    behaviour, users = experiment.behaviour, experiment.attackers
+    if not users:
+        return "Nobody attacks."
+    if behaviour.attack == "label-flip":
+        does = "they train on images with wrong labels"
+    elif behaviour.attack in DATA_ATTACKS:
+        does = f"they poison {100 * behaviour.poison_rate:g} % of their images and "
+        crafted = behaviour.attack in POISONED_UPDATES
+        does += "craft the update that they learn from them" if crafted else "then train honestly"
+    elif behaviour.attack in UPDATE_ATTACKS:
+        does = "they train honestly and send a crafted update"
+    else:
+        does = "they answer late" if behaviour.attack == "late" else "they send malformed replies"
+    return f"Attackers are {_listed(users)} of {experiment.num_users} users (`{behaviour.attack}`): {does}."
 
 
 def _about_code(experiment: Experiment) -> str:
@@ -130,7 +161,7 @@ def _about_ensemble(strategy: CodedSubsetAggregation) -> str:
     return (
         f"Single models reach {min(accuracies):.3f} to {max(accuracies):.3f} on clean images. "
         f"{len(rejected)} replies were rejected in all rounds. The ensemble is in `ensemble.npz`: "
-        "`flower_coded.learning.ensemble.CodedEnsemble.load(path).predict(images)`."
+        "`flower_coded.learning.ensemble.CodedEnsemble.load(path).predict(images)`, by the posterior decoder."
     )
 
 
