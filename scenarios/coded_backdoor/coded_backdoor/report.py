@@ -28,7 +28,7 @@ SUSPICION = (
 )
 DETECTION = (
     "The decoder's posterior probability that an image carries a trigger: for the half of the test images "
-    "that has not calibrated the decoder, without and with a trigger; those of the target's class are left out."
+    "that has not calibrated the decoder, without and with a trigger; the target's class is left out."
 )
 
 
