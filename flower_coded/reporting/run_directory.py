@@ -87,6 +87,45 @@ class RunDirectory:
             )
         return cls(runs[-1].parent)
 
+    @classmethod
+    def resume(cls, path: str | Path, config: Mapping[str, Any]) -> RunDirectory:
+        """Take up the run that is there, if its settings are these; otherwise begin one and write them.
+
+        Parameters
+        ----------
+        path : path
+            Made if it is not there.
+        config : mapping
+            All settings that decide what the records say.
+
+        Raises
+        ------
+        ParameterError
+            If there are records made with other settings; the settings that differ are named.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp()
+        >>> RunDirectory.resume(path, {"seed": 7}).write_metrics([{"accuracy": 0.5}])
+        >>> RunDirectory.resume(path, {"seed": 7}).metrics().records()
+        [{'accuracy': 0.5}]
+        >>> RunDirectory.resume(path, {"seed": 8})
+        Traceback (most recent call last):
+            ...
+        flower_coded.errors.ParameterError: name must not be that of a run with another seed; received ...
+        """
+        run = cls(Path(path).resolve())
+        run.path.mkdir(parents=True, exist_ok=True)
+        if (run.path / "metrics.json").is_file():
+            before = run.config()
+            changed = [key for key in sorted({*before, *config}) if before.get(key) != config.get(key)]
+            if changed:
+                requirement = f"must not be that of a run with another {', '.join(changed)}"
+                raise ParameterError("name", requirement, run.path.name, hint="give another name")
+        run.write_config(config)
+        return run
+
     @property
     def report_path(self) -> Path:
         """Where the report is, or will be."""

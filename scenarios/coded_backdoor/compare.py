@@ -65,7 +65,7 @@ def main(
         config["most-attackers"] = max(numbers)
         _check(config, NUM_TRACKING_USERS if tracking else NUM_USERS)
         path = results.resolve() / f"coded_backdoor_{kind}" / (name or str(config["dataset"]))
-        run = _resumed(path, config)
+        run = RunDirectory.resume(path, config)
         _run(run, trainings, config, processes)
         typer.echo(write_comparison(run, trainings, tracking=tracking))
 
@@ -86,20 +86,6 @@ def _check(config: dict, num_users: int) -> None:
         raise ParameterError(
             "attack", "must have a trigger to compare by", config["attack"], hint="pixel-trigger, say"
         )
-
-
-def _resumed(path: Path, settings: dict) -> RunDirectory:
-    """Take up the comparison that is there, if its settings are these; else begin one."""
-    path.mkdir(parents=True, exist_ok=True)
-    run = RunDirectory(path)
-    if (path / "metrics.json").is_file():
-        before = run.config()
-        changed = [key for key in sorted({*before, *settings}) if before.get(key) != settings.get(key)]
-        if changed:
-            requirement = f"must not be that of a comparison with another {', '.join(changed)}"
-            raise ParameterError("name", requirement, path.name, hint="give another --name")
-    run.write_config(settings)
-    return run
 
 
 def _run(run: RunDirectory, trainings: list[Training], config: dict, processes: int) -> None:

@@ -50,23 +50,9 @@ def main(
         groups = [Group(place, int(seed)) for seed, place in itertools.product(drawn, chosen)]
         Experiment(config).check()
         path = results.resolve() / "contrastive_ecoc_comparison" / (name or str(config["dataset"]))
-        run = _resumed(path, config | {"ensemble": ensemble})
+        run = RunDirectory.resume(path, config | {"ensemble": ensemble})
         _run(run, groups, config, ensemble=ensemble, processes=processes)
         typer.echo(write_comparison(run, groups))
-
-
-def _resumed(path: Path, settings: dict) -> RunDirectory:
-    """Take up the comparison that is there, if its settings are these; else begin one."""
-    path.mkdir(parents=True, exist_ok=True)
-    run = RunDirectory(path)
-    if (path / "metrics.json").is_file():
-        before = run.config()
-        changed = [key for key in sorted({*before, *settings}) if before.get(key) != settings.get(key)]
-        if changed:
-            requirement = f"must not be that of a comparison with another {', '.join(changed)}"
-            raise ParameterError("name", requirement, path.name, hint="give another --name")
-    run.write_config(settings)
-    return run
 
 
 def _run(run: RunDirectory, groups: list[Group], config: dict, *, ensemble: bool, processes: int) -> None:

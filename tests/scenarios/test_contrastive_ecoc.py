@@ -190,7 +190,7 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
     ):
         with pytest.raises(typer.Exit):
             compared(*settings, seeds="1", **options)
-        assert f"with another {named}; received 'digits' (give another --name)" in capsys.readouterr().err
+        assert f"with another {named}; received 'digits' (give another name)" in capsys.readouterr().err
         assert trained == []
     assert (directory / "config.json").read_text() == before
     compared(seeds="1", ensemble=True, name="digits-ensemble")
