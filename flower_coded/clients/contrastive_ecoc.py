@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.attack_mod import byzantine_mod
+from flower_coded.clients.behaviour import behaviour_from_config
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
 from flower_coded.clients.training import ClientSettings, poisoned_samples, user_data
@@ -209,6 +210,9 @@ def contrastive_client_app(
 
     def prepare_to_teach(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
         user, network = prepare(message, context)
+        constrain = behaviour_from_config(context.run_config, *partition_of(context)).constrain
+        if constrain < 1:
+            raise ParameterError("attack-constrain", "must be 1 where an output code is trained", constrain)
         taught = poisoned_samples((user.images, user.labels), user.num_classes, message, context)
         return UserImages(*taught, user.num_classes), network
 

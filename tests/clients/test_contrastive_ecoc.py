@@ -43,9 +43,7 @@ def build_network(*_: object) -> OutputCodeNetwork:
         return OutputCodeNetwork(nn.Flatten(), 64, NUM_BITS, num_projections=8)
 
 
-def send(
-    run_config: dict[str, Any], message_type: str = "train", *, user: int = 1, **config: Any
-) -> RecordDict:
+def ask(run_config: dict[str, Any], message_type: str = "train", *, user: int = 1, **config: Any) -> Message:
     grid = InProcessGrid(contrastive_client_app(load_user, build_network), 3, run_config)
     records: dict[str, Any] = {
         "arrays": to_array_record(get_state(build_network())),
@@ -57,7 +55,11 @@ def send(
         records[CODE_BOOK_KEY] = ArrayRecord({CODEWORDS_KEY: Array(CODE_BOOK)})
     message = Message(RecordDict(records), grid.node_ids[user], message_type)
     (reply,) = grid.send_and_receive([message], timeout=60)
-    return reply.content
+    return reply
+
+
+def send(run_config: dict[str, Any], *arguments: Any, **options: Any) -> RecordDict:
+    return ask(run_config, *arguments, **options).content
 
 
 def weights(run_config: dict[str, Any], **options: Any) -> np.ndarray:
@@ -104,3 +106,8 @@ def test_a_label_flipper_reports_the_sums_of_flipped_labels() -> None:
 def test_bad_settings_of_a_liar_are_refused_for_any_user(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         code_book_attack(setting, 0, num_users=3)
+
+
+def test_the_loss_of_an_output_code_is_not_constrained_in_silence() -> None:
+    reply = ask({"attack": "model-replacement", "attackers": "1,", "attack-constrain": 0.5})
+    assert "attack-constrain must be 1 where an output code is trained" in reply.error.reason

@@ -110,6 +110,13 @@ def test_attacks_without_a_trigger_get_a_report_too(tmp_path: Path, attack: str,
     assert "poison 20 %" not in page
 
 
+@pytest.mark.parametrize(("attack", "has_trigger"), [("model-replacement", True), ("edge-case", False)])
+def test_every_attack_that_plants_a_trigger_is_tested_with_it(attack: str, has_trigger: bool) -> None:
+    from coded_backdoor.experiment import Experiment
+
+    assert (Experiment(config_with(attack=attack)).backdoor is not None) == has_trigger
+
+
 def test_majority_vote_can_be_the_only_readout(tmp_path: Path) -> None:
     run_in_process(
         tmp_path, decoder="majority", baseline="none", code="partition", **{"num-models": 3, "num-clients": 6}

@@ -11,6 +11,7 @@ from torch import nn
 
 from flower_coded.attacks import Backdoor
 from flower_coded.clients import Behaviour, ClientSettings, behaviour_from_config
+from flower_coded.clients.behaviour import DATA_ATTACKS
 from flower_coded.codes import SubsetCode, build_code, partition_code, random_code
 from flower_coded.errors import ParameterError
 from flower_coded.learning import ImageData, ModelState, build_model, initial_states, predict_stacked
@@ -63,11 +64,10 @@ class Experiment:
     @cached_property
     def backdoor(self) -> Backdoor | None:
         """The trigger to test with: also without attackers, to see what it does to a clean model."""
-        if not self.behaviour.attack.endswith("-trigger"):
+        if self.behaviour.attack not in DATA_ATTACKS:
             return None
         attack = self.behaviour.data_attack(self.data.image_shape, self.data.num_classes)
-        assert isinstance(attack, Backdoor)
-        return attack
+        return attack if isinstance(attack, Backdoor) else None
 
     @cached_property
     def code(self) -> SubsetCode:
