@@ -48,6 +48,18 @@ class Outcome(Generic[T]):
     result: Any
     error: str = ""
 
+    def unwrap(self) -> Any:
+        """Return the result.
+
+        Raises
+        ------
+        RuntimeError
+            If the work failed; the message is ``error``.
+        """
+        if self.error:
+            raise RuntimeError(self.error)
+        return self.result
+
 
 def work_through(
     tasks: Iterable[T],

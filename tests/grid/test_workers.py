@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from flower_coded.grid.workers import work_through
 
@@ -40,7 +41,9 @@ def test_every_task_has_one_outcome_whatever_happens_to_others() -> None:
     assert "Traceback" in outcomes["raise"].error
     assert outcomes["die"].error == "the worker process died, exit code -9"
     assert outcomes["sleep"].error == "not done within 3 s"
-    assert outcomes["threads"].result == "1"
+    assert outcomes["threads"].result == outcomes["threads"].unwrap() == "1"
+    with pytest.raises(RuntimeError, match="exit code -9"):
+        outcomes["die"].unwrap()
 
 
 def test_nothing_to_do_starts_nothing() -> None:

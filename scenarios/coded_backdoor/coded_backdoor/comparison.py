@@ -7,17 +7,18 @@ Runs on :class:`flower_coded.testing.InProcessGrid`: the same strategies and the
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 
 from flwr.serverapp.strategy import FedAvg, MultiKrum
 
 from coded_backdoor.client_app import app
 from coded_backdoor.experiment import Config, Experiment
 from coded_backdoor.training import train_ensemble, train_single
+from flower_coded.grid.workers import work_through
 from flower_coded.testing import InProcessGrid
 
 
@@ -66,11 +67,10 @@ class Training:
 def run_trainings(
     trainings: Sequence[Training], config: Config, *, num_processes: int
 ) -> Iterator[tuple[Training, list[dict]]]:
-    """Run trainings in fresh processes and give each one's records as it is done."""
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-        pending = {pool.submit(run_training, training, config): training for training in trainings}
-        for done in as_completed(pending):
-            yield pending[done], done.result()
+    """Run trainings in processes that end with this one, and give each one's records as it is done."""
+    work = partial(run_training, config=config)
+    for outcome in work_through(trainings, work, num_processes=num_processes, time_limit=math.inf):
+        yield outcome.task, outcome.unwrap()
 
 
 def run_training(training: Training, config: Config) -> list[dict]:

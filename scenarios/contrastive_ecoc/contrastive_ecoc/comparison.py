@@ -8,17 +8,18 @@ others.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from contrastive_ecoc.experiment import RADII, Experiment, shrunk
 from contrastive_ecoc.trainers import Central, Federated, Trained, Trainer
+from flower_coded.grid.workers import work_through
 from flower_coded.learning.models import get_state
 from flower_coded.learning.robustness import Scores, evaluate_robustness, robust_accuracy
 from flower_coded.strategies.ensemble_states import State
@@ -47,11 +48,10 @@ class Found:
 def run_groups(
     groups: Sequence[Group], config: dict[str, Any], *, ensemble: bool, num_processes: int
 ) -> Iterator[tuple[Group, Found]]:
-    """Run groups in fresh processes and give each one's findings as it is done."""
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-        pending = {pool.submit(run_group, group, config, ensemble): group for group in groups}
-        for done in as_completed(pending):
-            yield pending[done], done.result()
+    """Run groups in processes that end with this one, and give each one's findings as it is done."""
+    work = partial(run_group, config=config, ensemble=ensemble)
+    for outcome in work_through(groups, work, num_processes=num_processes, time_limit=math.inf):
+        yield outcome.task, outcome.unwrap()
 
 
 def run_group(group: Group, config: dict[str, Any], ensemble: bool = False) -> Found:
