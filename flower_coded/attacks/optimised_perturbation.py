@@ -48,7 +48,7 @@ class _LargestPerturbation(ABC):
         check_updates(own, known)
         mean = mean_of(known)
         direction = _direction(self.perturbation, mean, known)
-        if not direction.any():
+        if direction @ direction == 0:  # a square that vanishes too
             return _void(mean, own)
         return as_type(mean + self._largest(mean, direction, known) * direction, own)
 

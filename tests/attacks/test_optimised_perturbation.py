@@ -96,3 +96,11 @@ def test_an_unknown_direction_is_refused(attack: type[MinMax | MinSum]) -> None:
     with pytest.raises(ParameterError, match="deviation, sign, unit"):
         attack("std")
     assert get_update_attack("min-max", perturbation="sign") == MinMax("sign")
+
+
+@pytest.mark.parametrize("attack", [MinMax(), MinSum()])
+def test_updates_too_small_to_square_leave_nothing_but_their_mean(attack: MinMax | MinSum) -> None:
+    known = np.array([[1e-170, 0.0], [3e-170, 0.0]])
+    with pytest.warns(VoidAttackWarning):
+        sent = attack.craft(known[0], known, np.random.default_rng(0))
+    np.testing.assert_allclose(sent, [2e-170, 0.0])
