@@ -6,7 +6,7 @@ with more, which our rules and torch use, of the wall clock. The least of five r
 median and trimmed mean are timed on the bare matrix, without the unpacking of replies that its strategies
 add; its Krum takes replies and nothing else, and gets them in memory. ByzFL is timed on NumPy arrays and on
 tensors, and the faster counts; its column is left out where it is not installed. The largest difference
-between the results stands beside; "other" where ByzFL's Krum, whose score counts one neighbour more, chooses
+between the results stands beside; "other" where ByzFL's Krum, whose score counts one neighbor more, chooses
 differently.
 """
 
@@ -40,8 +40,8 @@ NAMES = (
     "krum",
     "multi-krum",
     "geometric-median",
-    "centred-clipping",
-    "nearest-neighbour-mixing+median",
+    "centered-clipping",
+    "nearest-neighbor-mixing+median",
     "bucketing+median",
 )
 Rule = Callable[[], Any]

@@ -1,7 +1,7 @@
 """Time of one training step of an output code against a softmax head on the same backbone.
 
 Run ``python benchmarks/contrastive_step.py [--device cuda] [--model resnet18] [--batch-size 128]``. A step is
-forward, backward and optimiser on one batch of 32x32 colour images; the code book follows the weights (eq.
+forward, backward and optimizer on one batch of 32x32 color images; the code book follows the weights (eq.
 11), which is the dearest variant. The two take turns and the median counts, so that the ratio can be compared
 between machines. The aim is a throughput of at least 0.8 of the softmax head's.
 """

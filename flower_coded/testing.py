@@ -80,8 +80,8 @@ class InProcessGrid(Grid):
     run_config : mapping, optional
         What the handlers find in ``context.run_config``.
     wire : bool
-        Send every message and reply through Flower's own serialisation (default). Without it they are deep
-        copied, which is faster and hides what cannot be serialised.
+        Send every message and reply through Flower's own serialization (default). Without it they are deep
+        copied, which is faster and hides what cannot be serialized.
     seed : int
         Draws node ids and the order of shuffled replies.
     drop : callable, optional
@@ -281,7 +281,7 @@ class InProcessGrid(Grid):
 
 
 def wire_round_trip(message: Message) -> Message:
-    """Serialise and read back ``message`` as Flower does between processes.
+    """Serialize and read back ``message`` as Flower does between processes.
 
     Parameters
     ----------

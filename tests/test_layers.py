@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "strategies"},
     "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
     "testing": {"strategies", "clients", "attacks", "protocols", "learning"},
-    "grid": {
+    "sweep": {
         "codes",
         "aggregation",
         "attacks",
@@ -34,11 +34,11 @@ ALLOWED: dict[str, set[str]] = {
         "testing",
         "reporting",
     },
-    "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "grid"},
+    "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "sweep"},
 }
 MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols"}
 NO_FLOWER = {"learning", "reporting"}
-FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "grid", "cli"}
+FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "sweep", "cli"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -201,7 +201,7 @@ def test_nodes_share_nothing_with_the_sender(wire: bool) -> None:
     assert "secret" in content
 
 
-def test_the_wire_keeps_what_flower_serialises() -> None:
+def test_the_wire_keeps_what_flower_serializes() -> None:
     InProcessGrid(ClientApp(), 1)
     arrays = {
         "w": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -1,6 +1,6 @@
 """Aggregation rules on arrays, NumPy or torch: as functions, and as objects made by name."""
 
-from flower_coded.aggregation.centred_clipping import centred_clipping
+from flower_coded.aggregation.centered_clipping import centered_clipping
 from flower_coded.aggregation.coordinates import coordinate_median, finite_rows, mean, trimmed_mean
 from flower_coded.aggregation.distances import squared_distances
 from flower_coded.aggregation.geometric_median import (
@@ -9,18 +9,18 @@ from flower_coded.aggregation.geometric_median import (
     locate_geometric_median,
 )
 from flower_coded.aggregation.krum import krum, krum_scores, krum_selection, multi_krum, multi_krum_rows
-from flower_coded.aggregation.mixing import bucketing, nearest_neighbour_mixing
+from flower_coded.aggregation.mixing import bucketing, nearest_neighbor_mixing
 from flower_coded.aggregation.registry import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
 from flower_coded.aggregation.rules import (
     AggregationRule,
     Bucketing,
-    CentredClipping,
+    CenteredClipping,
     CoordinateMedian,
     GeometricMedian,
     Krum,
     Mean,
     MultiKrum,
-    NearestNeighbourMixing,
+    NearestNeighborMixing,
     TrimmedMean,
 )
 
@@ -29,17 +29,17 @@ __all__ = [
     "PRE_AGGREGATIONS",
     "AggregationRule",
     "Bucketing",
-    "CentredClipping",
+    "CenteredClipping",
     "CoordinateMedian",
     "GeometricMedian",
     "GeometricMedianResult",
     "Krum",
     "Mean",
     "MultiKrum",
-    "NearestNeighbourMixing",
+    "NearestNeighborMixing",
     "TrimmedMean",
     "bucketing",
-    "centred_clipping",
+    "centered_clipping",
     "coordinate_median",
     "finite_rows",
     "geometric_median",
@@ -51,7 +51,7 @@ __all__ = [
     "mean",
     "multi_krum",
     "multi_krum_rows",
-    "nearest_neighbour_mixing",
+    "nearest_neighbor_mixing",
     "squared_distances",
     "trimmed_mean",
 ]

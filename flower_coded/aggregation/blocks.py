@@ -19,7 +19,7 @@ from flower_coded.codes.array_namespace import Array, constant_like, namespace_o
 from flower_coded.errors import DecodingError, ParameterError
 
 __all__ = [
-    "centred_products",
+    "centered_products",
     "combine_rows",
     "device_float64",
     "distances_to",
@@ -185,10 +185,10 @@ def distances_to(vectors: Array, point: Array, *, num_threads: int = 1) -> NDArr
     if values is None:
         lengths = (device_float64(vectors) - point).square().sum(1).sqrt()
         return to_numpy(lengths).astype(np.float64)
-    centre = to_numpy(point)
+    center = to_numpy(point)
 
     def start(width: int) -> Callable[[slice], NDArray[np.float64]]:
-        read = _float64_reader(values, width, centre)
+        read = _float64_reader(values, width, center)
 
         def square(columns: slice) -> NDArray[np.float64]:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -201,14 +201,14 @@ def distances_to(vectors: Array, point: Array, *, num_threads: int = 1) -> NDArr
     return np.asarray(np.sqrt(sum(squares, np.zeros(len(values)))))
 
 
-def centred_products(vectors: Array, centre: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
+def centered_products(vectors: Array, center: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
     """Inner products ``<x_i - c, x_j - c>`` of all pairs of rows, in float64.
 
     Parameters
     ----------
     vectors : array of shape (n, d)
         Finite.
-    centre : array of shape (d,), float64
+    center : array of shape (d,), float64
         ``c``, of the same kind; near the vectors that matter.
     num_threads : int
         Threads that share the blocks.
@@ -219,23 +219,23 @@ def centred_products(vectors: Array, centre: Array, *, num_threads: int = 1) -> 
 
     Examples
     --------
-    >>> centred_products(np.array([[3.0, 4.0], [1.0, 0.0]]), np.zeros(2))
+    >>> centered_products(np.array([[3.0, 4.0], [1.0, 0.0]]), np.zeros(2))
     array([[25.,  3.],
            [ 3.,  1.]])
     """
     values = host_view(vectors)
     if values is None:
-        centred = device_float64(vectors) - centre
-        return to_numpy(centred @ centred.T).astype(np.float64)
-    middle = to_numpy(centre)
+        centered = device_float64(vectors) - center
+        return to_numpy(centered @ centered.T).astype(np.float64)
+    middle = to_numpy(center)
 
     def start(width: int) -> Callable[[slice], NDArray[np.float64]]:
         read = _float64_reader(values, width, middle)
 
         def multiply(columns: slice) -> NDArray[np.float64]:
             with np.errstate(over="ignore", invalid="ignore"):
-                centred = read(columns)
-                return np.asarray(centred @ centred.T)
+                centered = read(columns)
+                return np.asarray(centered @ centered.T)
 
         return multiply
 
@@ -290,17 +290,17 @@ def run_blocks(
 
 
 def _float64_reader(
-    values: NDArray[Any], width: int, centre: NDArray[np.float64] | None = None
+    values: NDArray[Any], width: int, center: NDArray[np.float64] | None = None
 ) -> Callable[[slice], NDArray[np.float64]]:
-    """Make a function that gives a block in float64, less the centre, in scratch space of its own."""
+    """Make a function that gives a block in float64, less the center, in scratch space of its own."""
     scratch = np.empty((len(values), width))
 
     def read(columns: slice) -> NDArray[np.float64]:
         block = scratch[:, : columns.stop - columns.start]
-        if centre is None:
+        if center is None:
             np.copyto(block, values[:, columns])
         else:
-            np.subtract(values[:, columns], centre[columns], out=block)
+            np.subtract(values[:, columns], center[columns], out=block)
         return block
 
     return read

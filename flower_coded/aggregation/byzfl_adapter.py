@@ -2,10 +2,10 @@
 
 ByzFL (https://byzfl.epfl.ch, an optional dependency) passes NaN through most of its rules, so that rows that
 are not finite are removed before it sees them, and its ``f`` lowered by as many. A fresh aggregator is made
-for each call: its centred clipping remembers the last result otherwise. It computes on NumPy arrays in
+for each call: its centered clipping remembers the last result otherwise. It computes on NumPy arrays in
 float64 here, as tensors would be rounded to float32.
 
-Two definitions differ from this package's: ByzFL's Krum and multi-Krum sum over ``n - f - 1`` neighbours
+Two definitions differ from this package's: ByzFL's Krum and multi-Krum sum over ``n - f - 1`` neighbors
 instead of ``n - f - 2``, and multi-Krum keeps ``n - f`` vectors.
 """
 

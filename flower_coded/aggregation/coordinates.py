@@ -3,7 +3,7 @@
 Each takes ``n`` vectors as the rows of an array, NumPy or torch, and returns one vector of the same kind in
 float64. A row that holds NaN or infinity is no vector at all: it is left out and counted as one of the faults
 the rule was told to expect. Median and trimmed mean follow Yin et al., "Byzantine-robust distributed
-learning: towards optimal statistical rates", ICML 2018. Rules that look at whole vectors are in
+learning: toward optimal statistical rates", ICML 2018. Rules that look at whole vectors are in
 :mod:`flower_coded.aggregation.krum` and the modules beside it.
 """
 

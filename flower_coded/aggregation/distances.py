@@ -2,7 +2,7 @@
 
 One matrix product gives all distances, as ``|a|^2 + |b|^2 - 2 <a, b>``, but on raw model weights the three
 terms cancel: the common part of the weights is many times larger than what sets the clients apart. Three
-measures keep the digits. Products run in float64. Vectors are centred first, at the coordinate median of
+measures keep the digits. Products run in float64. Vectors are centered first, at the coordinate median of
 three of them, which costs next to nothing and is near all honest vectors unless two of the three are liars;
 where too many pairs show that it was not, at the coordinate median of all. Pairs that still cancel, such as
 colluders who send almost the same vector far out, are subtracted from each other entry by entry.
@@ -13,13 +13,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import centred_products, distances_to, finite_rows, take_rows
+from flower_coded.aggregation.blocks import centered_products, distances_to, finite_rows, take_rows
 from flower_coded.aggregation.coordinates import coordinate_median
 from flower_coded.codes.array_namespace import Array, namespace_of
 
 __all__ = ["squared_distances"]
 
-CANCELLED = 1e-6  # of the two squared lengths: below it a distance has lost six of its sixteen digits
+CANCELED = 1e-6  # of the two squared lengths: below it a distance has lost six of its sixteen digits
 
 
 def squared_distances(vectors: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
@@ -74,14 +74,14 @@ def _expanded(
     present: Array, around: Array, num_threads: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Distances by the expanded square, and a mask of the pairs in which it cancels or overflows twice."""
-    centre = coordinate_median(around, num_threads=num_threads)
-    products = centred_products(present, centre, num_threads=num_threads)
+    center = coordinate_median(around, num_threads=num_threads)
+    products = centered_products(present, center, num_threads=num_threads)
     lengths = np.where(np.isnan(np.diag(products)), np.inf, np.diag(products))
     is_huge = np.isinf(lengths)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = lengths[:, None] + lengths[None, :]
         among = scale - (products + products.T)
-    is_lost = (among < CANCELLED * scale) | (is_huge[:, None] & is_huge[None, :])
+    is_lost = (among < CANCELED * scale) | (is_huge[:, None] & is_huge[None, :])
     among = np.where(np.isfinite(among), np.maximum(among, 0.0), np.inf)
     return among, np.triu(is_lost, k=1)
 

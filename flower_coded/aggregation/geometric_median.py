@@ -82,7 +82,7 @@ def locate_geometric_median(
     max_iterations: int = 100,
     num_threads: int = 1,
 ) -> GeometricMedianResult:
-    """Minimise the sum of distances, smoothed near the vectors themselves.
+    """Minimize the sum of distances, smoothed near the vectors themselves.
 
     Parameters
     ----------

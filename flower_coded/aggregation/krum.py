@@ -1,7 +1,7 @@
 """Krum and multi-Krum: keep the vectors that lie closest to most others.
 
 With ``f`` faults among ``n`` vectors, the score of a vector is the sum of its squared distances to its
-``n - f - 2`` nearest neighbours; Krum takes the vector of smallest score, multi-Krum the mean of the
+``n - f - 2`` nearest neighbors; Krum takes the vector of smallest score, multi-Krum the mean of the
 ``q`` smallest (Blanchard et al., "Machine learning with adversaries: Byzantine tolerant gradient
 descent", NeurIPS 2017). Scores and selection take a matrix of squared distances, so they serve as well
 where nobody sees the vectors.
@@ -21,7 +21,7 @@ __all__ = ["krum", "krum_scores", "krum_selection", "multi_krum", "multi_krum_ro
 
 
 def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[np.float64]:
-    """Sum of the squared distances to the ``n - f - 2`` nearest neighbours.
+    """Sum of the squared distances to the ``n - f - 2`` nearest neighbors.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[n
             hint="expect fewer faults",
         )
     apart = distances + np.diag(np.full(count, np.inf))
-    neighbours = count - num_byzantine - 2
-    nearest = np.partition(apart, neighbours - 1, axis=1)[:, :neighbours]
+    neighbors = count - num_byzantine - 2
+    nearest = np.partition(apart, neighbors - 1, axis=1)[:, :neighbors]
     return np.asarray(nearest.sum(axis=1))
 
 
@@ -159,9 +159,9 @@ def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_thr
     distances = squared_distances(vectors, num_threads=num_threads)
     weights = np.zeros(len(distances))
     weights[_selected(distances, num_byzantine, num_selected)] = 1.0 / num_selected
-    has_neighbours = _has_neighbours(distances)  # taking all rows copies none
-    present = take_rows(vectors, has_neighbours)
-    return combine_rows(weights[has_neighbours], present, num_threads=num_threads)
+    has_neighbors = _has_neighbors(distances)  # taking all rows copies none
+    present = take_rows(vectors, has_neighbors)
+    return combine_rows(weights[has_neighbors], present, num_threads=num_threads)
 
 
 def multi_krum_rows(
@@ -185,13 +185,13 @@ def multi_krum_rows(
 
 def _selected(distances: NDArray[np.float64], num_byzantine: int, num_selected: int) -> NDArray[np.int64]:
     chosen = krum_selection(distances, num_byzantine, num_selected)
-    received, needed = int(_has_neighbours(distances).sum()), len(distances) - num_byzantine
+    received, needed = int(_has_neighbors(distances).sum()), len(distances) - num_byzantine
     if received < needed:
         message = "more vectors are not finite than may be faulty"
         raise DecodingError(message, received=received, needed=needed)
     return chosen
 
 
-def _has_neighbours(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _has_neighbors(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Rows at a finite distance from another: the others are not finite, or too far away to be squared."""
     return np.asarray(np.isfinite(distances).sum(axis=1) > 1)

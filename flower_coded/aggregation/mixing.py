@@ -1,7 +1,7 @@
-"""Steps before a rule that bring honest vectors together: nearest-neighbour mixing and bucketing.
+"""Steps before a rule that bring honest vectors together: nearest-neighbor mixing and bucketing.
 
 Where clients hold different data their updates differ, and a rule that looks for outliers drops honest
-minorities. Nearest-neighbour mixing [1]_ replaces every vector by the mean of the ``n - f`` vectors nearest
+minorities. Nearest-neighbor mixing [1]_ replaces every vector by the mean of the ``n - f`` vectors nearest
 to it; bucketing [2]_ by means of ``s`` vectors drawn at random. Any rule can follow.
 
 A row that is not finite stays what it is (mixing), or leaves its bucket to the others, so that the rule
@@ -25,10 +25,10 @@ from flower_coded.aggregation.distances import squared_distances
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
 
-__all__ = ["bucketing", "nearest_neighbour_mixing"]
+__all__ = ["bucketing", "nearest_neighbor_mixing"]
 
 
-def nearest_neighbour_mixing(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
+def nearest_neighbor_mixing(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
     """Replace each vector by the mean of the ``n - f`` nearest to it, itself among them.
 
     Parameters
@@ -54,7 +54,7 @@ def nearest_neighbour_mixing(vectors: Array, num_byzantine: int, *, num_threads:
 
     Examples
     --------
-    >>> nearest_neighbour_mixing(np.array([[0.0], [1.0], [10.0]]), 1)
+    >>> nearest_neighbor_mixing(np.array([[0.0], [1.0], [10.0]]), 1)
     array([[0.5],
            [0.5],
            [5.5]])
@@ -65,7 +65,7 @@ def nearest_neighbour_mixing(vectors: Array, num_byzantine: int, *, num_threads:
     finite = finite_rows(vectors)
     present = take_rows(vectors, finite)
     distances = squared_distances(present, num_threads=num_threads)
-    np.fill_diagonal(distances, -1.0)  # a vector is its own nearest neighbour, also among equals
+    np.fill_diagonal(distances, -1.0)  # a vector is its own nearest neighbor, also among equals
     num_mixed = min(count - num_byzantine, len(present))
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_mixed]
     weights = np.zeros(distances.shape)

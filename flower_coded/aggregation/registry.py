@@ -12,13 +12,13 @@ from typing import Any
 from flower_coded.aggregation.rules import (
     AggregationRule,
     Bucketing,
-    CentredClipping,
+    CenteredClipping,
     CoordinateMedian,
     GeometricMedian,
     Krum,
     Mean,
     MultiKrum,
-    NearestNeighbourMixing,
+    NearestNeighborMixing,
     TrimmedMean,
 )
 from flower_coded.errors import ParameterError
@@ -32,10 +32,10 @@ _RULES: dict[str, type[AggregationRule]] = {
     "krum": Krum,
     "multi-krum": MultiKrum,
     "geometric-median": GeometricMedian,
-    "centred-clipping": CentredClipping,
+    "centered-clipping": CenteredClipping,
 }
 _STEPS: dict[str, type[AggregationRule]] = {
-    "nearest-neighbour-mixing": NearestNeighbourMixing,
+    "nearest-neighbor-mixing": NearestNeighborMixing,
     "bucketing": Bucketing,
 }
 AGGREGATION_RULES = tuple(_RULES)

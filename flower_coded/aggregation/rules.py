@@ -13,24 +13,24 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.centred_clipping import centred_clipping, check_clipping
+from flower_coded.aggregation.centered_clipping import centered_clipping, check_clipping
 from flower_coded.aggregation.coordinates import coordinate_median, mean, trimmed_mean
 from flower_coded.aggregation.geometric_median import check_weiszfeld, geometric_median
 from flower_coded.aggregation.krum import krum, multi_krum, multi_krum_rows
-from flower_coded.aggregation.mixing import bucketing, nearest_neighbour_mixing
+from flower_coded.aggregation.mixing import bucketing, nearest_neighbor_mixing
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
 
 __all__ = [
     "AggregationRule",
     "Bucketing",
-    "CentredClipping",
+    "CenteredClipping",
     "CoordinateMedian",
     "GeometricMedian",
     "Krum",
     "Mean",
     "MultiKrum",
-    "NearestNeighbourMixing",
+    "NearestNeighborMixing",
     "TrimmedMean",
 ]
 
@@ -150,7 +150,7 @@ class TrimmedMean(AggregationRule):
 
 @dataclass(frozen=True)
 class Krum(AggregationRule):
-    """The vector nearest to its neighbours: :func:`~flower_coded.aggregation.krum.krum`.
+    """The vector nearest to its neighbors: :func:`~flower_coded.aggregation.krum.krum`.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class Krum(AggregationRule):
 
 @dataclass(frozen=True)
 class MultiKrum(AggregationRule):
-    """The mean of the vectors nearest to their neighbours: :func:`~flower_coded.aggregation.multi_krum`.
+    """The mean of the vectors nearest to their neighbors: :func:`~flower_coded.aggregation.multi_krum`.
 
     Attributes
     ----------
@@ -232,8 +232,8 @@ class GeometricMedian(AggregationRule):
 
 
 @dataclass(frozen=True)
-class CentredClipping(AggregationRule):
-    """The mean of differences clipped to a radius: :func:`~flower_coded.aggregation.centred_clipping`.
+class CenteredClipping(AggregationRule):
+    """The mean of differences clipped to a radius: :func:`~flower_coded.aggregation.centered_clipping`.
 
     Attributes
     ----------
@@ -258,7 +258,7 @@ class CentredClipping(AggregationRule):
     def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
         """Clip and average."""
         start = constant_like(np.zeros(tuple(updates.shape[1:])), updates) if self.starts_at_zero else None
-        return centred_clipping(
+        return centered_clipping(
             updates,
             start=start,
             radius=self.radius,
@@ -268,8 +268,8 @@ class CentredClipping(AggregationRule):
 
 
 @dataclass(frozen=True)
-class NearestNeighbourMixing(AggregationRule):
-    """A rule behind :func:`~flower_coded.aggregation.nearest_neighbour_mixing`.
+class NearestNeighborMixing(AggregationRule):
+    """A rule behind :func:`~flower_coded.aggregation.nearest_neighbor_mixing`.
 
     Attributes
     ----------
@@ -284,7 +284,7 @@ class NearestNeighbourMixing(AggregationRule):
 
     def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
         """Mix, then aggregate."""
-        mixed = nearest_neighbour_mixing(updates, self.num_byzantine, num_threads=self.num_threads)
+        mixed = nearest_neighbor_mixing(updates, self.num_byzantine, num_threads=self.num_threads)
         return self.rule.aggregate(mixed, generator)
 
 

@@ -2,7 +2,7 @@
 
 Median and trimmed mean need, for every one of millions of coordinates, the values of rank ``first`` to
 ``last - 1`` among a few dozen. A sorting network does all coordinates at once: its comparators are a minimum
-and a maximum of two rows, which vectorise, where sorting each column does not. Of Batcher's odd-even merge
+and a maximum of two rows, which vectorize, where sorting each column does not. Of Batcher's odd-even merge
 network [1]_ only the comparators that matter are kept: going backwards, one whose two outputs are both thrown
 away, or both end in the same mean, is dropped. Rows are taken in blocks of columns that stay in the cache.
 

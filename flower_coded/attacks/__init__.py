@@ -12,7 +12,7 @@ from flower_coded.attacks.data import (
 )
 from flower_coded.attacks.edge_case import EdgeCase, tail_samples
 from flower_coded.attacks.mimic import Mimic
-from flower_coded.attacks.optimised_perturbation import PERTURBATIONS, MinMax, MinSum
+from flower_coded.attacks.optimized_perturbation import PERTURBATIONS, MinMax, MinSum
 from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
 from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
 from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack

@@ -1,6 +1,6 @@
 """What colluding workers add to their results of an analog Lagrange coded computation.
 
-A located liar costs nothing, so the colluders aim at the *localisation*. The decoder averages the error
+A located liar costs nothing, so the colluders aim at the *localization*. The decoder averages the error
 locator polynomials of full degree ``v``, and takes the others one by one. Errors in every entry
 (:class:`FullNoise`) therefore help it. The colluders do better by leaving zeros, so that each entry's
 polynomial has a root missing in a place of its own: their *base matrix* says which worker spoils which entry
@@ -269,7 +269,7 @@ class ConstraintLengthAware(AnalogAttack):
 
 
 def weak_collusion_probability(num_attackers: int) -> float:
-    """Give ``p* = 1 - v^(-1/(v-1))``, which minimises ``p + (1 - p)^v`` ([1]_ equation 22).
+    """Give ``p* = 1 - v^(-1/(v-1))``, which minimizes ``p + (1 - p)^v`` ([1]_ equation 22).
 
     Setting the derivative ``1 - v (1-p)^(v-1)`` to zero gives it; the ``(v-1)`` of the paper's equation 46 is
     the index of the root, not a factor.

@@ -133,7 +133,7 @@ class LabelFlip:
             raise ParameterError("source, target", f"must be classes below {self.num_classes}", pair)
 
     def craft(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
-        """Relabelled copy; the images are the same array."""
+        """Relabeled copy; the images are the same array."""
         check_samples(images, labels)
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise ParameterError("labels", f"must be classes below {self.num_classes}", np.unique(labels))
@@ -272,11 +272,11 @@ def draw_backdoor(
 def _mark(
     images: _Images, labels: _Labels, trigger: Trigger, target: int, chosen: NDArray[np.int64]
 ) -> Poisoned:
-    marked, relabelled = images.copy(), labels.copy()
+    marked, relabeled = images.copy(), labels.copy()
     if len(chosen):
         marked[chosen] = trigger.apply(images[chosen])
-        relabelled[chosen] = target
-    return Poisoned(marked, relabelled, chosen)
+        relabeled[chosen] = target
+    return Poisoned(marked, relabeled, chosen)
 
 
 def shared_generator(seed: int) -> np.random.Generator:

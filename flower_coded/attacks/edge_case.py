@@ -2,7 +2,7 @@
 
 Inputs from the tail of the data are seldom seen by honest clients, so that nobody trains the backdoor away
 again (Wang et al., "Attack of the tails", NeurIPS 2020). Theirs come from other data sets (planes of one
-airline labelled as trucks); here they are the attacker's own samples of least likelihood,
+airline labeled as trucks); here they are the attacker's own samples of least likelihood,
 that of one Gaussian per class with the classes' common variance per pixel.
 
 Threat model: knows its own data only. The paper's attacker also keeps its update within a ball around the
@@ -33,7 +33,7 @@ class EdgeCase:
     target : int
         The label that they get.
     rate : float
-        Share of the user's samples that are relabelled, in (0, 1]; no more than there are of other classes.
+        Share of the user's samples that are relabeled, in (0, 1]; no more than there are of other classes.
 
     Examples
     --------
@@ -72,9 +72,9 @@ class EdgeCase:
     def _relabel(self, images: NDArray[np.float32], labels: NDArray[np.int64], count: int) -> Poisoned:
         check_samples(images, labels)
         chosen = np.sort(tail_samples(images, labels, count, without=self.target))
-        relabelled = labels.copy()
-        relabelled[chosen] = self.target
-        return Poisoned(images, relabelled, chosen)
+        relabeled = labels.copy()
+        relabeled[chosen] = self.target
+        return Poisoned(images, relabeled, chosen)
 
 
 def tail_samples(

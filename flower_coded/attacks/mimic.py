@@ -4,7 +4,7 @@ Nothing that is sent is a lie by itself, and no rule that looks for outliers fin
 client that stands out most along the direction in which honest updates differ most [1]_: with ``z`` the top
 eigenvector of the updates' scatter over a warm-up, ``i* = argmax_i |sum_t <z, x_i^t>|``. The direction is
 found by Oja's rule, one step per round: ``z <- t/(t+1) z + 1/(t+1) sum_i (x_i - mu) <x_i - mu, z>``,
-normalised, with ``mu`` the running mean of all updates. During the warm-up the client that leads so far is
+normalized, with ``mu`` the running mean of all updates. During the warm-up the client that leads so far is
 copied; afterwards direction and client stay.
 
 Threat model: colluders know the honest updates, each round's in the same order of clients (or each other's).

@@ -2,7 +2,7 @@
 
 A deviation changes what an otherwise honest user does at three points: the parts of its update before they
 are committed to, the shares before they are sealed, and each message before it leaves. :data:`DEVIATIONS`
-names them all, as run configurations spell them. Messages are recognised by their phase and copied with
+names them all, as run configurations spell them. Messages are recognized by their phase and copied with
 changes, so that this module needs to know nothing of the protocol's code.
 """
 

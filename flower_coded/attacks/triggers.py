@@ -66,8 +66,8 @@ class PixelTrigger:
     ) -> PixelTrigger:
         """Random patch at a random place, as in the coded-subset paper.
 
-        Grey images get a permutation of five ones and four zeros (of the larger half ones for another size),
-        colour images independent Gaussian values (mean and standard deviation 1/2) clipped to [0, 1].
+        Gray images get a permutation of five ones and four zeros (of the larger half ones for another size),
+        color images independent Gaussian values (mean and standard deviation 1/2) clipped to [0, 1].
 
         Parameters
         ----------

@@ -31,7 +31,7 @@ from flower_coded.attacks.crafting import (
     mean_of,
 )
 from flower_coded.attacks.mimic import Mimic
-from flower_coded.attacks.optimised_perturbation import MinMax, MinSum
+from flower_coded.attacks.optimized_perturbation import MinMax, MinSum
 from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
 from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.errors import ParameterError

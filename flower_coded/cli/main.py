@@ -144,12 +144,12 @@ def codes(
 
 
 @app.command(epilog=EXIT_STATUS_HELP)
-def grid(
-    grid_file: Annotated[
-        Path, typer.Argument(metavar="GRID.TOML", help="Attacks, defences, seeds: docs/grid.md.")
+def sweep(
+    sweep_file: Annotated[
+        Path, typer.Argument(metavar="SWEEP.TOML", help="Attacks, defenses, seeds: docs/sweep.md.")
     ],
     results: ResultsOption = Path("results"),
-    name: Annotated[str, typer.Option(help="Name of the grid's directory; the file's name by default.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the directory; the file's name by default.")] = "",
     processes: Annotated[
         int, typer.Option(min=0, help="Runs at a time, one thread each; 0 for the number of processors.")
     ] = 0,
@@ -160,17 +160,17 @@ def grid(
         bool, typer.Option("--retry-failed", help="Run again what failed before.")
     ] = False,
 ) -> None:
-    """Run every attack against every defence, and write one sheet about it.
+    """Run every attack against every defense, and write one sheet about it.
 
-    A grid that was stopped, however, goes on where it was; what is done is not run again.
+    A sweep that was stopped, however, goes on where it was; what is done is not run again.
     """
     with refusals_as_status():
         import os
 
-        from flower_coded.cli.grid import run_grid_file
+        from flower_coded.cli.sweep import run_sweep_file
 
-        status = run_grid_file(
-            grid_file,
+        status = run_sweep_file(
+            sweep_file,
             results=results,
             name=name,
             num_processes=processes or os.cpu_count() or 1,

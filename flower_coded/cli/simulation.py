@@ -33,7 +33,7 @@ __all__ = ["FlowerSession", "RunOutcome", "SimulationError"]
 
 _SILENCE_SECONDS = 60.0
 _COMMAND_SECONDS = 90.0
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class SimulationError(FlowerCodedError):
@@ -91,7 +91,7 @@ class FlowerSession:
     Parameters
     ----------
     on_line : callable
-        Receives each line of the log as it comes, without colours.
+        Receives each line of the log as it comes, without colors.
     """
 
     def __init__(self, on_line: Callable[[str], None] = print) -> None:
@@ -211,7 +211,7 @@ class FlowerSession:
                 last_heard = time.monotonic()
                 if deadline is not None and last_heard > deadline:
                     return False
-                self._on_line(_COLOUR.sub("", line.rstrip("\n")))
+                self._on_line(_COLOR.sub("", line.rstrip("\n")))
         finally:
             process.kill()
             process.wait()
@@ -238,7 +238,7 @@ class FlowerSession:
         try:
             content = json.loads(text[text.index("{") :])
         except ValueError:
-            raise SimulationError(step, _COLOUR.sub("", text + answer.stderr)) from None
+            raise SimulationError(step, _COLOR.sub("", text + answer.stderr)) from None
         if not isinstance(content, dict) or not content.get("success", True):
             raise SimulationError(
                 step, str(content.get("error-message", content)) + "\n" + self.superlink_log

@@ -1,6 +1,6 @@
 """A mod that turns any ClientApp into an attacker, chosen per node by the run configuration.
 
-``ClientApp(mods=[attack_mod])`` is all; :mod:`flower_coded.clients.behaviour` lists the keys. Only train
+``ClientApp(mods=[attack_mod])`` is all; :mod:`flower_coded.clients.behavior` lists the keys. Only train
 messages are touched. Honest nodes, and attackers before ``attack-from-round``, pass through unchanged.
 
 * Data attacks change the batches that the app's DataLoaders give (:mod:`flower_coded.clients.batches`).
@@ -36,7 +36,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from flower_coded.attacks import POISONED_UPDATES, UPDATE_ATTACKS, RememberingAttack
-from flower_coded.clients.behaviour import DATA_ATTACKS, Behaviour, behaviour_from_config
+from flower_coded.clients.behavior import DATA_ATTACKS, Behavior, behavior_from_config
 from flower_coded.clients.identity import partition_of
 from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
 from flower_coded.errors import ParameterError
@@ -55,33 +55,33 @@ def attack_mod(message: Message, context: Context, call_next: ClientAppCallable)
     ParameterError
         If the configuration is wrong, or the attack does not fit the app.
     """
-    behaviour = _attacking_behaviour(message, context)
-    if behaviour is None or behaviour.attack not in DATA_ATTACKS:
+    behavior = _attacking_behavior(message, context)
+    if behavior is None or behavior.attack not in DATA_ATTACKS:
         return byzantine_mod(message, context, call_next)
-    if behaviour.constrain < 1:
+    if behavior.constrain < 1:
         raise ParameterError(
-            "attack-constrain", "must be 1 around an app whose loss nobody may edit", behaviour.constrain
+            "attack-constrain", "must be 1 around an app whose loss nobody may edit", behavior.constrain
         )
-    if behaviour.attack in POISONED_UPDATES:
-        return _send_crafted(behaviour, message, context, call_next, _poisoned(call_next, behaviour))
-    return _poisoned(call_next, behaviour)(message, context)
+    if behavior.attack in POISONED_UPDATES:
+        return _send_crafted(behavior, message, context, call_next, _poisoned(call_next, behavior))
+    return _poisoned(call_next, behavior)(message, context)
 
 
 def byzantine_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Behave so in updates and replies only: for an app that poisons its data itself."""
-    behaviour = _attacking_behaviour(message, context)
-    if behaviour is None or behaviour.attack in set(DATA_ATTACKS) - set(POISONED_UPDATES):
+    behavior = _attacking_behavior(message, context)
+    if behavior is None or behavior.attack in set(DATA_ATTACKS) - set(POISONED_UPDATES):
         return call_next(message, context)
-    if behaviour.attack in MALFORMED_NAMES:
+    if behavior.attack in MALFORMED_NAMES:
         # "no-reply" is None: Flower then delivers nothing, which its own types do not foresee.
         reply = call_next(copy.deepcopy(message), context)
-        return cast(Message, make_malformed(behaviour.attack, reply, message))
-    if behaviour.attack == "late":
+        return cast(Message, make_malformed(behavior.attack, reply, message))
+    if behavior.attack == "late":
         reply = call_next(message, context)
-        time.sleep(behaviour.late_seconds)
+        time.sleep(behavior.late_seconds)
         return reply
-    assert behaviour.attack in {**UPDATE_ATTACKS, **POISONED_UPDATES}
-    return _send_crafted(behaviour, message, context, call_next, call_next)
+    assert behavior.attack in {**UPDATE_ATTACKS, **POISONED_UPDATES}
+    return _send_crafted(behavior, message, context, call_next, call_next)
 
 
 def server_round_of(message: Message) -> int:
@@ -95,27 +95,27 @@ def server_round_of(message: Message) -> int:
     return int(head) if head.isdigit() else 1
 
 
-def _attacking_behaviour(message: Message, context: Context) -> Behaviour | None:
+def _attacking_behavior(message: Message, context: Context) -> Behavior | None:
     if message.metadata.message_type.split(".")[0] != MessageType.TRAIN:
         return None
-    behaviour = behaviour_from_config(context.run_config, *partition_of(context))
-    return behaviour if behaviour.attacks_in(server_round_of(message)) else None
+    behavior = behavior_from_config(context.run_config, *partition_of(context))
+    return behavior if behavior.attacks_in(server_round_of(message)) else None
 
 
-def _poisoned(call_next: ClientAppCallable, behaviour: Behaviour) -> ClientAppCallable:
+def _poisoned(call_next: ClientAppCallable, behavior: Behavior) -> ClientAppCallable:
     """Let the app train on poisoned batches."""
     from flower_coded.clients.batches import PoisonedBatches
 
     def call(message: Message, context: Context) -> Message:
-        entropy = [behaviour.seed, behaviour.partition_id, server_round_of(message), 0xDA7A]
-        with PoisonedBatches(behaviour, np.random.default_rng(entropy)):
+        entropy = [behavior.seed, behavior.partition_id, server_round_of(message), 0xDA7A]
+        with PoisonedBatches(behavior, np.random.default_rng(entropy)):
             return call_next(message, context)
 
     return call
 
 
 def _send_crafted(
-    behaviour: Behaviour,
+    behavior: Behavior,
     message: Message,
     context: Context,
     call_next: ClientAppCallable,
@@ -132,19 +132,19 @@ def _send_crafted(
     known = np.stack(
         [
             own
-            if user == behaviour.partition_id and behaviour.attack not in POISONED_UPDATES
+            if user == behavior.partition_id and behavior.attack not in POISONED_UPDATES
             else _honest_update(user, message, context, call_next)
-            for user in _known_users(behaviour)
+            for user in _known_users(behavior)
         ]
     )
     models = _flat(reference, num_models)
-    crafted = _craft(behaviour, message, context, own, known, models)
+    crafted = _craft(behavior, message, context, own, known, models)
     reply.content[name] = _record_with(record, reference, crafted)
     return reply
 
 
 def _craft(
-    behaviour: Behaviour,
+    behavior: Behavior,
     message: Message,
     context: Context,
     own: NDArray[np.float64],
@@ -152,8 +152,8 @@ def _craft(
     models: NDArray[np.float64],
 ) -> NDArray[np.floating[Any]]:
     """Craft model by model, with the node's memory where the attack has one."""
-    attack, numbers = behaviour.update_attack(), _models_of(message)
-    entropy = [behaviour.seed, server_round_of(message), 0xC0F]
+    attack, numbers = behavior.update_attack(), _models_of(message)
+    entropy = [behavior.seed, server_round_of(message), 0xC0F]
     generators = [np.random.default_rng([*entropy, *numbers[i : i + 1]]) for i in range(len(own))]
     if not isinstance(attack, RememberingAttack):
         return np.stack([attack.craft(own[i], known[:, i], generators[i]) for i in range(len(own))])
@@ -173,13 +173,13 @@ def _craft(
     return np.stack(crafted)
 
 
-def _known_users(behaviour: Behaviour) -> tuple[int, ...]:
+def _known_users(behavior: Behavior) -> tuple[int, ...]:
     known = {
-        "own": (behaviour.partition_id,),
-        "colluders": behaviour.attackers,
-        "all": tuple(range(behaviour.num_users)),
+        "own": (behavior.partition_id,),
+        "colluders": behavior.attackers,
+        "all": tuple(range(behavior.num_users)),
     }
-    return known[behaviour.knowledge]
+    return known[behavior.knowledge]
 
 
 def _honest_update(

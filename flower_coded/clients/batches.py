@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from flower_coded.clients.behaviour import Behaviour
+from flower_coded.clients.behavior import Behavior
 from flower_coded.errors import ParameterError
 
 __all__ = ["PoisonedBatches"]
@@ -33,7 +33,7 @@ class PoisonedBatches:
 
     Parameters
     ----------
-    behaviour : Behaviour
+    behavior : Behavior
         With a data attack.
     generator : numpy.random.Generator
         Chooses samples.
@@ -44,8 +44,8 @@ class PoisonedBatches:
         What was seen and what was changed.
     """
 
-    def __init__(self, behaviour: Behaviour, generator: np.random.Generator) -> None:
-        self.behaviour, self.generator = behaviour, generator
+    def __init__(self, behavior: Behavior, generator: np.random.Generator) -> None:
+        self.behavior, self.generator = behavior, generator
         self.num_batches = self.num_samples = self.num_poisoned = 0
         self._thread = threading.get_ident()
         self._original: Callable[..., Any] = DataLoader.__iter__
@@ -70,7 +70,7 @@ class PoisonedBatches:
             raise ParameterError(
                 "attack",
                 "must be one that this ClientApp allows: it trained without a torch DataLoader",
-                self.behaviour.attack,
+                self.behavior.attack,
                 hint="an update attack works around any ClientApp; or poison the data where the app loads it",
             )
 
@@ -87,12 +87,12 @@ class PoisonedBatches:
         return changed
 
     def _poison_tensors(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = self.behaviour.pixel_low, self.behaviour.pixel_high
-        if self.behaviour.attack != "label-flip":  # which touches no pixel
+        low, high = self.behavior.pixel_low, self.behavior.pixel_high
+        if self.behavior.attack != "label-flip":  # which touches no pixel
             self._check_range(images)
         pixels = ((images.detach().cpu().numpy() - low) / (high - low)).astype(np.float32)
         channels, height, width = pixels.shape[1:]
-        attack = self.behaviour.data_attack((channels, height, width), self.behaviour.num_classes)
+        attack = self.behavior.data_attack((channels, height, width), self.behavior.num_classes)
         poisoned = attack.craft_batch(pixels, labels.cpu().numpy().astype(np.int64), self.generator)
         self.num_batches += 1
         self.num_samples += len(labels)
@@ -105,7 +105,7 @@ class PoisonedBatches:
         return new_images, new_labels
 
     def _check_range(self, images: Tensor) -> None:
-        low, high, slack = self.behaviour.pixel_low, self.behaviour.pixel_high, 1e-3
+        low, high, slack = self.behavior.pixel_low, self.behavior.pixel_high, 1e-3
         least, most = float(images.min()), float(images.max())
         if least < low - slack or most > high + slack:
             raise ParameterError(

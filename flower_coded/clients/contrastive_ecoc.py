@@ -4,14 +4,14 @@
 asks. Two functions make it yours: one that loads this node's images, one that builds the network on any
 backbone. Left alone it trains on :mod:`flower_coded.learning`'s data sets and models by the run
 configuration's keys, those of :mod:`flower_coded.clients.training` and these. A node that the keys of
-:mod:`flower_coded.clients.behaviour` make an attacker poisons its images before it trains and before it sums,
+:mod:`flower_coded.clients.behavior` make an attacker poisons its images before it trains and before it sums,
 or crafts its update.
 
 ==========================  ========  ===============================================================
 key                         default   meaning
 ==========================  ========  ===============================================================
 ``optimizer``               ``adam``  ``adam``, or ``sgd`` with momentum 0.9
-``learning-rate``           ``0.001``  the optimiser's step; with ``sgd``, 0.1 is usual
+``learning-rate``           ``0.001``  the optimizer's step; with ``sgd``, 0.1 is usual
 ``num-bits``                ``32``    length of a codeword
 ``pretrain-batch-size``     ``100``   images per step while pretraining
 ``images-per-draw``         ``4``     images that share one random view; more is faster
@@ -26,7 +26,7 @@ key                         default   meaning
 ``code-book-claim``         ``0``     samples they claim per class; 0 claims the honest number
 ==========================  ========  ===============================================================
 
-Optimiser and learning rate have defaults of their own here, the paper's.
+Optimizer and learning rate have defaults of their own here, the paper's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.attack_mod import byzantine_mod
-from flower_coded.clients.behaviour import behaviour_from_config
+from flower_coded.clients.behavior import behavior_from_config
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
 from flower_coded.clients.training import ClientSettings, poisoned_samples, user_data
@@ -115,7 +115,7 @@ def contrastive_settings(run_config: RunConfig) -> ContrastiveSettings:
 
 
 def train_settings(run_config: RunConfig, seed: int) -> TrainSettings:
-    """Read the numbers of the training loop; optimiser and learning rate default to the paper's.
+    """Read the numbers of the training loop; optimizer and learning rate default to the paper's.
 
     Examples
     --------
@@ -210,7 +210,7 @@ def contrastive_client_app(
 
     def prepare_to_teach(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
         user, network = prepare(message, context)
-        constrain = behaviour_from_config(context.run_config, *partition_of(context)).constrain
+        constrain = behavior_from_config(context.run_config, *partition_of(context)).constrain
         if constrain < 1:
             raise ParameterError("attack-constrain", "must be 1 where an output code is trained", constrain)
         taught = poisoned_samples((user.images, user.labels), user.num_classes, message, context)

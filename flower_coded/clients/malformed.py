@@ -23,7 +23,7 @@ SILENCE_CODE = 1000  # outside the codes that Flower itself uses
 
 
 class DeliberateError(FlowerCodedError):
-    """Raised by a client whose behaviour is ``exception``."""
+    """Raised by a client whose behavior is ``exception``."""
 
 
 def make_malformed(name: str, reply: Message, message: Message) -> Message | None:
@@ -46,7 +46,7 @@ def make_malformed(name: str, reply: Message, message: Message) -> Message | Non
     Raises
     ------
     DeliberateError
-        If the behaviour is ``exception``.
+        If the behavior is ``exception``.
     """
     return _MAKERS[name](reply, message)
 

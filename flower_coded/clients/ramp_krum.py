@@ -2,7 +2,7 @@
 
 ``ClientApp(mods=[ramp_krum_mod])`` is all. The app's own train function runs once per round, in the first
 phase; its arrays never leave the node. The update (arrays sent back minus arrays received, floating-point
-ones only) is quantised and kept until shares are asked for; only its commitments, sealed shares of it, and
+ones only) is quantized and kept until shares are asked for; only its commitments, sealed shares of it, and
 what follows from others' shares are sent. Train messages of other strategies pass through.
 
 :func:`deviating_ramp_krum_mod` reads run-config keys that turn nodes into liars, for experiments:
@@ -148,7 +148,7 @@ def _update_in(context: Context) -> Callable[[], NDArray[np.int64]]:
 def _train(
     message: Message, context: Context, call_next: ClientAppCallable, parameters: RampKrumParameters
 ) -> Message:
-    """Let the app train, and keep the quantised update."""
+    """Let the app train, and keep the quantized update."""
     for name in (MESSAGE_RECORD, DATA_RECORD, SETTINGS_RECORD):
         message.content.pop(name, None)  # the app sees an ordinary train message
     seed = _seed_of(message)
@@ -157,8 +157,8 @@ def _train(
     if reply.has_error():
         return reply
     update = flatten_update(_arrays_of(reply.content), received)
-    quantised = parameters.fixed_point.quantise(update, np.random.default_rng(seed))
-    save_update(context.state, quantised.integers)
+    quantized = parameters.fixed_point.quantize(update, np.random.default_rng(seed))
+    save_update(context.state, quantized.integers)
     return reply
 
 

@@ -24,7 +24,7 @@ _HELD = ("first", "inner", "range_sums", "product_masks")
 
 
 def save_update(state: RecordDict, integers: NDArray[np.int64]) -> None:
-    """Keep the quantised update until shares are asked for, as 32-bit integers."""
+    """Keep the quantized update until shares are asked for, as 32-bit integers."""
     state[_UPDATE] = ArrayRecord({"integers": Array(integers.astype(np.int32))})
 
 

@@ -37,7 +37,7 @@ from flower_coded.attacks.analog_collusion import (
     StrongCollusion,
     WeakCollusion,
 )
-from flower_coded.clients.behaviour import attackers_from_config
+from flower_coded.clients.behavior import attackers_from_config
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.malformed import MALFORMED_NAMES, SILENCE_CODE, make_malformed
 from flower_coded.clients.run_config import (
@@ -203,6 +203,6 @@ def _compute(message: Message, context: Context) -> Message:
     reply = Message(result_content(faults.corrupt(worker, values, server_round)), reply_to=message)
     is_malformed = faults.name in MALFORMED_NAMES and worker in faults.attackers
     if is_malformed and server_round >= faults.from_round:
-        # None is no reply at all, which is what the behaviour "no-reply" is.
+        # None is no reply at all, which is what the behavior "no-reply" is.
         return cast(Message, make_malformed(faults.name, reply, message))
     return reply

@@ -5,7 +5,7 @@
 which are trained together; any other carries one model. Both give the same models for the same seed up to
 rounding.
 
-Run-config keys, besides those of :mod:`flower_coded.clients.behaviour`:
+Run-config keys, besides those of :mod:`flower_coded.clients.behavior`:
 
 ====================  =============  ===============================================================
 key                   default        meaning
@@ -18,7 +18,7 @@ key                   default        meaning
 ``local-epochs``      ``5``          passes over the own data in a round
 ``batch-size``        ``20``         images per step
 ``optimizer``         ``sgd``        ``sgd`` (with momentum 0.9) or ``adam``
-``learning-rate``     ``0.1``        the optimiser's step; with ``adam``, 0.001 is usual
+``learning-rate``     ``0.1``        the optimizer's step; with ``adam``, 0.001 is usual
 ``weight-decay``      ``0.0001``     its L2 term
 ``seed``              ``0``          divides the data, orders it, draws masks
 ``device``            ``cpu``        ``cpu``, ``cuda`` or ``cuda:0``
@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flower_coded.clients.attack_mod import byzantine_mod, server_round_of
-from flower_coded.clients.behaviour import DATA_ATTACKS, behaviour_from_config
+from flower_coded.clients.behavior import DATA_ATTACKS, behavior_from_config
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
 from flower_coded.errors import ParameterError
@@ -159,7 +159,7 @@ def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Sa
 
 
 def poisoned_samples(samples: Samples, num_classes: int, message: Message, context: Context) -> Samples:
-    """Poison a node's samples where its behaviour is a data attack that has begun: the same in every round.
+    """Poison a node's samples where its behavior is a data attack that has begun: the same in every round.
 
     Parameters
     ----------
@@ -178,13 +178,13 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
         The samples themselves where the node is honest so far.
     """
     partition_id, num_users = partition_of(context)
-    behaviour = behaviour_from_config(context.run_config, partition_id, num_users)
-    if behaviour.attack not in DATA_ATTACKS or not behaviour.attacks_in(server_round_of(message)):
+    behavior = behavior_from_config(context.run_config, partition_id, num_users)
+    if behavior.attack not in DATA_ATTACKS or not behavior.attacks_in(server_round_of(message)):
         return samples
     images, labels = samples
     channels, height, width = images.shape[1:]
-    attack = behaviour.data_attack((channels, height, width), num_classes)
-    poisoned = attack.craft(images, labels, np.random.default_rng([behaviour.seed, partition_id, 0xDA7A]))
+    attack = behavior.data_attack((channels, height, width), num_classes)
+    poisoned = attack.craft(images, labels, np.random.default_rng([behavior.seed, partition_id, 0xDA7A]))
     return poisoned.images, poisoned.labels
 
 
@@ -271,9 +271,9 @@ def _evaluate(message: Message, context: Context) -> Message:
 
 def _constrain(message: Message, context: Context) -> float:
     """Share of the training loss: less than 1 for an attacker who constrains and scales."""
-    behaviour = behaviour_from_config(context.run_config, *partition_of(context))
-    attacks = behaviour.attack == "model-replacement" and behaviour.attacks_in(server_round_of(message))
-    return behaviour.constrain if attacks else 1.0
+    behavior = behavior_from_config(context.run_config, *partition_of(context))
+    attacks = behavior.attack == "model-replacement" and behavior.attacks_in(server_round_of(message))
+    return behavior.constrain if attacks else 1.0
 
 
 def _train_constrained(

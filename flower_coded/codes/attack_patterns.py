@@ -62,7 +62,7 @@ def attack_patterns(code: SubsetCode, attacker_prior: Sequence[float]) -> Attack
         ``H``.
     attacker_prior : sequence of float
         ``Q(0), Q(1), ...``: the prior of each number of attackers, uniform over their positions. Already
-        normalised.
+        normalized.
 
     Returns
     -------

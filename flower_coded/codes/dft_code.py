@@ -7,7 +7,7 @@ comparison with a known noise level: how many errors a word has, and whether wha
 is noise or a sign that more than ``v = ⌊(N - K)/2⌋`` workers lied ([1]_ Section III; the residual test is
 not in it).
 
-Localisers are in :mod:`flower_coded.codes.dft_localization`, the steps of the decoder in
+Localizers are in :mod:`flower_coded.codes.dft_localization`, the steps of the decoder in
 :mod:`flower_coded.codes.dft_correction`; locating errors of very different size, one stage after the other,
 is :func:`flower_coded.codes.staged_location.locate_errors`. Left out: fast transforms. ``N`` is a number of
 workers, and one matrix product is faster.
@@ -184,7 +184,7 @@ class DFTCode:
         Returns
         -------
         ndarray of shape (..., M), int64
-            At most ``v``. Too few where errors at neighbouring workers nearly cancel in the syndromes.
+            At most ``v``. Too few where errors at neighboring workers nearly cancel in the syndromes.
         """
         return count_word_errors(self.syndromes(received) / noise_std, significance)
 
@@ -279,7 +279,7 @@ class DFTCode:
     ) -> Corrected:
         """Correct one result matrix, or say that it cannot be done.
 
-        The subspace localiser comes first. If what it leaves is not noise, errors of very different size may
+        The subspace localizer comes first. If what it leaves is not noise, errors of very different size may
         hide each other: the largest are then located, dropped, and the rest looked at again.
 
         Parameters

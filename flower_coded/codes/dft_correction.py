@@ -73,7 +73,7 @@ def erasure_filter(nodes: ComplexArray, erased: BoolArray, num_checks: int) -> C
     """Give the matrix that turns syndromes into consecutive syndromes free of the erased workers.
 
     Row ``j`` holds the coefficients of ``∏ (z - z_e)`` over the erased ``e``, from column ``j`` on, scaled to
-    unit length: each filtered syndrome has the noise of an unfiltered one, though neighbours share some.
+    unit length: each filtered syndrome has the noise of an unfiltered one, though neighbors share some.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def residual_ratio(left: Array, num_fitted: IntArray, significance: float) -> Fl
 
 @dataclass(frozen=True, eq=False)
 class SubspaceSearch:
-    """Subspace localisation for one code, with erasures and a restriction to some workers.
+    """Subspace localization for one code, with erasures and a restriction to some workers.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where the liars of a DFT code are: independent, joint, averaging and subspace localisation, batched.
+"""Where the liars of a DFT code are: independent, joint, averaging and subspace localization, batched.
 
 The entries of one result matrix are ``M`` words whose errors sit at the same workers, or at subsets of them.
 Each word has an error locator polynomial, and with precision noise its roots move. Four ways to read the

@@ -147,7 +147,7 @@ def numerical_rank(
 def locator_polynomials(values: Numbers, num_errors: int) -> Numbers:
     """Find the polynomial of degree ``num_errors`` that annihilates the syndromes of each group best.
 
-    The unit-norm ``g`` that minimises ``sum_j |sum_l g_l S[j + l]|**2`` over all windows of the group
+    The unit-norm ``g`` that minimizes ``sum_j |sum_l g_l S[j + l]|**2`` over all windows of the group
     (Prony's method with total least squares, by one batched singular value decomposition).
 
     Parameters

@@ -1,15 +1,15 @@
 r"""Which evaluation points the unreliable workers get, when the master knows who they are.
 
 A liar is located by a polynomial that vanishes at the liar's root of unity; with precision noise an honest
-worker at a neighbouring root looks almost like a liar. If only ``μ`` of the ``N`` workers can lie, giving
-them roots far from each other helps. Problem 2 of [1]_ chooses the set ``P`` of ``μ`` indices minimising
+worker at a neighboring root looks almost like a liar. If only ``μ`` of the ``N`` workers can lie, giving
+them roots far from each other helps. Problem 2 of [1]_ chooses the set ``P`` of ``μ`` indices minimizing
 
     E over L ⊂ P, |L| = A  of  max over i ∈ P \ L  of  exp(-η H(L, i) γ_max / (4 σ_p²)),
 
     H(L, i) = ∏_{a ∈ L} d(i, a)²,    γ_max = 2 / (2 + η Σ_{l ≤ A} (1 - cos(2πl/N))).
 
 The paper measures ``d`` by the difference of indices, so that the first and the last index count as far
-apart although they are neighbours on the circle; ``distance="chord"`` takes ``|γ^i - γ^a|`` instead. The
+apart although they are neighbors on the circle; ``distance="chord"`` takes ``|γ^i - γ^a|`` instead. The
 logarithm of the objective is computed, without which small ``σ_p`` underflows and all sets look alike.
 
 Left out: sets chosen by measuring the reconstruction error itself, the paper's infeasible yardstick.
@@ -127,7 +127,7 @@ class AssignmentProblem:
 
     @cached_property
     def exponent_scale(self) -> float:
-        """``η γ_max / (4 σ_p²)``, with ``γ_max`` the largest ``κ / (1 + κ)``, that of neighbours."""
+        """``η γ_max / (4 σ_p²)``, with ``γ_max`` the largest ``κ / (1 + κ)``, that of neighbors."""
         angles = 2 * np.pi * np.arange(1, self.num_liars + 1) / self.num_workers
         largest = 2 / (2 + self.eta * float((1 - np.cos(angles)).sum()))
         return self.eta * largest / (4 * self.noise_variance)
@@ -224,15 +224,15 @@ class AssignmentProblem:
             free = np.setdiff1d(np.arange(self.num_workers), indices)
             if free.size == 0:
                 return indices, value
-            neighbours = np.repeat(indices[None], len(indices) * len(free), axis=0)
+            neighbors = np.repeat(indices[None], len(indices) * len(free), axis=0)
             places = np.repeat(np.arange(len(indices)), len(free))
-            neighbours[np.arange(len(neighbours)), places] = np.tile(free, len(indices))
-            neighbours.sort(axis=1)
-            values = self.log_objective(neighbours)
+            neighbors[np.arange(len(neighbors)), places] = np.tile(free, len(indices))
+            neighbors.sort(axis=1)
+            values = self.log_objective(neighbors)
             best = int(values.argmin())
             if values[best] >= value - _TIE:
                 return indices, value
-            indices, value = neighbours[best], float(values[best])
+            indices, value = neighbors[best], float(values[best])
 
 
 def evaluation_order(num_workers: int, unreliable: IntArray, indices: tuple[int, ...]) -> IntArray:

@@ -38,9 +38,9 @@ class Separation:
     minimum_hamming, mean_hamming : float
         Over all pairs of classes, the number of positions in which the signs of the codewords differ.
     maximum_cosine, mean_cosine : float
-        Over all pairs of classes, the cosine of the codewords (eq. 10 minimises the maximum).
+        Over all pairs of classes, the cosine of the codewords (eq. 10 minimizes the maximum).
     maximum_column_correlation, mean_column_correlation : float
-        Over all pairs of bits, the magnitude of the cosine of the centred columns. A constant column, which
+        Over all pairs of bits, the magnitude of the cosine of the centered columns. A constant column, which
         tells nothing, counts as correlated 1 with every other.
     num_constant_columns : int
         Bits that are the same for every class.
@@ -273,9 +273,11 @@ class OutputCode:
             agreement: NDArray[np.float64] = _signs(predicted) @ _signs(self.codewords).T
             return (self.num_bits - agreement) / 2.0
         if metric == "euclidean":
-            centre = self.codewords.mean(axis=0)
-            shifted, centred = predicted - centre, self.codewords - centre
-            squares = (shifted**2).sum(axis=1)[:, None] - 2.0 * shifted @ centred.T + (centred**2).sum(axis=1)
+            center = self.codewords.mean(axis=0)
+            shifted, centered = predicted - center, self.codewords - center
+            squares = (
+                (shifted**2).sum(axis=1)[:, None] - 2.0 * shifted @ centered.T + (centered**2).sum(axis=1)
+            )
             distances: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0))
             return distances
         raise ParameterError("metric", f"must be one of {list(get_args(Metric))}", metric)

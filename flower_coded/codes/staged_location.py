@@ -12,7 +12,7 @@ first that leaves nothing above that level. At the end
 
 With check rows of which any ``k`` columns are independent, ``s`` erasures and ``2 |I| + s <= k`` errors, the
 explanation is unique, so a word that passes the test is the right one. Past that radius ``|I|`` colluders
-can move a word onto another one's neighbourhood, as with any code; errors that were not made for that
+can move a word onto another one's neighborhood, as with any code; errors that were not made for that
 purpose are refused.
 """
 

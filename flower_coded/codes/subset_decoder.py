@@ -85,7 +85,7 @@ class SubsetDecoder:
     success_rate : float
         ``S`` in [0, 1), the probability that a poisoned model obeys the trigger.
     attacker_prior : sequence of float, optional
-        ``Q(0), Q(1), ...`` for each number of attackers; normalised here. Uniform on 0..3 if not given.
+        ``Q(0), Q(1), ...`` for each number of attackers; normalized here. Uniform on 0..3 if not given.
     smoothing : float
         Pseudo-counts added to every entry of every confusion matrix, above 0: no answer is ever impossible,
         and a
@@ -129,7 +129,7 @@ class SubsetDecoder:
                 "success_rate", "must lie in [0, 1)", success_rate, hint="the paper's is 0.99"
             )
         self.code, self.attack_rate, self.success_rate = code, attack_rate, success_rate
-        self.attacker_prior = _normalised_prior(attacker_prior, code.num_users)
+        self.attacker_prior = _normalized_prior(attacker_prior, code.num_users)
         log_rates = _smoothed_log_rates(np.asarray(confusion), code.num_models, smoothing)
         self.confusion_rates = np.exp(log_rates)
         self.num_classes = int(log_rates.shape[1])
@@ -333,7 +333,7 @@ def _logsumexp(log_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.logaddexp.reduce(log_values, axis=1))
 
 
-def _normalised_prior(attacker_prior: Sequence[float] | None, num_users: int) -> list[float]:
+def _normalized_prior(attacker_prior: Sequence[float] | None, num_users: int) -> list[float]:
     prior = np.asarray(
         [1.0] * min(4, num_users + 1) if attacker_prior is None else attacker_prior, dtype=float
     )

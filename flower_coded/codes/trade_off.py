@@ -1,6 +1,6 @@
-"""The trade-off between data utilisation, robustness and cost, as a table to choose a code from.
+"""The trade-off between data utilization, robustness and cost, as a table to choose a code from.
 
-For given users and colluders every row weight ``r`` buys data utilisation ``r / n`` with models: detection
+For given users and colluders every row weight ``r`` buys data utilization ``r / n`` with models: detection
 and correction cost ``C(k + r0, k)`` models where ``r0 / (k + r0)`` is about ``r / n``, whatever ``n`` is;
 tracking costs more. Beside each figure stands a proven lower bound (:mod:`flower_coded.codes.bounds`).
 """

@@ -66,7 +66,7 @@ class Claim:
     weights : sequence of int
         One per commitment.
     commitments : sequence of Commitment
-        Reused objects are recognised: name the same points in many claims rather than copies of them.
+        Reused objects are recognized: name the same points in many claims rather than copies of them.
     blinding : ndarray of shape (num_chunks, 4), uint64, or None
         The same combination of the vectors' blindings, where the scheme blinds.
     """

@@ -41,7 +41,7 @@ __all__ = [
     "Matrix",
     "Plan",
     "ProductWorkspace",
-    "centre_entries",
+    "center_entries",
     "modulus_limbs",
     "plan_general",
     "plan_product",
@@ -78,7 +78,7 @@ class Plan:
         return self.piece_bits > 0
 
 
-def centre_entries(matrix: Matrix) -> list[list[int]]:
+def center_entries(matrix: Matrix) -> list[list[int]]:
     """Return the matrix with entries of least absolute value modulo r; refuse ragged or empty ones."""
     lengths = {len(row) for row in matrix}
     if len(lengths) != 1 or not min(lengths):
@@ -88,7 +88,7 @@ def centre_entries(matrix: Matrix) -> list[list[int]]:
 
 
 def plan_product(entries: Matrix) -> Plan:
-    """Cut centred entries, at most 64 columns of them, into the limbs of the cheaper arrangement."""
+    """Cut centered entries, at most 64 columns of them, into the limbs of the cheaper arrangement."""
     largest_row_sum = max(sum(abs(entry) for entry in row) for row in entries)
     return (
         _plan_short(entries, largest_row_sum) if largest_row_sum <= SHORT_ROW_SUM else plan_general(entries)

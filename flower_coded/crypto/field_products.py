@@ -22,7 +22,7 @@ from flower_coded.crypto.field_limbs import (
     MAX_COLUMNS,
     Matrix,
     ProductWorkspace,
-    centre_entries,
+    center_entries,
     plan_product,
     reduce_gram,
     split_for_gram,
@@ -68,7 +68,7 @@ def matmul_constant(
     [19, 22, -16, -18]
     """
     check_num_threads(num_threads)
-    entries = centre_entries(matrix)
+    entries = center_entries(matrix)
     num_columns = len(entries[0])
     if vectors.ndim != 3 or vectors.shape[0] != num_columns or vectors.shape[2] != 4:
         raise ParameterError("vectors", f"must have shape ({num_columns}, m, 4)", vectors.shape)

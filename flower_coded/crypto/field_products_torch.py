@@ -38,12 +38,12 @@ _GRAM_CHUNKS = 32
 
 
 def matmul_constant_on_device(entries: Matrix, vectors: FieldArray, device: str) -> FieldArray:
-    """Multiply centred constants (n, k) by vectors (k, m, 4) on a torch device.
+    """Multiply centered constants (n, k) by vectors (k, m, 4) on a torch device.
 
     Parameters
     ----------
     entries : sequence of sequence of int, shape (n, k)
-        As :func:`flower_coded.crypto.field_limbs.centre_entries` returns them.
+        As :func:`flower_coded.crypto.field_limbs.center_entries` returns them.
     vectors : ndarray of shape (k, m, 4), uint64
         Elements of F_r.
     device : str

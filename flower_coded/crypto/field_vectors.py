@@ -356,7 +356,7 @@ def absolute_values(vector: FieldArray) -> tuple[FieldArray, NDArray[np.bool_]]:
 def signed_bit_length(vector: FieldArray) -> int:
     """Return the least b for which every element is an integer of absolute value below ``2**b``.
 
-    A quantised update is short in this sense although its negatives, ``r - |v|``, have 255 bits; short
+    A quantized update is short in this sense although its negatives, ``r - |v|``, have 255 bits; short
     scalars make a multi-scalar multiplication many times cheaper.
 
     Examples

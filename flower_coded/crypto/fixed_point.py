@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from flower_coded.crypto.field_vectors import FIELD_MODULUS
 from flower_coded.errors import ParameterError
 
-__all__ = ["FixedPoint", "QuantisedUpdate"]
+__all__ = ["FixedPoint", "QuantizedUpdate"]
 
 
 @dataclass(frozen=True)
-class QuantisedUpdate:
+class QuantizedUpdate:
     """An update in fixed point.
 
     Parameters
@@ -55,10 +55,10 @@ class FixedPoint:
     Examples
     --------
     >>> point = FixedPoint(num_bits=8, clipping=1.27)
-    >>> quantised = point.quantise([0.5, -9.0], np.random.default_rng(1))
-    >>> quantised.integers, quantised.num_clipped
+    >>> quantized = point.quantize([0.5, -9.0], np.random.default_rng(1))
+    >>> quantized.integers, quantized.num_clipped
     (array([  50, -127]), 1)
-    >>> point.dequantise(quantised.integers, count=1)
+    >>> point.dequantize(quantized.integers, count=1)
     array([ 0.5 , -1.27])
     """
 
@@ -73,7 +73,7 @@ class FixedPoint:
 
     @property
     def max_integer(self) -> int:
-        """The largest absolute value of a quantised entry, ``2**(b-1) - 1``."""
+        """The largest absolute value of a quantized entry, ``2**(b-1) - 1``."""
         return (1 << (self.num_bits - 1)) - 1
 
     @property
@@ -81,7 +81,7 @@ class FixedPoint:
         """What one unit of the integers is worth, ``c / max_integer``."""
         return self.clipping / self.max_integer
 
-    def quantise(self, values: ArrayLike, generator: np.random.Generator) -> QuantisedUpdate:
+    def quantize(self, values: ArrayLike, generator: np.random.Generator) -> QuantizedUpdate:
         """Clip, scale and round stochastically.
 
         Parameters
@@ -93,7 +93,7 @@ class FixedPoint:
 
         Returns
         -------
-        QuantisedUpdate
+        QuantizedUpdate
 
         Raises
         ------
@@ -108,10 +108,10 @@ class FixedPoint:
         num_clipped = int(np.count_nonzero(np.abs(real) > self.clipping))
         scaled = np.clip(real, -self.clipping, self.clipping) * (self.max_integer / self.clipping)
         rounded = np.floor(scaled + generator.random(scaled.shape)).astype(np.int64)
-        return QuantisedUpdate(np.clip(rounded, -self.max_integer, self.max_integer), num_clipped)
+        return QuantizedUpdate(np.clip(rounded, -self.max_integer, self.max_integer), num_clipped)
 
-    def dequantise(self, total: ArrayLike, *, count: int) -> NDArray[np.float64]:
-        """Return the mean that an integer sum of ``count`` quantised updates stands for.
+    def dequantize(self, total: ArrayLike, *, count: int) -> NDArray[np.float64]:
+        """Return the mean that an integer sum of ``count`` quantized updates stands for.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class FixedPoint:
         return mean
 
     def largest_squared_distance(self, length: int) -> int:
-        """Return the largest squared distance of two quantised updates, ``L * (2 max_integer)**2``."""
+        """Return the largest squared distance of two quantized updates, ``L * (2 max_integer)**2``."""
         return length * (2 * self.max_integer) ** 2
 
     def check_room(self, *, num_users: int, length: int) -> None:

@@ -258,7 +258,7 @@ def fixed_base_multiples(backend: Backend, scalars: FieldArray) -> list[Point]:
     multiples = [backend.identity] * len(scalars)
     for row, places in zip(table, digits, strict=True):
         multiples = backend.add_many(multiples, [row[digit] for digit in places.tolist()])
-    return backend.from_affine_bytes(backend.to_affine_bytes(multiples), check_subgroup=False)  # normalised
+    return backend.from_affine_bytes(backend.to_affine_bytes(multiples), check_subgroup=False)  # normalized
 
 
 def _window_table(backend: Backend, window: int, num_windows: int) -> list[list[Point]]:

@@ -2,7 +2,7 @@
 
 FGSM is one step of the gradient's sign (Goodfellow et al., ICLR 2015); PGD takes many small ones from random
 starts and projects back (Madry et al., ICLR 2018). Both climb an *objective*: any function from images and
-labels to one loss per sample. A defence whose output is decoded is attacked through the decoded probabilities
+labels to one loss per sample. A defense whose output is decoded is attacked through the decoded probabilities
 and, adaptively, through the distances that the decoder compares; what counts is the worst of all attacks for
 every single sample.
 

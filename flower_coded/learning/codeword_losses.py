@@ -168,9 +168,9 @@ def row_separation(words: Tensor, labels: Tensor, code_book: Tensor, *, temperat
     weights = is_companion.to(words.dtype)
     num_companions = weights.sum(dim=1)
     attraction = (cosine_similarity(words, words) * weights).sum(dim=1) / num_companions.clamp_min(1.0)
-    normaliser = torch.logsumexp(cosine_similarity(words, code_book) / temperature, dim=1)
+    normalizer = torch.logsumexp(cosine_similarity(words, code_book) / temperature, dim=1)
     has_companion = (num_companions > 0).to(words.dtype)
-    losses = (normaliser - attraction / temperature) * has_companion
+    losses = (normalizer - attraction / temperature) * has_companion
     return losses.sum() / has_companion.sum().clamp_min(1.0)
 
 

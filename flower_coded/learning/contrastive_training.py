@@ -93,8 +93,8 @@ def simclr_augmentation(
 ) -> Augmentation:
     """SimCLR's random views, by torchvision's transforms, on the device of the images.
 
-    Crops of 40 to 100 % of the area resized back, flips if they keep the class, and for colour images jitter
-    and greyscale; images below 16 pixels are cropped less (70 to 100 %) and shifted by up to a pixel.
+    Crops of 40 to 100 % of the area resized back, flips if they keep the class, and for color images jitter
+    and grayscale; images below 16 pixels are cropped less (70 to 100 %) and shifted by up to a pixel.
 
     Parameters
     ----------
@@ -178,8 +178,8 @@ def pretrain(
         columns = losses.column_separation(torch.cat([first, second])) / num_pairs
         return contrast + settings.column_weight * columns
 
-    unlabelled = np.zeros(len(images), np.int64)
-    return train_with(loss_of, network, images, unlabelled, settings=training, device=device)
+    unlabeled = np.zeros(len(images), np.int64)
+    return train_with(loss_of, network, images, unlabeled, settings=training, device=device)
 
 
 def fine_tune(
@@ -273,7 +273,7 @@ def class_word_sums(
 
 
 def _follow(remembered: Tensor, words: Tensor, classes: Tensor, momentum: float) -> Tensor:
-    """Code book moved towards the batch means, with their gradient; absent classes stay."""
+    """Code book moved toward the batch means, with their gradient; absent classes stay."""
     sums, counts = losses.codeword_sums(words, classes, remembered.shape[0])
     means = sums / counts.clamp_min(1.0)[:, None]
     moved = momentum * remembered + (1.0 - momentum) * means

@@ -1,7 +1,7 @@
-"""Labelled images: the embedded digits and four public sets read from a data directory, offline or not.
+"""Labeled images: the embedded digits and four public sets read from a data directory, offline or not.
 
 :func:`load_images` returns float32 images of shape (N, C, H, W) in [0, 1] with int64 labels. Nothing is
-augmented and nothing is normalised here: models do that, so that a trigger is drawn in pixel units.
+augmented and nothing is normalized here: models do that, so that a trigger is drawn in pixel units.
 
 The set ``"digits"`` ships with scikit-learn and needs no file. The others are looked for in a data directory,
 in a plain folder layout or in torchvision's own; ``download=True`` lets torchvision fetch what is missing.

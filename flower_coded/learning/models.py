@@ -4,11 +4,11 @@ A *model state* is a dictionary of arrays in ``state_dict`` order, the form in w
 travel in Flower's ArrayRecords. A *stacked state* has the same keys, every array with a leading axis of
 models.
 
-All models take pixels in [0, 1] and centre them themselves. None of them uses batch normalisation: its
+All models take pixels in [0, 1] and center them themselves. None of them uses batch normalization: its
 running statistics would be averaged over users whose data differ, its batch counter is an integer that a
 weighted mean turns into something else, and its in-place updates are what ``torch.func.vmap`` handles least
-well. ResNet-18 therefore normalises over groups of channels (Wu and He 2018), as is usual in federated
-learning since Hsieh et al. 2020. A model of your own may keep batch normalisation for training one by one;
+well. ResNet-18 therefore normalizes over groups of channels (Wu and He 2018), as is usual in federated
+learning since Hsieh et al. 2020. A model of your own may keep batch normalization for training one by one;
 stacked training refuses it.
 
 Dropout draws its mask on the CPU from torch's generator, so that one seed gives the same mask on CPU and
@@ -56,7 +56,7 @@ def build_model(
     name : str
         ``"small-cnn"``: 16 convolutions of 3x3 and 64 units, for 8x8 digits.
         ``"cnn4"``: the paper's 32 and 64 convolutions of 3x3, 2x2 max-pool, dropout 0.25, 128 units.
-        ``"resnet18"``: ResNet-18 with a 3x3 first convolution and no first pooling, group normalisation.
+        ``"resnet18"``: ResNet-18 with a 3x3 first convolution and no first pooling, group normalization.
         With ``"+hadamard"`` behind any of them the last layer predicts a codeword of a Hadamard code instead;
         see :mod:`flower_coded.learning.output_code_head`.
     image_shape : (int, int, int)
@@ -175,7 +175,7 @@ def unstack_states(stacked_state: Mapping[str, NDArray[np.generic]]) -> list[Mod
     return [{key: array[i] for key, array in stacked_state.items()} for i in range(lengths.pop())]
 
 
-class _Centre(nn.Module):
+class _Center(nn.Module):
     """Pixels in [0, 1] moved to [-1, 1]."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ class _Dropout(nn.Module):
 def _small_cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     channels, height, width = image_shape
     return nn.Sequential(
-        _Centre(),
+        _Center(),
         nn.Conv2d(channels, 16, 3),
         nn.ReLU(),
         nn.Flatten(),
@@ -212,7 +212,7 @@ def _small_cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module
 def _cnn4(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     channels, height, width = image_shape
     return nn.Sequential(
-        _Centre(),
+        _Center(),
         nn.Conv2d(channels, 32, 3),
         nn.ReLU(),
         nn.Conv2d(32, 64, 3),
@@ -234,7 +234,7 @@ def _resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     )
     model.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
     model.maxpool = nn.Identity()
-    return nn.Sequential(_Centre(), model)
+    return nn.Sequential(_Center(), model)
 
 
 _BUILDERS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {

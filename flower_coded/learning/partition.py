@@ -5,7 +5,7 @@ which is Flower's partition id. :func:`user_indices` is the one entry that every
 same arguments it returns the same division everywhere.
 
 The class mix follows Hsu, Qi and Brown [1]_: user ``j`` draws ``q_j ~ Dirichlet`` and then its images one
-by one without replacement, the mix being renormalised when a class has run out. They write
+by one without replacement, the mix being renormalized when a class has run out. They write
 ``Dirichlet(alpha * p)`` with ``p`` the class frequencies, which for ``c`` balanced classes is ``alpha / c``
 per class. The class tables in the appendix of the coded-subset paper [2]_ (standard deviation about 150 of
 5,000 images at ``alpha = 10``) belong to ``alpha`` per class, that is ``Dirichlet(alpha * c * p)``; that is
@@ -204,7 +204,7 @@ def _by_group(
 def _draw_counts(
     mix: NDArray[np.float64], available: NDArray[np.int64], size: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """How many images of each class a user draws, one by one, the mix renormalised when a class runs out.
+    """How many images of each class a user draws, one by one, the mix renormalized when a class runs out.
 
     Drawing all at once, capping at what is there and drawing the excess again from the rest has the same
     distribution as drawing singly: a draw of an empty class is a draw to be repeated.

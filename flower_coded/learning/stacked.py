@@ -3,11 +3,11 @@
 The models of one user see the same images in the same order, so their states can be stacked and pushed
 through ``torch.func.functional_call`` under ``torch.func.vmap``: one pass over the data trains them all.
 Losses are summed before the backward pass; as no model's loss depends on another's weights, each gets the
-gradient it would get alone. The optimisers work entry by entry, so a stacked step is every model's own
+gradient it would get alone. The optimizers work entry by entry, so a stacked step is every model's own
 step. With the same seed the result equals :func:`flower_coded.learning.training.train` model by model up to
 rounding, dropout masks included.
 
-Left out: models with batch normalisation (refused; see :mod:`flower_coded.learning.models`) and models of
+Left out: models with batch normalization (refused; see :mod:`flower_coded.learning.models`) and models of
 different architectures.
 """
 
@@ -66,7 +66,7 @@ def train_stacked(
     Raises
     ------
     ParameterError
-        If the state is not a stacked state of this model, the model has batch normalisation, or a setting is
+        If the state is not a stacked state of this model, the model has batch normalization, or a setting is
         outside its range.
     """
     settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed, optimizer)
@@ -179,7 +179,7 @@ def _stacked_tensors(
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise ParameterError(
             "model",
-            "must have no batch normalisation to be trained stacked",
+            "must have no batch normalization to be trained stacked",
             type(model).__name__,
             hint="use GroupNorm, or train its models one by one",
         )

@@ -2,8 +2,8 @@
 
 The order of the images is drawn from the seed alone, and so is every dropout mask, so one seed gives one
 result (on one machine; devices differ in the last bits). Torch's global generator is forked and put back. A
-call trains on one user's data, therefore no batch ever mixes users. The optimiser is fresh in each call: a
-federated round averages models, not optimiser states. It is Adam with the paper's settings, or stochastic
+call trains on one user's data, therefore no batch ever mixes users. The optimizer is fresh in each call: a
+federated round averages models, not optimizer states. It is Adam with the paper's settings, or stochastic
 gradient descent with momentum. Under federated averaging a backdoor grows more slowly with Adam, which
 divides each gradient by its own size: honest users with hardly any loss left still step as far as an
 attacker.
@@ -67,7 +67,7 @@ class TrainSettings:
     epochs, batch_size : int
         At least 1.
     learning_rate : float
-        The optimiser's step, positive.
+        The optimizer's step, positive.
     weight_decay : float
         Its L2 term, not negative.
     seed : int
@@ -102,11 +102,11 @@ class TrainSettings:
         if self.optimizer not in OPTIMIZER_NAMES:
             names = ", ".join(OPTIMIZER_NAMES)
             raise ParameterError(
-                "optimizer", "must be a known optimiser", self.optimizer, hint=f"one of {names}"
+                "optimizer", "must be a known optimizer", self.optimizer, hint=f"one of {names}"
             )
 
     def make_optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Make a fresh optimiser of these parameters; both kinds work entry by entry."""
+        """Make a fresh optimizer of these parameters; both kinds work entry by entry."""
         rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, rate, momentum=_MOMENTUM, weight_decay=decay, fused=True)
@@ -187,7 +187,7 @@ def train_with(
     images, labels, device
         See :func:`train`.
     settings : TrainSettings
-        Epochs, batch size, learning rate, weight decay, seed, optimiser.
+        Epochs, batch size, learning rate, weight decay, seed, optimizer.
 
     Returns
     -------

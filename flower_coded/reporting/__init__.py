@@ -1,14 +1,14 @@
 """Tables, plots and the self-contained HTML report of a run."""
 
 from flower_coded.reporting.charts import draw_bars, draw_lines
-from flower_coded.reporting.figures import COLOURS, new_figure, save_figure
+from flower_coded.reporting.figures import COLORS, new_figure, save_figure
 from flower_coded.reporting.html import Report
 from flower_coded.reporting.pictures import draw_images, draw_matrix
 from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.tables import Record, Table, write_json
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "Record",
     "Report",
     "RunDirectory",

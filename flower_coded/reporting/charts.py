@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flower_coded.reporting.figures import COLOURS, MARKERS, figure_of, label_axes, new_figure
+from flower_coded.reporting.figures import COLORS, MARKERS, figure_of, label_axes, new_figure
 from flower_coded.reporting.tables import Record
 
 __all__ = ["draw_bars", "draw_lines"]
@@ -29,7 +29,7 @@ def draw_lines(
     x_label: str = "",
     y_label: str = "",
     y_limits: tuple[float, float] | None = None,
-    colours: Mapping[str, str] | None = None,
+    colors: Mapping[str, str] | None = None,
     axes: Axes | None = None,
 ) -> Figure:
     """Draw ``y`` against ``x``, one line per ``group``; several records at one ``x`` give mean and range.
@@ -44,23 +44,23 @@ def draw_lines(
         Words of the plot; axis labels default to the keys.
     y_limits : (float, float), optional
         Fixed range of the vertical axis, such as ``(0, 1)`` for accuracies.
-    colours : mapping from group to colour, optional
-        Fixed colours; other groups take the next free one.
+    colors : mapping from group to color, optional
+        Fixed colors; other groups take the next free one.
     axes : Axes, optional
         Where to draw; a new figure by default.
     """
     drawn = axes if axes is not None else new_figure().axes[0]
-    palette = _palette(_groups(records := list(records), group), colours)
-    for index, (name, colour) in enumerate(palette.items()):
+    palette = _palette(_groups(records := list(records), group), colors)
+    for index, (name, color) in enumerate(palette.items()):
         points = _collect(records, x=x, y=y, group=group, name=name)
         if not points:
             continue
         places = list(points)
         means = [float(np.mean(values)) for values in points.values()]
-        drawn.plot(places, means, color=colour, marker=MARKERS[index % len(MARKERS)], label=name)
+        drawn.plot(places, means, color=color, marker=MARKERS[index % len(MARKERS)], label=name)
         if any(len(values) > 1 for values in points.values()):
             low, high = ([float(f(v)) for v in points.values()] for f in (np.min, np.max))
-            drawn.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+            drawn.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
     if all(isinstance(record[x], int | np.integer) for record in records):
         drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
@@ -79,24 +79,24 @@ def draw_bars(
     x_label: str = "",
     y_label: str = "",
     y_limits: tuple[float, float] | None = None,
-    colours: Mapping[str, str] | None = None,
+    colors: Mapping[str, str] | None = None,
     axes: Axes | None = None,
 ) -> Figure:
     """Draw one bar per value of ``x``, side by side for each ``group``; several records give their mean.
 
-    Parameters are those of :func:`draw_lines`; without ``group`` all bars have one colour.
+    Parameters are those of :func:`draw_lines`; without ``group`` all bars have one color.
     """
     drawn = axes if axes is not None else new_figure().axes[0]
     records = list(records)
     places = _groups(records, x)
-    palette = _palette(_groups(records, group) if group else [""], colours)
+    palette = _palette(_groups(records, group) if group else [""], colors)
     width = 0.8 / len(palette)
-    for index, (name, colour) in enumerate(palette.items()):
+    for index, (name, color) in enumerate(palette.items()):
         points = _collect(records, x=x, y=y, group=group, name=name)
         means = {str(place): float(np.mean(values)) for place, values in points.items()}
         positions = [i + (index - (len(palette) - 1) / 2) * width for i, p in enumerate(places) if p in means]
         heights = [means[p] for p in places if p in means]
-        drawn.bar(positions, heights, width=0.92 * width, color=colour, label=name)
+        drawn.bar(positions, heights, width=0.92 * width, color=color, label=name)
     drawn.set_xticks(range(len(places)), places)
     drawn.grid(visible=False, axis="x")
     label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
@@ -109,9 +109,9 @@ def _groups(records: Sequence[Record], key: str) -> list[str]:
     return list(dict.fromkeys(str(record[key]) for record in records))
 
 
-def _palette(groups: Sequence[str], colours: Mapping[str, str] | None) -> dict[str, str]:
-    fixed = dict(colours or {})
-    free = [colour for colour in COLOURS if colour not in fixed.values()] or list(COLOURS)
+def _palette(groups: Sequence[str], colors: Mapping[str, str] | None) -> dict[str, str]:
+    fixed = dict(colors or {})
+    free = [color for color in COLORS if color not in fixed.values()] or list(COLORS)
     names = [group for group in groups if group not in fixed]
     taken = {group: free[i % len(free)] for i, group in enumerate(names)}
     return {group: fixed.get(group) or taken[group] for group in groups}

@@ -3,7 +3,7 @@
 Figures are made as objects (``matplotlib.figure.Figure``), never through ``pyplot``: no global state, no
 window, safe in threads and in Flower's worker processes. Every ``draw_…`` takes plain records or arrays and
 returns a figure; given ``axes`` it draws there and returns the figure that holds them, so that plots stand
-side by side. Colours are those of Okabe and Ito, which colour-blind readers tell apart, and each group has a
+side by side. Colors are those of Okabe and Ito, which color-blind readers tell apart, and each group has a
 marker of its own too.
 """
 
@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["COLOURS", "MARKERS", "figure_bytes", "figure_of", "label_axes", "new_figure", "save_figure"]
+__all__ = ["COLORS", "MARKERS", "figure_bytes", "figure_of", "label_axes", "new_figure", "save_figure"]
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#b8a900")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#b8a900")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#8a949e",

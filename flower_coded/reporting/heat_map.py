@@ -1,7 +1,7 @@
 """A heat map with named rows and columns: one number a cell, the worst of each row beside it.
 
 Two scales of one hue each, light to dark, which every reader can order; the number is in the cell too, so
-that colour is never the only carrier. A cell without a value is hatched and says so.
+that color is never the only carrier. A cell without a value is hatched and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
-from flower_coded.reporting.figures import COLOURS, figure_of, new_figure
+from flower_coded.reporting.figures import COLORS, figure_of, new_figure
 
 __all__ = ["draw_cells", "draw_heat_map"]
 
@@ -67,15 +67,15 @@ def draw_heat_map(
     if values.shape != (len(rows), len(columns)) or values.size == 0:
         raise ParameterError("values", f"must have shape {(len(rows), len(columns))}", values.shape)
     drawn = axes if axes is not None else _axes_for(len(rows), len(columns) + 1)
-    hue = COLOURS[0] if worst == "min" else COLOURS[1]
-    colours = LinearSegmentedColormap.from_list("shades", [_LIGHT, hue])
+    hue = COLORS[0] if worst == "min" else COLORS[1]
+    colors = LinearSegmentedColormap.from_list("shades", [_LIGHT, hue])
     extreme = values.min(axis=1) if worst == "min" else values.max(axis=1)  # NaN where a cell is
     shades = np.clip((np.column_stack([values, extreme]) - limits[0]) / (limits[1] - limits[0]), 0, 1)
     last = num_blank + len(columns)
     for (row, column), value in np.ndenumerate(values):
-        _draw_cell(drawn, num_blank + column, row, value, float(shades[row, column]), colours)
+        _draw_cell(drawn, num_blank + column, row, value, float(shades[row, column]), colors)
     for row, value in enumerate(extreme):
-        _draw_cell(drawn, last + _GAP, row, float(value), float(shades[row, -1]), colours, is_bold=True)
+        _draw_cell(drawn, last + _GAP, row, float(value), float(shades[row, -1]), colors, is_bold=True)
     places = [*range(num_blank, last), last + _GAP]
     _label(drawn, places, [*columns, "worst"], rows, title)
     return figure_of(drawn)
@@ -89,7 +89,7 @@ def draw_cells(
     title: str,
     axes: Axes | None = None,
 ) -> Figure:
-    """Draw words and numbers in the grid of a heat map, without colour: what has no common scale.
+    """Draw words and numbers in the grid of a heat map, without color: what has no common scale.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def draw_cells(
             drawn.add_patch(
                 Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=_LIGHT, edgecolor="white", lw=2)
             )
-            colour = _INK if text else _SOFT
-            drawn.text(column, row, text or "–", ha="center", va="center", color=colour, fontsize="medium")
+            color = _INK if text else _SOFT
+            drawn.text(column, row, text or "–", ha="center", va="center", color=color, fontsize="medium")
     _label(drawn, list(range(len(columns))), columns, rows, title)
     return figure_of(drawn)
 
@@ -120,7 +120,7 @@ def _draw_cell(
     row: int,
     value: float,
     shade: float,
-    colours: LinearSegmentedColormap,
+    colors: LinearSegmentedColormap,
     *,
     is_bold: bool = False,
 ) -> None:
@@ -131,7 +131,7 @@ def _draw_cell(
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         axes.text(column, row, "n/a", ha="center", va="center", color=_SOFT, fontsize="small", bbox=box)
         return
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor=colours(shade), edgecolor="white", lw=2))
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=colors(shade), edgecolor="white", lw=2))
     ink = "white" if shade > _DARK_FROM else _INK
     weight = "bold" if is_bold else "normal"
     text = f"{value:.2f}".replace("-0.00", "0.00")

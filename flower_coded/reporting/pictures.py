@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
-from flower_coded.reporting.figures import COLOURS, figure_of, label_axes, new_figure
+from flower_coded.reporting.figures import COLORS, figure_of, label_axes, new_figure
 
 __all__ = ["draw_images", "draw_matrix"]
 
@@ -54,7 +54,7 @@ def draw_matrix(
     drawn = axes if axes is not None else new_figure(size=size).axes[0]
     low, high = limits or (min(0.0, float(np.nanmin(values))), float(np.nanmax(values)) or 1.0)
     shade = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
-    drawn.imshow(_coloured(shade, set(highlight_columns)), aspect="equal", interpolation="nearest")
+    drawn.imshow(_colored(shade, set(highlight_columns)), aspect="equal", interpolation="nearest")
     drawn.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
     drawn.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     drawn.grid(visible=False, which="major")
@@ -107,8 +107,8 @@ def draw_images(
     return figure
 
 
-def _coloured(shade: NDArray[np.float64], highlighted: set[int]) -> NDArray[np.float64]:
-    light, blue, vermilion = (np.array(to_rgb(c)) for c in ("#eef2f5", COLOURS[0], COLOURS[1]))
+def _colored(shade: NDArray[np.float64], highlighted: set[int]) -> NDArray[np.float64]:
+    light, blue, vermilion = (np.array(to_rgb(c)) for c in ("#eef2f5", COLORS[0], COLORS[1]))
     dark = np.array([vermilion if column in highlighted else blue for column in range(shade.shape[1])])
-    coloured: NDArray[np.float64] = light + shade[:, :, None] * (dark[None, :, :] - light)
-    return coloured
+    colored: NDArray[np.float64] = light + shade[:, :, None] * (dark[None, :, :] - light)
+    return colored

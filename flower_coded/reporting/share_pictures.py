@@ -28,7 +28,7 @@ from flower_coded.reporting.pictures import draw_images
 
 __all__ = ["draw_shared_image", "field_fractions"]
 
-_STEP = 1e-3  # of the grey values that are shared
+_STEP = 1e-3  # of the gray values that are shared
 
 
 def draw_shared_image(
@@ -44,7 +44,7 @@ def draw_shared_image(
     sharing : RampSharing
         ``T`` users may put their shares together.
     image, other : ndarray of shape (1, H, W)
-        Grey values in [0, 1].
+        Gray values in [0, 1].
     curious : sequence of int
         Users whose shares are looked at, the first one's drawn; at most ``T`` count, and others are added up
         to ``T``.

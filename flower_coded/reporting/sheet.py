@@ -1,8 +1,8 @@
-"""The robustness sheet: what every attack does to every defence, on one page, as PNG and HTML.
+"""The robustness sheet: what every attack does to every defense, on one page, as PNG and HTML.
 
-Made from a grid's records, one per run: cells are means over seeds. Harm is what the attack was for: of a
+Made from a sweep's records, one per run: cells are means over seeds. Harm is what the attack was for: of a
 backdoor the share of triggered images of other classes that get the attackers' target; of any other attack
-the accuracy that the same defence loses against its own clean run. Left out: which differences are more
+the accuracy that the same defense loses against its own clean run. Left out: which differences are more
 than chance; the table beside the sheet has every run.
 """
 
@@ -37,7 +37,7 @@ class SheetData:
     Parameters
     ----------
     records : tuple of mapping
-        Runs with ``defence``, ``attack``, ``seed``, ``status`` and what was measured.
+        Runs with ``defense``, ``attack``, ``seed``, ``status`` and what was measured.
     alpha : str
         The class mix.
     attackers : int
@@ -45,7 +45,7 @@ class SheetData:
 
     Examples
     --------
-    >>> runs = [{"defence": "median", "attack": a, "status": "done", "alpha": "iid", "seed": s,
+    >>> runs = [{"defense": "median", "attack": a, "status": "done", "alpha": "iid", "seed": s,
     ...          "attackers": 2 * (a != "none"), "accuracy": 0.9, "accuracy-loss": 0.1 * s}
     ...         for a in ("none", "sign-flip") for s in (1, 2)]
     >>> [sheet] = SheetData.split(runs)
@@ -69,9 +69,9 @@ class SheetData:
         ]
 
     @property
-    def defences(self) -> list[str]:
+    def defenses(self) -> list[str]:
         """Names, in order of occurrence."""
-        return list(dict.fromkeys(str(record["defence"]) for record in self.records))
+        return list(dict.fromkeys(str(record["defense"]) for record in self.records))
 
     @property
     def attacks(self) -> list[str]:
@@ -94,29 +94,29 @@ class SheetData:
         return any(r["attack"] == attack and r.get("attack-success") is not None for r in self.records)
 
     def accuracy(self) -> NDArray[np.float64]:
-        """Mean accuracy on clean images, (defences, attacks)."""
+        """Mean accuracy on clean images, (defenses, attacks)."""
         return self._means(self.attacks, lambda record: record["accuracy"])
 
     def harm(self) -> NDArray[np.float64]:
-        """Mean attack success or accuracy lost, not below 0, (defences, harmful attacks)."""
+        """Mean attack success or accuracy lost, not below 0, (defenses, harmful attacks)."""
         return np.maximum(self._means(self.harmful, _harm), 0.0)
 
-    def mean(self, defence: str, key: str, attacks: Sequence[str] | None = None) -> float:
-        """Mean of a measured value over a defence's runs; NaN where there is none."""
-        chosen = [r for r in self.records if r["defence"] == defence]
+    def mean(self, defense: str, key: str, attacks: Sequence[str] | None = None) -> float:
+        """Mean of a measured value over a defense's runs; NaN where there is none."""
+        chosen = [r for r in self.records if r["defense"] == defense]
         if attacks is not None:
             chosen = [r for r in chosen if r["attack"] in attacks]
         return _mean(record.get(key) for record in chosen)
 
-    def largest_mean(self, defence: str, key: str) -> float:
+    def largest_mean(self, defense: str, key: str) -> float:
         """Mean of a measured value under the attack where it is largest; NaN where there is none."""
-        means = [self.mean(defence, key, [attack]) for attack in self.attacks]
+        means = [self.mean(defense, key, [attack]) for attack in self.attacks]
         known = [value for value in means if not np.isnan(value)]
         return max(known) if known else float("nan")
 
-    def detection(self, defence: str) -> tuple[float, float, float]:
+    def detection(self, defense: str) -> tuple[float, float, float]:
         """Precision, recall and F1 over all attacks and seeds, counted together; NaN where undefined."""
-        chosen = [r for r in self.records if r["defence"] == defence and r["attack"] != _CLEAN]
+        chosen = [r for r in self.records if r["defense"] == defense and r["attack"] != _CLEAN]
         keys = ("true-positives", "false-positives", "false-negatives")
         true, false, missed = (sum(int(r.get(key) or 0) for r in chosen) for key in keys)
         precision = true / (true + false) if true + false else float("nan")
@@ -125,16 +125,16 @@ class SheetData:
         return precision, recall, f1
 
     def _means(self, attacks: Sequence[str], value: Callable[[Record], float | None]) -> NDArray[np.float64]:
-        cells: dict[Any, list[float | None]] = {(d, a): [] for d in self.defences for a in attacks}
+        cells: dict[Any, list[float | None]] = {(d, a): [] for d in self.defenses for a in attacks}
         for record in self.records:
-            place = (record["defence"], record["attack"])
+            place = (record["defense"], record["attack"])
             if place in cells:
                 cells[place].append(value(record))
-        whole = len(self.seeds)  # a mean over some of the seeds is no neighbour of a mean over all
+        whole = len(self.seeds)  # a mean over some of the seeds is no neighbor of a mean over all
         return np.array(
             [
                 [_mean(cells[d, a]) if len(cells[d, a]) == whole else np.nan for a in attacks]
-                for d in self.defences
+                for d in self.defenses
             ]
         )
 
@@ -145,9 +145,9 @@ def write_sheet(directory: RunDirectory, records: Sequence[Record], *, title: st
     Parameters
     ----------
     directory : RunDirectory
-        Where the grid's table is.
+        Where the sweep's table is.
     records : sequence of mapping
-        All of the grid's runs, failed ones included.
+        All of the sweep's runs, failed ones included.
     title : str
         Heading.
 
@@ -165,7 +165,7 @@ def write_sheet(directory: RunDirectory, records: Sequence[Record], *, title: st
 
 
 def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
-    """Draw accuracy, harm, and what a defence costs and names, with the same rows.
+    """Draw accuracy, harm, and what a defense costs and names, with the same rows.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
     title : str
         Heading of the picture.
     """
-    rows, height = [name.replace("+", " +\n") for name in sheet.defences], 1.35 + 0.4 * len(sheet.defences)
+    rows, height = [name.replace("+", " +\n") for name in sheet.defenses], 1.35 + 0.4 * len(sheet.defenses)
     width = 3.8 + 1.2 * max(len(sheet.attacks) + 1, len(_PROPERTY_COLUMNS))
     figure = new_figure(3 if sheet.harmful else 2, 1, size=(width, 0.6 + height * (2 + bool(sheet.harmful))))
     engine = figure.get_layout_engine()
@@ -211,7 +211,7 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
     report = Report(title, subtitle=_settings_line(records))
     report.add_text(
         "Every cell is a mean over seeds. **Success** is the share of triggered images of other classes that "
-        "get the attackers' target; **accuracy lost** is against the same defence's own run without attack. "
+        "get the attackers' target; **accuracy lost** is against the same defense's own run without attack. "
         "**Worst** is the worst cell of a row: what an attacker who may choose the attack gets. A cell "
         "without a value was not run with every seed, or a run of it failed."
     )
@@ -219,7 +219,7 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
         heading = f"Class mix {sheet.alpha}, {sheet.attackers} attackers"
         report.add_heading(heading).add_figure(
             draw_sheet(sheet, title=title),
-            caption=f"{heading}; seeds {', '.join(map(str, sheet.seeds))}. Rows are defences.",
+            caption=f"{heading}; seeds {', '.join(map(str, sheet.seeds))}. Rows are defenses.",
         )
         report.add_table(_table(sheet, sheet.accuracy(), sheet.attacks), caption="Accuracy on clean images")
         if sheet.harmful:
@@ -232,7 +232,7 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
     if failed:
         report.add_heading("Runs that failed")
         for record in failed:
-            name = f"{record['defence']} under {record['attack']}, seed {record['seed']}: {record['error']}"
+            name = f"{record['defense']} under {record['attack']}, seed {record['seed']}: {record['error']}"
             report.add_details(name, str(record.get("traceback", "")))
     settings = {k: v for k, v in (records[0] if records else {}).items() if k.startswith("version-")}
     return report.add_details("Versions", settings)
@@ -244,7 +244,7 @@ _PROPERTIES = (
     "not tell whom they left out, name nobody but the senders of malformed replies. "
     "`honest users named without attack` is a count per run. Certified accuracy is the share of test images "
     "that the majority of a coded ensemble gets right whatever the tolerated number of users had sent. A "
-    "refused round is one in which the defence could not use what was left and kept the old model. Megabytes "
+    "refused round is one in which the defense could not use what was left and kept the old model. Megabytes "
     "are both ways, all users together. Seconds are processor seconds of one core: of all users, and of the "
     "server."
 )
@@ -261,15 +261,15 @@ _PROPERTY_COLUMNS = (
 )
 
 
-def _property_values(sheet: SheetData, defence: str) -> tuple[float, ...]:
+def _property_values(sheet: SheetData, defense: str) -> tuple[float, ...]:
     return (
-        *sheet.detection(defence),
-        sheet.mean(defence, "false-positives", [_CLEAN]),
-        sheet.mean(defence, "certified-accuracy", [_CLEAN]),
-        sheet.largest_mean(defence, "refused-rounds"),
-        sheet.mean(defence, "megabytes-per-round"),
-        sheet.mean(defence, "client-seconds-per-round", [_CLEAN]),
-        sheet.mean(defence, "server-seconds-per-round", [_CLEAN]),
+        *sheet.detection(defense),
+        sheet.mean(defense, "false-positives", [_CLEAN]),
+        sheet.mean(defense, "certified-accuracy", [_CLEAN]),
+        sheet.largest_mean(defense, "refused-rounds"),
+        sheet.mean(defense, "megabytes-per-round"),
+        sheet.mean(defense, "client-seconds-per-round", [_CLEAN]),
+        sheet.mean(defense, "server-seconds-per-round", [_CLEAN]),
     )
 
 
@@ -279,24 +279,24 @@ def _properties(sheet: SheetData) -> tuple[list[str], list[list[str]]]:
     cells = [
         [
             "" if np.isnan(value) else f"{value:.{places}f}"
-            for value, places in zip(_property_values(sheet, defence), digits, strict=True)
+            for value, places in zip(_property_values(sheet, defense), digits, strict=True)
         ]
-        for defence in sheet.defences
+        for defense in sheet.defenses
     ]
     return columns, cells
 
 
 def _property_table(sheet: SheetData) -> list[dict[str, Any]]:
     return [
-        {"defence": defence} | _finite(_PROPERTY_COLUMNS, _property_values(sheet, defence))
-        for defence in sheet.defences
+        {"defense": defense} | _finite(_PROPERTY_COLUMNS, _property_values(sheet, defense))
+        for defense in sheet.defenses
     ]
 
 
 def _table(sheet: SheetData, values: NDArray[np.float64], attacks: Sequence[str]) -> list[dict[str, Any]]:
     return [
-        {"defence": defence} | _finite(attacks, line.tolist())
-        for defence, line in zip(sheet.defences, values, strict=True)
+        {"defense": defense} | _finite(attacks, line.tolist())
+        for defense, line in zip(sheet.defenses, values, strict=True)
     ]
 
 

@@ -4,10 +4,10 @@ from flower_coded.strategies.coded_subset import CodedSubsetAggregation
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.encoded_gd import EncodedGradientDescent, GradientRound
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator, model_predictor
-from flower_coded.strategies.judged import JudgedReplies
 from flower_coded.strategies.ramp_krum import RampKrumRound, RampSharedMultiKrum
 from flower_coded.strategies.robust_alcc import ComputationRound, RobustALCC
 from flower_coded.strategies.rule_aggregation import RuleAggregation
+from flower_coded.strategies.validated import ValidatedReplies
 
 __all__ = [
     "CodedSubsetAggregation",
@@ -16,10 +16,10 @@ __all__ = [
     "EncodedGradientDescent",
     "EnsembleEvaluator",
     "GradientRound",
-    "JudgedReplies",
     "RampKrumRound",
     "RampSharedMultiKrum",
     "RobustALCC",
     "RuleAggregation",
+    "ValidatedReplies",
     "model_predictor",
 ]

@@ -2,7 +2,7 @@
 
 The header of every array is compared with what is expected before any memory is set aside for it, and the
 bytes are never unpickled, so that a few bytes claiming terabytes cost nothing. Anything that does not fit
-raises :class:`~flower_coded.errors.MalformedReplyError` and nothing else. What it leaves out: serialisation
+raises :class:`~flower_coded.errors.MalformedReplyError` and nothing else. What it leaves out: serialization
 types other than Flower's own ``numpy.ndarray``.
 """
 
@@ -181,7 +181,7 @@ def _read_header(array: Array, name: str) -> tuple[tuple[int, ...], bool, np.dty
     """Shape, order, type and length of the header, from the bytes themselves."""
     if array.stype != _NUMPY_STYPE:
         raise MalformedReplyError(
-            "undecodable", f"{name!r} is serialised as {str(array.stype)[:40]!r}, not {_NUMPY_STYPE!r}"
+            "undecodable", f"{name!r} is serialized as {str(array.stype)[:40]!r}, not {_NUMPY_STYPE!r}"
         )
     stream = io.BytesIO(array.data[: 1 << 16])  # NumPy refuses longer headers anyway
     try:

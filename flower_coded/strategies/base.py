@@ -60,7 +60,7 @@ def log_rejections(server_round: int, rejected: Iterable[Rejected]) -> None:
 
 
 def rejection_metrics(rejected: Sequence[Rejected]) -> MetricRecord:
-    """Summarise rejections as numbers, which is all a MetricRecord holds.
+    """Summarize rejections as numbers, which is all a MetricRecord holds.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The messages of one stage of one round, and the judgement of their replies.
+    """The messages of one stage of one round, and the judgment of their replies.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class CodedSubsetAggregation(FedAvg):
     code : SubsetCode
         ``H``; its ``n`` users are the nodes, in the order of their partition ids.
     initial_states : mapping of str to ndarray of shape (m, ...), optional
-        An initialisation of its own for every model; the arrays given to ``start`` then only have to match
+        An initialization of its own for every model; the arrays given to ``start`` then only have to match
         in names and shapes. Without it all models start from the arrays given to ``start``.
     initial_arrays : {"auto", "single", "stacked"}
         What ``start`` is given; see :func:`~flower_coded.strategies.ensemble_states.expand_initial`.

@@ -103,7 +103,7 @@ class GradientRound:
         return tuple(sorted({worker for each in self.located for worker in each}))
 
     def metrics(self) -> MetricRecord:
-        """Summarise for Flower's history."""
+        """Summarize for Flower's history."""
         metrics = rejection_metrics(self.rejected)
         metrics["objective"] = self.objective
         metrics["products"] = len(self.located)

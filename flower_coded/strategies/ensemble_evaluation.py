@@ -230,7 +230,7 @@ def model_predictor(model: nn.Module, *, device: str = "cpu", batch_size: int = 
     Parameters
     ----------
     model : torch.nn.Module
-        Any classifier with logits of shape (B, c), batch normalisation included; its weights are overwritten.
+        Any classifier with logits of shape (B, c), batch normalization included; its weights are overwritten.
     device : str
         ``"cpu"`` or ``"cuda"``.
     batch_size : int

@@ -1,7 +1,7 @@
 """Stacked model states: one dict of arrays whose leading axis counts the models of an ensemble.
 
 Expanding what ``start(initial_arrays=...)`` was given, taking models out, and averaging what users sent.
-Averages are summed in float64 and returned in the type they came in. What it leaves out: any judgement
+Averages are summed in float64 and returned in the type they came in. What it leaves out: any judgment
 of the values; they come from :mod:`flower_coded.strategies.judging`.
 """
 
@@ -60,7 +60,7 @@ def expand_initial(
         What ``given`` is. ``"auto"`` takes it as stacked where every array has a leading axis of ``m``;
         say ``"single"`` for a model for which that is so by chance (one linear layer with ``m`` outputs).
     own_states : mapping of str to ndarray, optional
-        A stacked state with an initialisation of its own for every model; used in place of copies of a
+        A stacked state with an initialization of its own for every model; used in place of copies of a
         single ``given``.
 
     Returns
@@ -112,7 +112,7 @@ def select_models(stacked: Mapping[str, NDArray[Any]], models: int | Sequence[in
 
 
 def to_array_record(state: Mapping[str, NDArray[Any]]) -> ArrayRecord:
-    """Serialise a state for the wire."""
+    """Serialize a state for the wire."""
     return ArrayRecord({name: Array(np.asarray(each)) for name, each in state.items()})
 
 

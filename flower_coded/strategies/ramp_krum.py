@@ -108,7 +108,7 @@ class RampKrumRound:
         return {phase: sum(x.num_bytes for x in loads.values()) for phase, loads in self.report.sent.items()}
 
     def metrics(self) -> MetricRecord:
-        """Summarise for Flower's history."""
+        """Summarize for Flower's history."""
         metrics = MetricRecord({"refused": int(bool(self.refusal))})
         for name, users in (
             ("selected-users", self.selected),

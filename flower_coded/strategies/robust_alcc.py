@@ -78,7 +78,7 @@ class ComputationRound:
     decoding_seconds: float
 
     def metrics(self) -> MetricRecord:
-        """Summarise for Flower's history."""
+        """Summarize for Flower's history."""
         metrics = rejection_metrics(self.rejected)
         metrics["decoded"] = int(self.outcome is not None)
         metrics["waiting-seconds"] = self.waiting_seconds

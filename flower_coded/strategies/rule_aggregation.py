@@ -25,8 +25,8 @@ from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.strategies.base import Accepted, Update, log_rejections, rejection_metrics
 from flower_coded.strategies.client_metrics import aggregate_client_metrics
 from flower_coded.strategies.ensemble_states import State, to_array_record
-from flower_coded.strategies.judged import JudgedRound, Questions
 from flower_coded.strategies.ramp_krum_updates import add_to_state, update_length
+from flower_coded.strategies.validated import Questions, ValidatedRound
 
 __all__ = ["RuleAggregation"]
 
@@ -51,7 +51,7 @@ class RuleAggregation(FedAvg):
 
     Attributes
     ----------
-    history : list of JudgedRound
+    history : list of ValidatedRound
         One per round of training, with the reason for every rejection.
 
     Notes
@@ -89,7 +89,7 @@ class RuleAggregation(FedAvg):
         if seed < 0:
             raise ParameterError("seed", "must not be negative", seed)
         self.rule, self.seed = rule, seed
-        self.history: list[JudgedRound] = []
+        self.history: list[ValidatedRound] = []
         self._questions = Questions()
         self._state: State = {}
 
@@ -123,7 +123,7 @@ class RuleAggregation(FedAvg):
         except (ParameterError, DecodingError) as error:
             refusal = str(error)
         nodes = tuple(each.node_id for each in accepted)
-        record = JudgedRound(server_round, "train", nodes, tuple(rejected), refusal, unselected)
+        record = ValidatedRound(server_round, "train", nodes, tuple(rejected), refusal, unselected)
         self._conclude(record)
         metrics = self._metrics(accepted, record)
         return to_array_record(following), metrics
@@ -148,13 +148,13 @@ class RuleAggregation(FedAvg):
             raise DecodingError("the aggregate is not finite")
         return add_to_state(self._state, aggregate), unselected
 
-    def _conclude(self, record: JudgedRound) -> None:
+    def _conclude(self, record: ValidatedRound) -> None:
         log_rejections(record.server_round, record.rejected)
         if record.refusal:
             log(WARNING, "round %d: %s; the old model stays", record.server_round, record.refusal)
         self.history.append(record)
 
-    def _metrics(self, accepted: Sequence[Accepted[Update]], record: JudgedRound) -> MetricRecord:
+    def _metrics(self, accepted: Sequence[Accepted[Update]], record: ValidatedRound) -> MetricRecord:
         updates, key = [each.content for each in accepted], self.weighted_by_key
         metrics, _ = aggregate_client_metrics(updates, [1.0] * len(updates), key, self.train_metrics_aggr_fn)
         metrics["accepted-replies"] = len(accepted)

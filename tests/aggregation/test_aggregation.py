@@ -14,14 +14,14 @@ from hypothesis.extra.numpy import arrays
 from flower_coded.aggregation import (
     AGGREGATION_RULES,
     bucketing,
-    centred_clipping,
+    centered_clipping,
     coordinate_median,
     get_aggregation_rule,
     krum,
     krum_selection,
     mean,
     multi_krum,
-    nearest_neighbour_mixing,
+    nearest_neighbor_mixing,
     squared_distances,
     trimmed_mean,
 )
@@ -138,20 +138,20 @@ def test_squared_distances__of_equal_rows_are_zero() -> None:
     assert not squared_distances(np.full((4, 3), 7.5)).any()
 
 
-def test_centred_clipping__follows_its_definition() -> None:
+def test_centered_clipping__follows_its_definition() -> None:
     # From 0 with radius 5: (3,4) has length 5 and stays, (0,10) becomes (0,5), (6,8) becomes (3,4): mean.
     vectors = np.array([[3.0, 4.0], [0.0, 10.0], [6.0, 8.0]])
-    once = centred_clipping(vectors, start=np.zeros(2), radius=5.0)
+    once = centered_clipping(vectors, start=np.zeros(2), radius=5.0)
     np.testing.assert_allclose(once, [2.0, 13 / 3])
     np.testing.assert_allclose(
-        centred_clipping(vectors, start=np.zeros(2), radius=5.0, num_iterations=2),
-        centred_clipping(vectors, start=once, radius=5.0),
+        centered_clipping(vectors, start=np.zeros(2), radius=5.0, num_iterations=2),
+        centered_clipping(vectors, start=once, radius=5.0),
     )
 
 
-def test_centred_clipping__moves_no_further_than_the_radius_per_step() -> None:
+def test_centered_clipping__moves_no_further_than_the_radius_per_step() -> None:
     vectors = np.vstack([np.zeros((1, 2)), np.full((4, 2), 1e9)])
-    moved = centred_clipping(vectors, start=np.zeros(2), radius=0.1, num_iterations=3)
+    moved = centered_clipping(vectors, start=np.zeros(2), radius=0.1, num_iterations=3)
     assert np.linalg.norm(moved) <= 0.3
 
 
@@ -164,28 +164,28 @@ def test_centred_clipping__moves_no_further_than_the_radius_per_step() -> None:
         ({"start": np.zeros(3)}, "start"),
     ],
 )
-def test_centred_clipping__refuses_values_out_of_range(options: dict[str, Any], named: str) -> None:
+def test_centered_clipping__refuses_values_out_of_range(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ParameterError, match=named):
-        centred_clipping(APART, **options)
+        centered_clipping(APART, **options)
 
 
-def test_nearest_neighbour_mixing__averages_each_neighbourhood() -> None:
+def test_nearest_neighbor_mixing__averages_each_neighborhood() -> None:
     # Nearest 4 of 5: all leave out (100,3), which leaves out (0,0), at 10009 and not 9850, 9613, 8282.
-    mixed = nearest_neighbour_mixing(APART, 1)
+    mixed = nearest_neighbor_mixing(APART, 1)
     np.testing.assert_allclose(mixed[:4], np.tile(APART[:4].mean(axis=0), (4, 1)))
     np.testing.assert_allclose(mixed[4], APART[1:].mean(axis=0))
 
 
-def test_nearest_neighbour_mixing__keeps_a_row_that_is_no_vector_as_none() -> None:
-    mixed = nearest_neighbour_mixing(np.vstack([APART[:4], [[np.nan, 0.0]]]), 1)
+def test_nearest_neighbor_mixing__keeps_a_row_that_is_no_vector_as_none() -> None:
+    mixed = nearest_neighbor_mixing(np.vstack([APART[:4], [[np.nan, 0.0]]]), 1)
     assert np.isnan(mixed[4]).all()
     np.testing.assert_allclose(mixed[0], APART[:4].mean(axis=0))
 
 
-def test_nearest_neighbour_mixing__brings_honest_vectors_together() -> None:
+def test_nearest_neighbor_mixing__brings_honest_vectors_together() -> None:
     generator = np.random.default_rng(0)
     honest = generator.normal(size=(12, 5))
-    mixed = nearest_neighbour_mixing(np.vstack([honest, generator.normal(50, 1, (3, 5))]), 3)[:12]
+    mixed = nearest_neighbor_mixing(np.vstack([honest, generator.normal(50, 1, (3, 5))]), 3)[:12]
     assert ((mixed - honest.mean(axis=0)) ** 2).sum() < 0.05 * ((honest - honest.mean(axis=0)) ** 2).sum()
 
 
@@ -222,8 +222,8 @@ def test_bucketing__refuses_empty_buckets_and_a_missing_generator() -> None:
         ("trimmed-mean", {"num_byzantine": 1}, (4, 11 / 3)),
         ("krum", {"num_byzantine": 1}, (2, 6)),
         ("multi-krum", {"num_byzantine": 1}, (1.5, 8)),  # n - f - 2 = 2 selected: (2,6) and (1,10)
-        ("nearest-neighbour-mixing+median", {"num_byzantine": 1}, (3, 4.5)),
-        ("nearest-neighbour-mixing+mean", {"num_byzantine": 1}, ((4 * 3 + 28) / 5, (4 * 4.5 + 5.25) / 5)),
+        ("nearest-neighbor-mixing+median", {"num_byzantine": 1}, (3, 4.5)),
+        ("nearest-neighbor-mixing+mean", {"num_byzantine": 1}, ((4 * 3 + 28) / 5, (4 * 4.5 + 5.25) / 5)),
     ],
 )
 def test_get_aggregation_rule__makes_rules_that_inputs_tell_apart(
@@ -243,7 +243,7 @@ def test_get_aggregation_rule__makes_rules_that_inputs_tell_apart(
         ("median", {"radius": 1.0}, "must be among num_threads"),
         ("multi-krum", {"num_byzantine": 1, "num_selected": 0}, "num_selected"),
         ("geometric-median", {"tolerance": 0.0}, "tolerance"),
-        ("centred-clipping", {"radius": -1.0}, "radius"),
+        ("centered-clipping", {"radius": -1.0}, "radius"),
     ],
 )
 def test_get_aggregation_rule__says_what_would_work(

@@ -11,13 +11,13 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedMedian, FedTrimmedAvg, MultiKrum
 
 from flower_coded.aggregation import (
-    centred_clipping,
+    centered_clipping,
     coordinate_median,
     geometric_median,
     krum,
     mean,
     multi_krum,
-    nearest_neighbour_mixing,
+    nearest_neighbor_mixing,
     trimmed_mean,
 )
 from flower_coded.aggregation.byzfl_adapter import ByzflRule
@@ -82,7 +82,7 @@ def test_multi_krum_is_right_where_flower_loses_the_distances() -> None:
     updates[2] += np.float32(0.05) * generator.normal(size=1000).astype(np.float32)
     exact = updates.astype(np.float64)
     distances = ((exact[:, None] - exact[None]) ** 2).sum(axis=-1)
-    scores = np.sort(distances, axis=1)[:, 1:6].sum(axis=1)  # n - f - 2 = 5 neighbours
+    scores = np.sort(distances, axis=1)[:, 1:6].sum(axis=1)  # n - f - 2 = 5 neighbors
     np.testing.assert_array_equal(krum(updates, 2), exact[scores.argmin()])
     with np.errstate(invalid="ignore"):
         by_flower = flower(MultiKrum(num_malicious_nodes=2, num_nodes_to_select=1), updates)
@@ -95,7 +95,7 @@ def test_rules_agree_with_byzfl(count: int, num_byzantine: int) -> None:
     pytest.importorskip("byzfl")
     updates = vectors(count)
     f = {"f": num_byzantine}
-    # ByzFL's Krum sums over n - f - 1 neighbours, ours and the paper's over n - f - 2.
+    # ByzFL's Krum sums over n - f - 1 neighbors, ours and the paper's over n - f - 2.
     more = {"f": num_byzantine + 1}
     pairs = [
         (mean(updates), ByzflRule("Average")),
@@ -108,7 +108,7 @@ def test_rules_agree_with_byzfl(count: int, num_byzantine: int) -> None:
             ByzflRule("GeometricMedian", {"nu": 1e-6, "T": 200}),
         ),
         (
-            centred_clipping(updates, start=np.zeros(updates.shape[1]), radius=2.0, num_iterations=3),
+            centered_clipping(updates, start=np.zeros(updates.shape[1]), radius=2.0, num_iterations=3),
             ByzflRule("CenteredClipping", {"L": 3, "tau": 2.0}),
         ),
     ]
@@ -121,7 +121,7 @@ def test_mixing_agrees_with_byzfl(count: int, num_byzantine: int) -> None:
     byzfl = pytest.importorskip("byzfl")
     updates = vectors(count).astype(np.float64)
     expected = byzfl.NNM(num_byzantine)(updates)
-    np.testing.assert_allclose(nearest_neighbour_mixing(updates, num_byzantine), expected, rtol=1e-9)
+    np.testing.assert_allclose(nearest_neighbor_mixing(updates, num_byzantine), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("aggregator", ["TrMean", "Krum", "MultiKrum", "Meamed", "MDA"])

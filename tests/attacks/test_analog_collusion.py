@@ -17,7 +17,7 @@ from flower_coded.errors import ParameterError
 ATTACKS = [FullNoise(), StrongCollusion(), WeakCollusion(), ConstraintLengthAware()]
 
 
-def test_weak_collusion_probability__minimises_the_papers_objective() -> None:
+def test_weak_collusion_probability__minimizes_the_papers_objective() -> None:
     assert weak_collusion_probability(8) == pytest.approx(0.257, abs=5e-4)
     grid = np.linspace(0.001, 0.999, 9981)
     for attackers in (2, 3, 8):

@@ -20,7 +20,7 @@ def test_grey_trigger_is_a_permutation_of_five_ones_and_four_zeros() -> None:
     assert len({pattern.tobytes() for pattern in patterns}) > 10
 
 
-def test_colour_trigger_is_27_clipped_gaussian_values() -> None:
+def test_color_trigger_is_27_clipped_gaussian_values() -> None:
     values = np.stack(
         [PixelTrigger.draw((3, 32, 32), np.random.default_rng(seed)).pattern for seed in range(200)]
     )

@@ -34,7 +34,7 @@ def run(attack: Mimic, updates: list[np.ndarray], seed: int = 1) -> tuple[list[n
 
 
 def test_one_step_follows_ojas_rule() -> None:
-    # First round, t = 0: mean = mean of the round, z = sum_i a_i <a_i, z_0> normalised, a_i = x_i - mean.
+    # First round, t = 0: mean = mean of the round, z = sum_i a_i <a_i, z_0> normalized, a_i = x_i - mean.
     known = rounds(1)[0]
     start = np.random.default_rng(1).standard_normal(DIMENSION)
     start /= np.linalg.norm(start)

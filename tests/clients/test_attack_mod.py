@@ -369,7 +369,7 @@ def test_the_loss_of_a_foreign_app_cannot_be_constrained() -> None:
     assert "attack-constrain" in str(ask(poisonable_app(), config)[1].error.reason)
 
 
-def test_the_trigger_is_as_white_as_the_batches_normalisation_makes_white() -> None:
+def test_the_trigger_is_as_white_as_the_batches_normalization_makes_white() -> None:
     config = {**BACKDOOR, "attack-pixel-low": -1.0, "attack-pixel-high": 1.0}
     assert ask(counting_app("tuple", low=-1.0), config)[1].content["metrics"]["white"] == 1.0
 

@@ -1,4 +1,4 @@
-"""DFT codes: syndromes, counting, the localisers, erasures, restriction, and the residual test."""
+"""DFT codes: syndromes, counting, the localizers, erasures, restriction, and the residual test."""
 
 from __future__ import annotations
 

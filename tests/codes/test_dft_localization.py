@@ -1,4 +1,4 @@
-"""The joint localiser against Problem 1 written out, and what the localisers do with sparse errors."""
+"""The joint localizer against Problem 1 written out, and what the localizers do with sparse errors."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ NUM_BYZANTINE = 2
 NAMES = (
     *AGGREGATION_RULES,
     *(f"{step}+{rule}" for step in PRE_AGGREGATIONS for rule in AGGREGATION_RULES),
-    "bucketing+nearest-neighbour-mixing+median",
+    "bucketing+nearest-neighbor-mixing+median",
 )
 RULES = {name: get_aggregation_rule(name, num_byzantine=NUM_BYZANTINE) for name in NAMES}
 ROBUST = [name for name in NAMES if not name.endswith("mean") or "trimmed" in name]
@@ -153,7 +153,7 @@ def test_rules_refuse_when_nothing_is_finite(name: str) -> None:
         aggregate(name, np.full((15, 2), np.nan))
 
 
-@pytest.mark.parametrize("name", ["krum", "multi-krum", "nearest-neighbour-mixing+krum"])
+@pytest.mark.parametrize("name", ["krum", "multi-krum", "nearest-neighbor-mixing+krum"])
 def test_krum_says_so_when_more_rows_than_expected_are_not_finite(name: str) -> None:
     vectors = updates()
     vectors[: NUM_BYZANTINE + 1] = np.nan

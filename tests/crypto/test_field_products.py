@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flower_coded.crypto.field_limbs import SHORT_ROW_SUM, centre_entries, plan_product
+from flower_coded.crypto.field_limbs import SHORT_ROW_SUM, center_entries, plan_product
 from flower_coded.crypto.field_products import (
     gram_matrix,
     inner_products,
@@ -151,9 +151,9 @@ def test_weighted_sum_and_scale__agree_with_integers() -> None:
     assert to_ints(scale(vectors, 2**200)) == [x * 2**200 % FIELD_MODULUS for x in to_ints(vectors)]
 
 
-def test_centre_entries__takes_the_nearest_to_zero() -> None:
+def test_center_entries__takes_the_nearest_to_zero() -> None:
     half = FIELD_MODULUS // 2
-    assert centre_entries([[FIELD_MODULUS - 1, half, half + 1]]) == [[-1, half, -half]]
+    assert center_entries([[FIELD_MODULUS - 1, half, half + 1]]) == [[-1, half, -half]]
 
 
 def test_inputs__are_left_alone() -> None:

@@ -1,4 +1,4 @@
-"""Reference strings: powers, pairing checks, serialisation and the cache on disk."""
+"""Reference strings: powers, pairing checks, serialization and the cache on disk."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_the_federated_code_book_is_the_central_one_for_any_split(seed: int, num
     np.testing.assert_allclose(federated, central, atol=1e-6)
 
 
-def test_colour_views_keep_shape_and_range() -> None:
+def test_color_views_keep_shape_and_range() -> None:
     images = torch.rand(9, 3, 32, 32)
     views = simclr_augmentation((3, 32, 32), flip=True)(images)
     assert views.shape == images.shape

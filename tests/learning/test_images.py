@@ -76,7 +76,7 @@ def test_the_data_directory_comes_from_the_environment(
     assert load_images("fashion-mnist").image_shape == (1, 28, 28)
 
 
-def test_colour_images_become_channels_first(tmp_path: Path) -> None:
+def test_color_images_become_channels_first(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     (tmp_path / "cifar10").mkdir()
@@ -108,9 +108,9 @@ def test_traffic_signs_are_read_from_torchvisions_folders(tmp_path: Path) -> Non
     training = tmp_path / "gtsrb" / "GTSRB" / "Training"
     testing = tmp_path / "gtsrb" / "GTSRB" / "Final_Test" / "Images"
     testing.mkdir(parents=True)
-    for label, name, grey in ((3, "00000_00001", 10), (3, "00001_00000", 20), (7, "00000_00000", 30)):
+    for label, name, gray in ((3, "00000_00001", 10), (3, "00001_00000", 20), (7, "00000_00000", 30)):
         (training / f"{label:05d}").mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 50), (grey, 0, 0)).save(training / f"{label:05d}" / f"{name}.ppm")
+        Image.new("RGB", (40, 50), (gray, 0, 0)).save(training / f"{label:05d}" / f"{name}.ppm")
     Image.new("RGB", (20, 20), (40, 0, 0)).save(testing / "00000.ppm")
     (tmp_path / "gtsrb" / "GT-final_test.csv").write_text("Filename;ClassId\n00000.ppm;7\n")
     data = load_images("gtsrb", tmp_path)

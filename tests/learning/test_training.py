@@ -56,7 +56,7 @@ def test_models_answer_with_one_logit_per_class(name: str) -> None:
 
 def test_resnet18_has_the_published_size_and_keeps_the_first_resolution() -> None:
     # Torchvision's 11,689,512 weights, less the 7x7 stem (9,408) and the 1000-class head (513,000), plus the
-    # 3x3 stem (1,728) and the 10-class head (5,130); group and batch normalisation have equally many.
+    # 3x3 stem (1,728) and the 10-class head (5,130); group and batch normalization have equally many.
     model = build_model("resnet18", (3, 32, 32), 10)
     assert sum(each.numel() for each in model.parameters()) == 11_689_512 - 9_408 - 513_000 + 1_728 + 5_130
     first = model[1].maxpool(model[1].conv1(torch.zeros(1, 3, 32, 32)))
@@ -201,11 +201,11 @@ def test_stack_states__refuses_nothing_and_differing_keys() -> None:
         unstack_states({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
 
 
-def test_train_stacked__refuses_batch_normalisation_and_single_states() -> None:
+def test_train_stacked__refuses_batch_normalization_and_single_states() -> None:
     x, y = samples(SHAPES["small-cnn"], 10)
     with_batch_norm = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 10))
     state = stack_states([get_state(with_batch_norm)] * 2)
-    with pytest.raises(ParameterError, match="batch normalisation"):
+    with pytest.raises(ParameterError, match="batch normalization"):
         train_stacked(with_batch_norm, state, x, y)
     model = build_model("small-cnn", (1, 8, 8), 10)
     with pytest.raises(ParameterError, match="leading axis"):

@@ -9,7 +9,7 @@ import pytest
 
 from flower_coded.errors import ParameterError
 from flower_coded.reporting import (
-    COLOURS,
+    COLORS,
     draw_bars,
     draw_images,
     draw_lines,
@@ -43,11 +43,9 @@ def test_draw_lines__leaves_out_what_is_not_finite() -> None:
     assert list(axes.lines[0].get_xdata()) == [0]
 
 
-def test_a_fixed_colour_is_kept_from_the_others() -> None:
-    axes = draw_lines(RECORDS, x="attackers", y="accuracy", group="method", colours={"BCC": COLOURS[0]}).axes[
-        0
-    ]
-    assert [line.get_color() for line in axes.lines] == [COLOURS[1], COLOURS[0]]
+def test_a_fixed_color_is_kept_from_the_others() -> None:
+    axes = draw_lines(RECORDS, x="attackers", y="accuracy", group="method", colors={"BCC": COLORS[0]}).axes[0]
+    assert [line.get_color() for line in axes.lines] == [COLORS[1], COLORS[0]]
 
 
 def test_draw_bars__stands_groups_side_by_side() -> None:
@@ -66,7 +64,7 @@ def test_draw_bars__needs_no_group() -> None:
 def test_draw_matrix__shades_ones_and_marks_columns() -> None:
     axes = draw_matrix(np.array([[True, False], [True, True]]), highlight_columns=[1]).axes[0]
     image = np.asarray(axes.images[0].get_array())
-    blue, vermilion = (np.array([int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for c in COLOURS[:2])
+    blue, vermilion = (np.array([int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for c in COLORS[:2])
     np.testing.assert_allclose(image[0, 0], blue)
     np.testing.assert_allclose(image[1, 1], vermilion)
     assert image[0, 1].min() > 0.9  # no entry: close to white

@@ -32,7 +32,7 @@ def test_enough_shares_rebuild_the_image_and_one_is_noise(
 ) -> None:
     figure = draw_shared_image(sharing(num_colluders), *IMAGES, curious)
     image, share, rebuilt, other = shown(figure)
-    np.testing.assert_allclose(rebuilt, image, atol=5e-4)  # half a step of the quantisation
+    np.testing.assert_allclose(rebuilt, image, atol=5e-4)  # half a step of the quantization
     np.testing.assert_allclose(other, IMAGES[1, 0], atol=5e-4)
     assert abs(float(np.corrcoef(image.ravel(), share.ravel())[0, 1])) < 0.6  # 64 pixels: 5 sigma
     assert figure.axes[2].get_title() == f"{2 + num_colluders} shares"

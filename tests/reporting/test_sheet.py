@@ -14,9 +14,9 @@ from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.sheet import SheetData, draw_sheet, sheet_report, write_sheet
 
 
-def record(defence: str, attack: str, seed: int, accuracy: float, **found: Any) -> dict[str, Any]:
+def record(defense: str, attack: str, seed: int, accuracy: float, **found: Any) -> dict[str, Any]:
     attackers = 2 * (attack != "none")
-    known = {"defence": defence, "attack": attack, "seed": seed, "attackers": attackers, "alpha": "iid"}
+    known = {"defense": defense, "attack": attack, "seed": seed, "attackers": attackers, "alpha": "iid"}
     return {**known, "status": "done", "accuracy": accuracy, "megabytes-per-round": 3.0, **found}
 
 

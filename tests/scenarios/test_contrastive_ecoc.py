@@ -84,7 +84,7 @@ def test_a_run_leaves_tables_pictures_the_code_book_and_a_report(tmp_path: Path,
 
 
 @pytest.mark.parametrize(("dataset", "classes"), [("cifar10", 10), ("gtsrb", 43)])
-def test_colour_images_and_traffic_signs_run_too(tmp_path: Path, dataset: str, classes: int) -> None:
+def test_color_images_and_traffic_signs_run_too(tmp_path: Path, dataset: str, classes: int) -> None:
     directory = os.environ.get("FLOWER_CODED_DATA", "")
     if not directory or not (Path(directory) / dataset).is_dir():
         pytest.skip(f"needs {dataset} in the directory that FLOWER_CODED_DATA names")

@@ -83,7 +83,7 @@ def test_read_array__names_the_fault(data: bytes, code: str) -> None:
     assert refusal(raw(data), template((2,), np.float32)) == code
 
 
-def test_read_array__does_not_know_other_serialisations() -> None:
+def test_read_array__does_not_know_other_serializations() -> None:
     assert refusal(raw(npy(np.zeros(2, np.float32)), "pickle"), template((2,), np.float32)) == "undecodable"
 
 

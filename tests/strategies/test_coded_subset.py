@@ -133,7 +133,7 @@ def test_a_run_can_start_from_the_stacked_result_of_another(adding_app: ClientAp
     np.testing.assert_allclose(second.arrays["w"].numpy(), whole.arrays["w"].numpy(), rtol=1e-6)
 
 
-def test_models_may_start_from_initialisations_of_their_own() -> None:
+def test_models_may_start_from_initializations_of_their_own() -> None:
     own = {"w": np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32), "steps": np.zeros(3, int)}
     _, result, _ = run(received_app([]), initial_states=own)
     np.testing.assert_array_equal(result.arrays["w"].numpy(), own["w"])

@@ -154,7 +154,7 @@ def test_an_evaluator_of_another_code_is_refused() -> None:
         CodedSubsetAggregation(backdoor_correction_code(2, 2, 4), evaluator=evaluator)
 
 
-def test_model_predictor__answers_with_each_state_in_turn_batch_normalisation_included() -> None:
+def test_model_predictor__answers_with_each_state_in_turn_batch_normalization_included() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
     states = [{k: v.numpy().copy() for k, v in model.state_dict().items()} for _ in range(2)]

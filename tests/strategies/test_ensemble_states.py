@@ -36,7 +36,7 @@ def test_expand_initial__can_be_told_what_a_look_alike_is() -> None:
         expand_initial(ONE, 4, kind="stacked")
 
 
-def test_expand_initial__prefers_own_initialisations_to_copies() -> None:
+def test_expand_initial__prefers_own_initializations_to_copies() -> None:
     np.testing.assert_array_equal(expand_initial(ONE, 4, own_states=STACKED)["w"], STACKED["w"])
     trained = {name: each + 1 for name, each in STACKED.items()}
     np.testing.assert_array_equal(expand_initial(trained, 4, own_states=STACKED)["w"], trained["w"])

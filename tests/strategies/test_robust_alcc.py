@@ -172,7 +172,7 @@ def test_strategy__refuses_bad_parameters_before_anything_is_sent(options, name)
         {"attack": "full-noise", "attackers": 40},
     ],
 )
-def test_faults__are_refused_when_misspelt(run_config) -> None:
+def test_faults__are_refused_when_misspelled(run_config) -> None:
     with pytest.raises(ParameterError):
         analog_faults_from_config(run_config, 31)
 

@@ -56,7 +56,7 @@ def test_the_global_model_moves_by_what_the_rule_makes_of_the_updates(name: str)
     assert result.train_metrics_clientapp[1]["accepted-replies"] == 5
 
 
-@pytest.mark.parametrize("name", [*AGGREGATION_RULES, "bucketing+median", "nearest-neighbour-mixing+krum"])
+@pytest.mark.parametrize("name", [*AGGREGATION_RULES, "bucketing+median", "nearest-neighbor-mixing+krum"])
 def test_every_rule_gives_what_it_gives_alone(name: str) -> None:
     strategy = strategy_of(name, seed=3)
     state, _, grid = run(strategy)

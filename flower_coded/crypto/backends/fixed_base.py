@@ -205,7 +205,7 @@ def _weigh_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def _halve_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
-    """Add neighbours within every bucket, in place, with one inversion; tell whether there were any.
+    """Add neighbors within every bucket, in place, with one inversion; tell whether there were any.
 
     Pairs are taken from a bucket's end, and their sums written from its end on, where everything was read
     already.

@@ -1,7 +1,7 @@
-"""Monte-Carlo points of the paper's Figures 2 to 6, vectorised over repetitions.
+"""Monte-Carlo points of the paper's Figures 2 to 6, vectorized over repetitions.
 
 A point is a code, an attack, a number of liars and a precision noise; :func:`simulate` draws many
-repetitions of it at once, and :func:`measure` decodes them all with each localiser and gives the average
+repetitions of it at once, and :func:`measure` decodes them all with each localizer and gives the average
 relative error in decibel, ``10 log₁₀`` of the mean of ``‖Y - Y'‖ / ‖Y‖``. Precision noise is added to
 whatever rounding the arithmetic itself has; its variance and, as in [1]_, the number of errors in each entry
 are known to the decoders unless said otherwise.
@@ -249,7 +249,7 @@ def _correct(
 def _correct_knowing(
     repetitions: Repetitions, code: DFTCode, words: Array
 ) -> tuple[Array, BoolArray, BoolArray]:
-    """Correct with the true places: the limit of every localiser."""
+    """Correct with the true places: the limit of every localizer."""
     located = constant_like(repetitions.is_liar, words)
     errors, left = fit_errors(code.check_matrix, code.syndromes(words), located)
     num_fitted = repetitions.is_liar.sum(axis=1, keepdims=True)

@@ -137,9 +137,9 @@ def error_amplification(code: AnalogLagrangeCode, kept: BoolArray) -> FloatArray
 
 
 def worst_amplification(code: AnalogLagrangeCode, num_dropped: int) -> float:
-    """Give the largest :func:`error_amplification` when so many neighbouring workers are dropped.
+    """Give the largest :func:`error_amplification` when so many neighboring workers are dropped.
 
-    Neighbours on the circle are the worst workers to lose: what is left leaves a gap.
+    Neighbors on the circle are the worst workers to lose: what is left leaves a gap.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from flower_coded.protocols.encoded_gradient.baselines import (
     Baseline,
     Partition,
     Repetition,
-    RobustCentre,
+    RobustCenter,
     get_baseline,
 )
 from flower_coded.protocols.encoded_gradient.coded_product import CodedMatrix, encode_matrix
@@ -73,7 +73,7 @@ __all__ = [
     "Refused",
     "Repetition",
     "Resources",
-    "RobustCentre",
+    "RobustCenter",
     "Share",
     "Stepper",
     "answer",

@@ -5,7 +5,7 @@ Each worker holds a part of the data and returns the gradient of its losses; the
 * plain distributed gradient descent: ``m`` disjoint parts, the sum. One liar decides.
 * repetition (DRACO, Chen et al., ICML 2018): groups of at least ``2 t + 1`` workers hold the same part,
   the answer that ``t + 1`` of them agree on counts. Exact, at ``2 t + 1`` times the storage and work.
-* coordinate median, trimmed mean, Krum: ``m`` disjoint parts, ``m`` times the robust centre of the
+* coordinate median, trimmed mean, Krum: ``m`` disjoint parts, ``m`` times the robust center of the
   answers. Not exact even without liars, because the parts differ.
 """
 
@@ -22,7 +22,7 @@ from flower_coded.aggregation import coordinate_median, krum, mean, trimmed_mean
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.encoded_gradient.objectives import Objective
 
-__all__ = ["BASELINES", "Baseline", "Partition", "Repetition", "RobustCentre", "get_baseline"]
+__all__ = ["BASELINES", "Baseline", "Partition", "Repetition", "RobustCenter", "get_baseline"]
 
 Reals = NDArray[np.float64]
 
@@ -70,8 +70,8 @@ class Baseline(ABC):
 
 
 @dataclass(frozen=True)
-class RobustCentre(Baseline):
-    """Disjoint parts, and ``m`` times a centre of the answers; the mean makes it plain distributed descent.
+class RobustCenter(Baseline):
+    """Disjoint parts, and ``m`` times a center of the answers; the mean makes it plain distributed descent.
 
     Parameters
     ----------
@@ -92,21 +92,21 @@ class RobustCentre(Baseline):
         return _parts(features, targets, num_workers)
 
     def combine(self, gradients: Mapping[int, Reals], num_workers: int) -> Reals:
-        """Scale the centre of the answers to the whole of the data."""
+        """Scale the center of the answers to the whole of the data."""
         if not gradients:
             raise DecodingError("no worker answered", received=0, needed=1)
         vectors = np.stack([gradients[worker] for worker in sorted(gradients)])
         missing = num_workers - len(vectors)
         expected = max(self.num_byzantine - missing, 0)
         if self.rule == "median":
-            centre = coordinate_median(vectors)
+            center = coordinate_median(vectors)
         elif self.rule == "trimmed-mean":
-            centre = trimmed_mean(vectors, expected)
+            center = trimmed_mean(vectors, expected)
         elif self.rule == "krum":
-            centre = krum(vectors, min(expected, (len(vectors) - 3) // 2))
+            center = krum(vectors, min(expected, (len(vectors) - 3) // 2))
         else:
-            centre = mean(vectors)
-        return np.asarray(num_workers * centre)
+            center = mean(vectors)
+        return np.asarray(num_workers * center)
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,13 @@ def get_baseline(name: str, num_errors: int) -> Baseline:
     Examples
     --------
     >>> get_baseline("median", 2)
-    RobustCentre(rule='median', num_byzantine=2)
+    RobustCenter(rule='median', num_byzantine=2)
     """
     if name not in BASELINES:
         raise ParameterError("name", f"must be one of {', '.join(BASELINES)}", name)
     if name == "repetition":
         return Repetition(num_errors)
-    return RobustCentre("mean" if name == "plain" else name, num_errors)
+    return RobustCenter("mean" if name == "plain" else name, num_errors)
 
 
 def _parts(features: Reals, targets: Reals, count: int) -> list[Partition]:

@@ -1,4 +1,4 @@
-"""Objectives whose gradient is two products with the data: generalised linear models and their penalties.
+"""Objectives whose gradient is two products with the data: generalized linear models and their penalties.
 
 ``J(w) = sum_i loss(x_i . w, y_i) + penalty(w)``. The first coded product gives ``u = X w - y`` (the paper
 multiplies ``[X, -y]`` by ``[w; 1]``), the master adds ``y`` back and applies the derivative of the loss
@@ -25,7 +25,7 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """A generalised linear model with ridge and lasso penalties.
+    """A generalized linear model with ridge and lasso penalties.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Objective(ABC):
     lasso : float
         Adds ``lasso * |w|_1``, handled by proximal steps.
     num_free : int
-        That many weights at the end, the intercept say, are not penalised.
+        That many weights at the end, the intercept say, are not penalized.
     """
 
     ridge: float = 0.0
@@ -64,11 +64,11 @@ class Objective(ABC):
     def smooth_value(self, margins: Reals, targets: Reals, weights: Reals) -> float:
         """Objective without the lasso term."""
         loss = float(np.sum(self.losses(margins, targets)))
-        return loss + 0.5 * self.ridge * float(np.sum(self._penalised(weights) ** 2))
+        return loss + 0.5 * self.ridge * float(np.sum(self._penalized(weights) ** 2))
 
     def value(self, margins: Reals, targets: Reals, weights: Reals) -> float:
         """Whole objective."""
-        lasso = self.lasso * float(np.sum(np.abs(self._penalised(weights))))
+        lasso = self.lasso * float(np.sum(np.abs(self._penalized(weights))))
         return self.smooth_value(margins, targets, weights) + lasso
 
     def add_ridge(self, gradient: Reals, weights: Reals) -> Reals:
@@ -78,14 +78,14 @@ class Objective(ABC):
         return np.asarray(gradient + penalty)
 
     def proximal(self, weights: Reals, step: float) -> Reals:
-        """Soft threshold: the minimiser of ``lasso |v|_1 + |v - w|^2 / (2 step)``."""
+        """Soft threshold: the minimizer of ``lasso |v|_1 + |v - w|^2 / (2 step)``."""
         if self.lasso == 0.0:
             return weights
         shrunk = np.sign(weights) * np.maximum(np.abs(weights) - step * self.lasso, 0.0)
         first_free = len(weights) - self.num_free
         return np.concatenate([shrunk[:first_free], weights[first_free:]])
 
-    def _penalised(self, weights: Reals) -> Reals:
+    def _penalized(self, weights: Reals) -> Reals:
         return weights[: len(weights) - self.num_free]
 
 

@@ -109,7 +109,7 @@ def run_encoded(
     features : ndarray of shape (n, d), float64
     targets : ndarray of shape (n,), float64
     objective, stepper
-        What is minimised, and how.
+        What is minimized, and how.
     num_iterations : int
     faults : Faults, optional
         None by default.

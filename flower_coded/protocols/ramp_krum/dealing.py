@@ -1,4 +1,4 @@
-"""From a quantised update to committed rows, from rows to everybody's shares, and to bytes.
+"""From a quantized update to committed rows, from rows to everybody's shares, and to bytes.
 
 All that is dealt are values of polynomials whose coefficients are committed rows
 (:attr:`RampKrumParameters.polynomials`), so one way of evaluating, of writing and of checking serves all.
@@ -54,7 +54,7 @@ class Resources:
 
 
 def update_to_parts(parameters: RampKrumParameters, integers: NDArray[np.int64]) -> FieldArray:
-    """Pack a quantised update and cut it into parts.
+    """Pack a quantized update and cut it into parts.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def answer_request(
     state : UserState
     request : Request
     integers : callable
-        Returns the quantised update of shape (L,), int64; called when shares are asked for.
+        Returns the quantized update of shape (L,), int64; called when shares are asked for.
     resources : Resources or None
     deviation : Deviation or None
         For experiments with liars.
@@ -99,7 +99,7 @@ class Member:
     schemes : Schemes
     user : int
     integers : ndarray of shape (L,), int64
-        The quantised update.
+        The quantized update.
     resources : Resources or None
     deviation : Deviation or None
         For experiments with liars.

@@ -95,7 +95,7 @@ def plain_multi_krum(
     Parameters
     ----------
     updates : mapping of int to ndarray of shape (L,), int64
-        Quantised updates by user; squared distances must fit int64.
+        Quantized updates by user; squared distances must fit int64.
 
     Returns
     -------

@@ -72,12 +72,12 @@ class RoundOutcome:
     Parameters
     ----------
     total : ndarray of shape (L,), int64
-        Sum of the selected users' quantised updates.
+        Sum of the selected users' quantized updates.
     mean : ndarray of shape (L,), float64
         What it stands for, divided by m.
     selection : Selection
     distances : mapping of (int, int) to int
-        Squared distances of the quantised updates, as the server read them.
+        Squared distances of the quantized updates, as the server read them.
     standing : Standing
         Verdicts included.
     """
@@ -236,7 +236,7 @@ def _read_distances(
     }
     standing = standing.after(verdicts)
     left = standing.num_attackers_left(parameters)
-    # Two honest updates cannot be that far apart: one with more such neighbours than liars are left is a
+    # Two honest updates cannot be that far apart: one with more such neighbors than liars are left is a
     # liar's.
     far = [pair for pair in pairs if read[pair] is None and set(pair) <= set(standing.dealers)]
     found = [
@@ -293,7 +293,7 @@ def _finish(state: AwaitingSums, standing: Standing, sums: Mapping[int, FieldArr
             f"one of users {', '.join(map(str, state.selection.users))} shared what no honest one does",
             verdicts=standing.verdicts,
         )
-    mean = parameters.fixed_point.dequantise(total, count=parameters.num_selected)
+    mean = parameters.fixed_point.dequantize(total, count=parameters.num_selected)
     return RoundOutcome(total, mean, state.selection, state.distances, standing)
 
 

@@ -135,7 +135,7 @@ def run_round(
     ----------
     schemes : Schemes
     updates : mapping of int to ndarray of shape (L,), int64
-        Quantised updates by user.
+        Quantized updates by user.
     deviations : mapping of int to Deviation or None
         Who lies or falls silent, and how.
     resources : Resources or None

@@ -17,7 +17,7 @@ FEDAVG, KRUM, CODED, SECRET = "FedAvg", "multi-Krum", "coded ensemble", "secret-
 
 @dataclass(frozen=True)
 class Attack:
-    """What the attackers do: the settings of :mod:`flower_coded.clients.behaviour` that an act decides."""
+    """What the attackers do: the settings of :mod:`flower_coded.clients.behavior` that an act decides."""
 
     name: str = "none"
     num_attackers: int = 0
@@ -98,14 +98,14 @@ ACTS = (
         "act_2",
         "Act 2: Krum, and its limits",
         "The server stops averaging everybody. Multi-Krum scores every update by its distances to its "
-        "nearest neighbours and averages only the three of smallest score. First three users send their "
+        "nearest neighbors and averages only the three of smallest score. First three users send their "
         "update turned round and five times as long. Then the same three do something cleverer: all send "
         "the same vector, the mean of their honest updates moved by one standard deviation in every "
         "weight. A little is enough. At last the same once more among users whose images differ: one has "
         "many sevens, another hardly any.",
         "The crude attack costs FedAvg everything and Krum nothing: the attackers' bars are the highest. "
         "The clever one makes them the lowest: three equal vectors near the middle are each other's best "
-        "neighbours, and Krum takes the attackers. While users are alike there is little room around the "
+        "neighbors, and Krum takes the attackers. While users are alike there is little room around the "
         "middle, and accuracy hardly suffers. Where users differ there is more.",
         (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE, KRUM_UNLIKE, KRUM_UNLIKE_LITTLE),
     ),

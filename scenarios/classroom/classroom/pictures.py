@@ -25,11 +25,11 @@ from flower_coded.clients import user_data
 from flower_coded.codes import SubsetCode
 from flower_coded.learning import build_model, predict_stacked
 from flower_coded.learning.ensemble import CodedEnsemble
-from flower_coded.reporting import COLOURS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
 from flower_coded.strategies import CodedSubsetAggregation
 
-BLUE, VERMILION, GREEN, PURPLE, ORANGE = COLOURS[:5]
-LINES = {  # a training keeps its colour; vermilion is an average that attackers spoil
+BLUE, VERMILION, GREEN, PURPLE, ORANGE = COLORS[:5]
+LINES = {  # a training keeps its color; vermilion is an average that attackers spoil
     CLEAN.label: BLUE,
     POISONED.label: VERMILION,
     FLIPPED.label: VERMILION,
@@ -59,7 +59,7 @@ def accuracies(trainings: Sequence[Played], *keys: str) -> Figure:
     figure = new_figure(1, len(keys), size=(4.2 * len(keys) + 3.2, 3.4))
     for axes, key in zip(figure.axes, keys, strict=True):
         words = {"title": titles[key], "y_label": "accuracy"}
-        shared = {"x": "round", "y": key, "group": "training", "colours": LINES, "y_limits": (0, 1)}
+        shared = {"x": "round", "y": key, "group": "training", "colors": LINES, "y_limits": (0, 1)}
         draw_lines(records, **shared, **words, axes=axes)
     for axes in figure.axes[:-1]:
         if (legend := axes.get_legend()) is not None:
@@ -105,7 +105,7 @@ def scores(*trainings: Played) -> Figure:
         records = [{"user": user, "score": score} for user, score in sorted(played.scores.items())]
         words = {"title": played.training.label, "y_label": "Krum's score"}
         draw_bars(records, x="user", y="score", **words, axes=axes)
-        _colour_bars(axes, [{int(record["user"])} for record in records], played.attackers)
+        _color_bars(axes, [{int(record["user"])} for record in records], played.attackers)
     return figure
 
 
@@ -131,7 +131,7 @@ def suspicion(played: Played) -> Figure:
     axes = figure.axes[0]
     words = {"title": "Named by the decoder", "y_label": "share of images held for attacked"}
     draw_bars(records, x="user", y="share", **words, y_limits=(0, 1), axes=axes)
-    _colour_bars(axes, [set(users) for users in groups], played.attackers)
+    _color_bars(axes, [set(users) for users in groups], played.attackers)
     return figure
 
 
@@ -142,7 +142,7 @@ def _was_selected(played: Played) -> np.ndarray:
     return matrix
 
 
-def _colour_bars(axes: object, users_of_bars: Sequence[set[int]], attackers: Sequence[int]) -> None:
+def _color_bars(axes: object, users_of_bars: Sequence[set[int]], attackers: Sequence[int]) -> None:
     for users, bar in zip(users_of_bars, axes.patches, strict=True):  # type: ignore[attr-defined]
         bar.set_color(VERMILION if users & set(attackers) else BLUE)
 

@@ -122,7 +122,7 @@ def _act_2(lecture: Lecture, stage: Stage) -> Pictures:
         "scores",
         pictures.scores(stage[KRUM_FLIPPED], stage[KRUM_LITTLE]),
         "Krum's score of every user in the last round: the sum of squared distances to the nearest "
-        "neighbours. The smallest are taken; attackers are vermilion.",
+        "neighbors. The smallest are taken; attackers are vermilion.",
     )
     yield Picture(
         "selected",

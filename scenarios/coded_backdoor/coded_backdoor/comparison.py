@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import FedAvg, MultiKrum
 from coded_backdoor.client_app import app
 from coded_backdoor.experiment import Config, Experiment
 from coded_backdoor.training import train_ensemble, train_single
-from flower_coded.grid.workers import work_through
+from flower_coded.sweep.workers import work_through
 from flower_coded.testing import InProcessGrid
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from coded_backdoor import pictures
 from coded_backdoor.comparison import CODED_METHODS, METHODS, Training
 from coded_backdoor.experiment import Config
-from flower_coded.reporting import COLOURS, Report, RunDirectory, Table, draw_images, draw_lines, new_figure
+from flower_coded.reporting import COLORS, Report, RunDirectory, Table, draw_images, draw_lines, new_figure
 from flower_coded.reporting.pictures import draw_matrix
 
 # Accuracy under attack for 0 .. 3 attackers on MNIST, identically distributed (paper, Figure 6).
@@ -33,8 +33,8 @@ PAPER_TRACKING = {
     ("BTC(2,4,16)", 3): (2.68, 0.31),
 }
 SHOWN = (("FedAvg", "one model"), ("MultiKrum", "one model"), *PAPER_MNIST)
-_HUES = (COLOURS[1], COLOURS[4], COLOURS[6], COLOURS[7], COLOURS[0], COLOURS[5], COLOURS[2], "#7fc8ae")
-PALETTE = dict(zip((f"{m}, {r}" for m, r in SHOWN), (*_HUES, COLOURS[3], "#e3b3cf"), strict=True))
+_HUES = (COLORS[1], COLORS[4], COLORS[6], COLORS[7], COLORS[0], COLORS[5], COLORS[2], "#7fc8ae")
+PALETTE = dict(zip((f"{m}, {r}" for m, r in SHOWN), (*_HUES, COLORS[3], "#e3b3cf"), strict=True))
 KEY = "accuracy under attack"
 
 
@@ -109,7 +109,7 @@ def _comparison_figures(records: list[dict], config: Config) -> dict[str, tuple[
     }
     for key, caption in captions.items():
         figure = new_figure(size=(9, 4.2))
-        shared = {"x": "attackers", "y": key, "group": "line", "colours": PALETTE, "y_limits": (0, 1)}
+        shared = {"x": "attackers", "y": key, "group": "line", "colors": PALETTE, "y_limits": (0, 1)}
         draw_lines(shown, **shared, title=key.capitalize(), axes=figure.axes[0])
         figures[key.replace(" ", "_")] = (figure, caption)
     figures["codes"] = (_code_matrices(config), "The codes compared: a row is a model, a column a user.")

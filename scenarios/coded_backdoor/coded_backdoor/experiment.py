@@ -10,8 +10,8 @@ import numpy as np
 from torch import nn
 
 from flower_coded.attacks import Backdoor
-from flower_coded.clients import Behaviour, ClientSettings, behaviour_from_config
-from flower_coded.clients.behaviour import DATA_ATTACKS
+from flower_coded.clients import Behavior, ClientSettings, behavior_from_config
+from flower_coded.clients.behavior import DATA_ATTACKS
 from flower_coded.codes import SubsetCode, build_code, partition_code, random_code
 from flower_coded.errors import ParameterError
 from flower_coded.learning import ImageData, ModelState, build_model, initial_states, predict_stacked
@@ -52,21 +52,21 @@ class Experiment:
         return self.settings.load()
 
     @cached_property
-    def behaviour(self) -> Behaviour:
+    def behavior(self) -> Behavior:
         """What the attackers do."""
-        return behaviour_from_config(self.config, 0, self.num_users)
+        return behavior_from_config(self.config, 0, self.num_users)
 
     @property
     def attackers(self) -> tuple[int, ...]:
         """Users who attack."""
-        return self.behaviour.attackers if self.behaviour.attack != "none" else ()
+        return self.behavior.attackers if self.behavior.attack != "none" else ()
 
     @cached_property
     def backdoor(self) -> Backdoor | None:
         """The trigger to test with: also without attackers, to see what it does to a clean model."""
-        if self.behaviour.attack not in DATA_ATTACKS:
+        if self.behavior.attack not in DATA_ATTACKS:
             return None
-        attack = self.behaviour.data_attack(self.data.image_shape, self.data.num_classes)
+        attack = self.behavior.data_attack(self.data.image_shape, self.data.num_classes)
         return attack if isinstance(attack, Backdoor) else None
 
     @cached_property

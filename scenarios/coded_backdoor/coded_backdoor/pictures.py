@@ -11,11 +11,11 @@ from coded_backdoor.experiment import Experiment
 from flower_coded.codes import SubsetCode, majority_vote
 from flower_coded.learning import predict_stacked
 from flower_coded.learning.ensemble import CodedEnsemble
-from flower_coded.reporting import COLOURS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
 from flower_coded.strategies.ensemble_states import State
 
-BLUE, VERMILION = COLOURS[:2]
-METHOD_COLOURS = {"FedAvg": VERMILION}
+BLUE, VERMILION = COLORS[:2]
+METHOD_COLORS = {"FedAvg": VERMILION}
 
 
 def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
@@ -28,7 +28,7 @@ def accuracy_by_round(rounds: list[dict]) -> Figure:
     keys = [key for key in titles if rounds[0][key] is not None]
     figure = new_figure(1, len(keys), size=(5.5 * len(keys), 3.6))
     for axes, key in zip(figure.axes, keys, strict=True):
-        shared = {"x": "round", "y": key, "group": "method", "colours": METHOD_COLOURS}
+        shared = {"x": "round", "y": key, "group": "method", "colors": METHOD_COLORS}
         draw_lines(rounds, **shared, title=titles[key], y_label="accuracy", y_limits=(0, 1), axes=axes)
     for axes in figure.axes[:-1]:
         if (legend := axes.get_legend()) is not None:
@@ -81,9 +81,9 @@ def attack_probabilities(clean: np.ndarray, triggered: np.ndarray) -> Figure:
     figure = new_figure(size=(7, 3))
     axes = figure.axes[0]
     bins = np.linspace(0, 1, 21)
-    for values, colour, name in ((clean, BLUE, "clean images"), (triggered, VERMILION, "triggered images")):
+    for values, color, name in ((clean, BLUE, "clean images"), (triggered, VERMILION, "triggered images")):
         shares = np.full(len(values), 1 / len(values))
-        axes.hist(values, bins, weights=shares, color=colour, alpha=0.75, label=name)
+        axes.hist(values, bins, weights=shares, color=color, alpha=0.75, label=name)
     axes.set_title("Is this image an attack?", loc="left", fontweight="bold")
     axes.set_xlabel("posterior probability of an attack")
     axes.set_ylabel("share of images")

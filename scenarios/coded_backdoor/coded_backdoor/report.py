@@ -9,7 +9,7 @@ from flwr.common.logger import log
 from coded_backdoor import pictures
 from coded_backdoor.experiment import Experiment
 from flower_coded.attacks import POISONED_UPDATES, UPDATE_ATTACKS
-from flower_coded.clients.behaviour import DATA_ATTACKS
+from flower_coded.clients.behavior import DATA_ATTACKS
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.strategies import CodedSubsetAggregation
@@ -129,20 +129,20 @@ def _introduction(experiment: Experiment) -> str:
 
 def _about_attack(experiment: Experiment) -> str:
     """Say what the attackers do, which the kind of attack decides."""
-    behaviour, users = experiment.behaviour, experiment.attackers
+    behavior, users = experiment.behavior, experiment.attackers
     if not users:
         return "Nobody attacks."
-    if behaviour.attack == "label-flip":
+    if behavior.attack == "label-flip":
         does = "they train on images with wrong labels"
-    elif behaviour.attack in DATA_ATTACKS:
-        does = f"they poison {100 * behaviour.poison_rate:g} % of their images and "
-        crafted = behaviour.attack in POISONED_UPDATES
+    elif behavior.attack in DATA_ATTACKS:
+        does = f"they poison {100 * behavior.poison_rate:g} % of their images and "
+        crafted = behavior.attack in POISONED_UPDATES
         does += "craft the update that they learn from them" if crafted else "then train honestly"
-    elif behaviour.attack in UPDATE_ATTACKS:
+    elif behavior.attack in UPDATE_ATTACKS:
         does = "they train honestly and send a crafted update"
     else:
-        does = "they answer late" if behaviour.attack == "late" else "they send malformed replies"
-    return f"Attackers are {_listed(users)} of {experiment.num_users} users (`{behaviour.attack}`): {does}."
+        does = "they answer late" if behavior.attack == "late" else "they send malformed replies"
+    return f"Attackers are {_listed(users)} of {experiment.num_users} users (`{behavior.attack}`): {does}."
 
 
 def _about_code(experiment: Experiment) -> str:

@@ -19,10 +19,10 @@ import numpy as np
 
 from contrastive_ecoc.experiment import RADII, Experiment, shrunk
 from contrastive_ecoc.trainers import Central, Federated, Trained, Trainer
-from flower_coded.grid.workers import work_through
 from flower_coded.learning.models import get_state
 from flower_coded.learning.robustness import Scores, evaluate_robustness, robust_accuracy
 from flower_coded.strategies.ensemble_states import State
+from flower_coded.sweep.workers import work_through
 
 METHODS = ("Standard", "SimCLR", "ACL-PF", "ACL-CFPC", "ACL-TFC")
 TRAINERS: dict[str, type[Central] | type[Federated]] = {"central": Central, "federated": Federated}
@@ -78,7 +78,7 @@ def run_group(group: Group, config: dict[str, Any], ensemble: bool = False) -> F
 
 
 def train_methods(trainer: Trainer, experiment: Experiment) -> Iterator[tuple[str, Trained]]:
-    """Train in the order of :data:`METHODS`; Standard sees the labelled images as often as TFC does."""
+    """Train in the order of :data:`METHODS`; Standard sees the labeled images as often as TFC does."""
     config = experiment.config
     first, second = int(config["pretrain-rounds"]), int(config["fine-tune-rounds"])
     yield "Standard", trainer.softmax(get_state(experiment.softmax_model()), first + second)

@@ -12,7 +12,7 @@ from contrastive_ecoc.comparison import METHODS, TRAINERS, Group
 from contrastive_ecoc.report import code_book_picture
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.adversarial import AttackBudget
-from flower_coded.reporting import COLOURS, Report, RunDirectory, Table, draw_lines, new_figure
+from flower_coded.reporting import COLORS, Report, RunDirectory, Table, draw_lines, new_figure
 
 ATTACKS = ("clean", "fgsm", "pgd", "pgd-margin", "pgd-surrogate", "transfer", "ensemble", "worst")
 SIGNS = {
@@ -45,7 +45,7 @@ PAPER = {
         (57.85, 33.25, 12.96),
     ),
 }
-PALETTE = dict(zip(METHODS, COLOURS, strict=False))
+PALETTE = dict(zip(METHODS, COLORS, strict=False))
 
 
 def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
@@ -208,7 +208,7 @@ def _curves(curve: list[dict]) -> Figure:
             x_label="radius, in units of the pixel range",
             y_label="robust accuracy",
             y_limits=(0, 1),
-            colours=PALETTE,
+            colors=PALETTE,
             axes=axes,
         )
     for axes in figure.axes[:-1]:

@@ -20,7 +20,7 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Standardised features with a column of ones at the end, targets, and what is minimised."""
+    """Standardized features with a column of ones at the end, targets, and what is minimized."""
 
     name: str
     features: Reals

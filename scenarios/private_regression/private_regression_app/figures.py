@@ -183,7 +183,7 @@ def add_figures(report: Report, run: RunDirectory, swept: dict[str, list[Record]
         report.add_figure(
             figure,
             caption="Figures 2 to 4: plain decoding is lost with one liar; the joint decoder gains on the "
-            "independent one towards the radius; the subspace decoder stays with the oracle, who is told.",
+            "independent one toward the radius; the subspace decoder stays with the oracle, who is told.",
         )
     for decoder in ("independent", "subspace"):
         figure = draw_lines(
@@ -196,7 +196,7 @@ def add_figures(report: Report, run: RunDirectory, swept: dict[str, list[Record]
             y_label=_ERROR,
         )
         run.write_figure(figure, f"figure_5_{decoder}")
-        report.add_figure(figure, caption="Figure 5: neighbouring points make neighbours look like liars.")
+        report.add_figure(figure, caption="Figure 5: neighboring points make neighbors look like liars.")
     for attack in ("strong, ones in a row", "weak, probability of a zero"):
         figure = draw_lines(
             [each for each in swept["collusion"] if each["attack"] == attack],

@@ -19,7 +19,7 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A table as it is, and the same centred and scaled into [-1, 1]; the last column is the target."""
+    """A table as it is, and the same centered and scaled into [-1, 1]; the last column is the target."""
 
     name: str
     table: Reals
@@ -34,11 +34,11 @@ class Task:
             table = np.column_stack([features, target])
         else:
             table = _read_csv(Path(name))
-        centred = table - table.mean(axis=0)
-        scales = abs(centred).max(axis=0)
+        centered = table - table.mean(axis=0)
+        scales = abs(centered).max(axis=0)
         if not (scales > 0).all():
             raise ParameterError("data", "must have no constant column", np.flatnonzero(scales == 0).tolist())
-        return cls(Path(name).stem, table, centred / scales, scales)
+        return cls(Path(name).stem, table, centered / scales, scales)
 
     def coefficients(self, equations: Reals) -> Reals:
         """Solve the normal equations of the scaled table."""

@@ -98,7 +98,7 @@ def _histograms(sharing: RampSharing) -> tuple[Any, list[float]]:
     left, right = figure.axes
     left.hist(update, bins=80)
     left.set_title("an update's entries")
-    left.set_xlabel("quantised value")
+    left.set_xlabel("quantized value")
     left.set_xticks([-2000, 0, 2000])
     right.hist(field_fractions(shares[0]), bins=_BINS, range=(0, 1))
     right.set_title("one user's share of them")

@@ -218,7 +218,7 @@ def test_error_amplification__is_that_of_white_noise_through_the_reconstruction(
     assert worst_amplification(CODE, 8) >= error_amplification(CODE, kept).max()
 
 
-def test_plan__keeps_privacy_and_its_error_holds_with_neighbouring_liars() -> None:
+def test_plan__keeps_privacy_and_its_error_holds_with_neighboring_liars() -> None:
     plan = plan_computation(CODE, get_function("gram"), SHAPE, max_bits=1e-3, num_liars=8, num_missing=2)
     assert plan.leakage.bits <= 1e-3
     outcome = run_computation(

@@ -34,14 +34,14 @@ LIARS, STRAGGLERS = (0, 3, 7, 11, 14), frozenset({5, 6})
 MALFORMED = {"nan", "infinity", "wrong-shape", "silence", "late"}
 
 
-def standardised(features: np.ndarray) -> np.ndarray:
+def standardized(features: np.ndarray) -> np.ndarray:
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
     return np.column_stack([scaled, np.ones(len(scaled))])
 
 
 def diabetes() -> tuple[np.ndarray, np.ndarray]:
     features, targets = load_diabetes(return_X_y=True)
-    return standardised(features), targets
+    return standardized(features), targets
 
 
 def run(objective: Objective, stepper: Stepper, count: int, attack: str | None = None) -> Descent:
@@ -153,7 +153,7 @@ def test_ridge__reaches_scikit_learn_s_optimum() -> None:
 
 def test_lasso__reaches_scikit_learn_s_optimum_and_its_zeros() -> None:
     features, targets = diabetes()
-    # scikit-learn minimises the mean of the squares over two: its alpha times n is ours.
+    # scikit-learn minimizes the mean of the squares over two: its alpha times n is ours.
     reference = Lasso(alpha=5.0, tol=1e-12, max_iter=100_000).fit(features[:, :-1], targets)
     objective = LeastSquares(lasso=5.0 * len(targets), num_free=1)
     descent = run(objective, AcceleratedStep(1 / smoothness(objective, features)), 300, "huge")
@@ -163,7 +163,7 @@ def test_lasso__reaches_scikit_learn_s_optimum_and_its_zeros() -> None:
 
 def test_logistic__reaches_scikit_learn_s_optimum() -> None:
     features, labels = load_breast_cancer(return_X_y=True)
-    features = standardised(features)
+    features = standardized(features)
     reference = LogisticRegression(C=0.1, solver="newton-cholesky", tol=1e-12).fit(features[:, :-1], labels)
     objective = Logistic(ridge=10.0, num_free=1)
     descent = run_encoded(

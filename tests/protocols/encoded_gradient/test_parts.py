@@ -20,7 +20,7 @@ from flower_coded.protocols.encoded_gradient import (
     Poisson,
     Product,
     Repetition,
-    RobustCentre,
+    RobustCenter,
     answer,
     encode_matrix,
     encoded_resources,
@@ -210,7 +210,7 @@ def test_names__are_refused_with_the_choices() -> None:
     with pytest.raises(ParameterError, match="repetition"):
         get_baseline("none of these", 1)
     with pytest.raises(ParameterError, match="krum"):
-        RobustCentre("none of these")
+        RobustCenter("none of these")
     with pytest.raises(ParameterError, match="at least 11"):
         Repetition(5).groups(10)
 

@@ -46,16 +46,16 @@ def make_schemes(reference: ReferenceString) -> MakeSchemes:
 
 @pytest.fixture(scope="session")
 def make_updates() -> Callable[..., dict[int, np.ndarray]]:
-    """Quantised updates around a common direction, as honest users' are."""
+    """Quantized updates around a common direction, as honest users' are."""
 
     def make(parameters: RampKrumParameters, seed: int = 0) -> dict[int, np.ndarray]:
         generator = np.random.default_rng(seed)
         limit = parameters.fixed_point.max_integer
-        centre = generator.integers(-limit // 2, limit // 2, size=parameters.length)
+        center = generator.integers(-limit // 2, limit // 2, size=parameters.length)
         spread = max(limit // 50, 1)
         return {
             user: np.clip(
-                centre + generator.integers(-spread, spread + 1, size=parameters.length), -limit, limit
+                center + generator.integers(-spread, spread + 1, size=parameters.length), -limit, limit
             )
             for user in range(parameters.sharing.num_users)
         }

@@ -71,7 +71,7 @@ def assert_equals_the_clear(parameters: RampKrumParameters, outcome: RoundOutcom
     )
     assert outcome.selection == selection
     assert (outcome.total == total).all()
-    expected = parameters.fixed_point.dequantise(total, count=parameters.num_selected)
+    expected = parameters.fixed_point.dequantize(total, count=parameters.num_selected)
     assert (outcome.mean == expected).all()
 
 
@@ -221,11 +221,11 @@ def test_round__names_who_exceeds_the_clipping_range(
 
 def wrap_around(parameters: RampKrumParameters, updates: Updates) -> dict[int, Deviation]:
     """Two entries on which all updates agree, and a liar with the mean otherwise: near to everybody."""
-    centre = np.mean(list(updates.values()), axis=0).astype(np.int64)
+    center = np.mean(list(updates.values()), axis=0).astype(np.int64)
     for update in updates.values():
         update[:2] = 0
-    centre[:2] = 0
-    updates[0] = centre
+    center[:2] = 0
+    updates[0] = center
     return {0: WrapAroundUpdate(shift=2**20)}
 
 

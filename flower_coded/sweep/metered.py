@@ -54,7 +54,7 @@ class MeteredGrid(InProcessGrid):
 
 
 def content_bytes(content: RecordDict) -> int:
-    """Count the bytes of a message's content: arrays as serialised, numbers as 8, text and bytes as they are.
+    """Count the bytes of a message's content: arrays as serialized, numbers as 8, text and bytes as they are.
 
     Examples
     --------

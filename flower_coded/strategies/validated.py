@@ -2,7 +2,7 @@
 
 Flower's own strategies compare all replies with each other and raise on the first odd one; a negative
 ``num-examples`` divides by zero; arrays in another order are compared entry by entry with the wrong ones.
-:class:`JudgedReplies` stands between: it asks what the wrapped strategy asks, judges what comes back
+:class:`ValidatedReplies` stands between: it asks what the wrapped strategy asks, judges what comes back
 (:mod:`flower_coded.strategies.judging`), rebuilds every reply that passes in the names, order and types that
 were sent, and hands on only those. Who was turned away, and why, is in the log, the metrics and the history.
 If the wrapped strategy cannot do anything with what is left, the old model stays.
@@ -34,7 +34,7 @@ from flower_coded.strategies.client_metrics import capped_weights
 from flower_coded.strategies.ensemble_states import to_array_record
 from flower_coded.strategies.judging import Accepted, Rejected, Update, judge_arrays, judge_metrics
 
-__all__ = ["JudgedReplies", "JudgedRound", "Questions"]
+__all__ = ["Questions", "ValidatedReplies", "ValidatedRound"]
 
 # What aggregation code raises on replies it cannot use: Flower's own refusals, ours, and arithmetic. (Not
 # among them: a privacy budget that is spent, which must end the run.)
@@ -49,7 +49,7 @@ _REFUSALS = (
 
 
 @dataclass(frozen=True)
-class JudgedRound:
+class ValidatedRound:
     """What happened in one stage of one round.
 
     Parameters
@@ -78,7 +78,7 @@ class JudgedRound:
 
 @dataclass
 class Questions:
-    """The messages of one stage, and the judgement of their replies.
+    """The messages of one stage, and the judgment of their replies.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class Questions:
         return accepted, [each for each in ordered if isinstance(each, Rejected)] + out_of_place
 
 
-class JudgedReplies(Strategy):
+class ValidatedReplies(Strategy):
     """Any FedAvg-shaped Flower strategy, with each reply judged alone.
 
     Parameters
@@ -170,7 +170,7 @@ class JudgedReplies(Strategy):
 
     Attributes
     ----------
-    history : list of JudgedRound
+    history : list of ValidatedRound
         One per stage and round.
 
     Raises
@@ -199,7 +199,7 @@ class JudgedReplies(Strategy):
     ...     arrays = ArrayRecord({"w": Array(np.ones(shape))})
     ...     metrics = MetricRecord({"num-examples": 10})
     ...     return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
-    >>> strategy = JudgedReplies(FedMedian(fraction_evaluate=0.0, min_train_nodes=3))
+    >>> strategy = ValidatedReplies(FedMedian(fraction_evaluate=0.0, min_train_nodes=3))
     >>> result = strategy.start(InProcessGrid(app, 3), ArrayRecord({"w": Array(np.zeros(1))}), num_rounds=1)
     >>> result.arrays["w"].numpy(), strategy.history[0].rejected[0].reason
     (array([1.]), "'w' has shape (9,), expected (1,)")
@@ -214,7 +214,7 @@ class JudgedReplies(Strategy):
             raise ParameterError("max_claim_ratio", "must be at least 1", max_claim_ratio)
         self.strategy, self.max_claim_ratio = strategy, max_claim_ratio
         self.weighted_by_key = weighted_by_key or _weighted_by_key(strategy)
-        self.history: list[JudgedRound] = []
+        self.history: list[ValidatedRound] = []
         self._questions = Questions()
         self._arrays: ArrayRecord | None = None
 
@@ -299,18 +299,18 @@ class JudgedReplies(Strategy):
         accepted: Sequence[Accepted[Update]],
         rejected: Sequence[Rejected],
         refusal: str,
-    ) -> JudgedRound:
+    ) -> ValidatedRound:
         log_rejections(server_round, rejected)
         if refusal:
             kept = "; the old model stays" if stage == "train" else ""
             log(WARNING, "round %d (%s): %s%s", server_round, stage, refusal, kept)
         nodes = tuple(each.node_id for each in accepted)
-        record = JudgedRound(server_round, stage, nodes, tuple(rejected), refusal)
+        record = ValidatedRound(server_round, stage, nodes, tuple(rejected), refusal)
         self.history.append(record)
         return record
 
     @staticmethod
-    def _metrics(own: MetricRecord | None, record: JudgedRound) -> MetricRecord:
+    def _metrics(own: MetricRecord | None, record: ValidatedRound) -> MetricRecord:
         metrics = MetricRecord(dict(own or {}))
         metrics["accepted-replies"] = len(record.accepted)
         metrics.update(rejection_metrics(record.rejected))

@@ -1,4 +1,4 @@
-"""``flower-coded grid``: run a grid of attacks against defences, and write its sheet."""
+"""``flower-coded sweep``: sweep over attacks against defenses, and write its sheet."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import typer
 
 from flower_coded.cli.exit_codes import COMPLETED, FAILED
-from flower_coded.grid.plan import GridPlan, read_plan
-from flower_coded.grid.runner import grid_table, run_grid
-from flower_coded.grid.store import GridStore
 from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.sheet import write_sheet
+from flower_coded.sweep.plan import SweepPlan, read_plan
+from flower_coded.sweep.runner import run_sweep, sweep_table
+from flower_coded.sweep.store import SweepStore
 
-__all__ = ["run_grid_file"]
+__all__ = ["run_sweep_file"]
 
 _NOT_IN_TABLE = {"traceback"}
 
 
-def run_grid_file(
-    grid_file: Path,
+def run_sweep_file(
+    sweep_file: Path,
     *,
     results: Path,
     name: str = "",
@@ -28,14 +28,14 @@ def run_grid_file(
     only_sheet: bool = False,
     retries_failures: bool = False,
 ) -> int:
-    """Run what a grid file asks for and is not done yet; write table and sheet; return the exit status.
+    """Run what a sweep file asks for and is not done yet; write table and sheet; return the exit status.
 
     Parameters
     ----------
-    grid_file : Path
-        TOML, see :func:`flower_coded.grid.plan.read_plan`.
+    sweep_file : Path
+        TOML, see :func:`flower_coded.sweep.plan.read_plan`.
     results : Path
-        Parent of all results; the grid's directory is ``results/grid/<name>``.
+        Parent of all results; the directory is ``results/sweep/<name>``.
     name : str
         The file's name without its ending by default.
     num_processes : int
@@ -51,12 +51,12 @@ def run_grid_file(
         0, or 1 where runs failed; they are in the table with the reason.
     """
     logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies are made to be checked, and log each time
-    plan = read_plan(grid_file)
-    store = GridStore(results.expanduser() / "grid" / (name or grid_file.stem))
+    plan = read_plan(sweep_file)
+    store = SweepStore(results.expanduser() / "sweep" / (name or sweep_file.stem))
     if not only_sheet:
         missing = len({run.key for run in plan.runs} - store.keys())
         typer.echo(f"{len(plan.runs)} runs, {missing} to do, {num_processes} at a time; files: {store.path}")
-        run_grid(
+        run_sweep(
             plan,
             store,
             num_processes=num_processes,
@@ -66,8 +66,8 @@ def run_grid_file(
     return _write_results(plan, store)
 
 
-def _write_results(plan: GridPlan, store: GridStore) -> int:
-    records = grid_table(plan, store)
+def _write_results(plan: SweepPlan, store: SweepStore) -> int:
+    records = sweep_table(plan, store)
     if not records:
         typer.echo("nothing is done yet")
         return COMPLETED
@@ -79,7 +79,7 @@ def _write_results(plan: GridPlan, store: GridStore) -> int:
     typer.echo(f"table: {store.path / 'metrics.csv'}")
     failed = [record for record in records if record["status"] != "done"]
     for record in failed:
-        typer.secho(f"failed: {record['defence']} under {record['attack']}: {record['error']}", fg="red")
+        typer.secho(f"failed: {record['defense']} under {record['attack']}: {record['error']}", fg="red")
     if len(failed) < len(records):
         for page in write_sheet(directory, records, title=plan.title):
             typer.echo(f"sheet: {page}")

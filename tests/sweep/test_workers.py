@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flower_coded.grid.workers import work_through
+from flower_coded.sweep.workers import work_through
 
 
 def work(task: str) -> str:
@@ -54,7 +54,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import time, pathlib, sys\n"
-        "from flower_coded.grid.workers import work_through\n"
+        "from flower_coded.sweep.workers import work_through\n"
         "def work(name):\n"
         "    pathlib.Path(name).touch()\n"
         "    time.sleep(120)\n"

@@ -1,7 +1,7 @@
-"""The defences of a grid by name: Flower's own strategies, aggregation rules, and this package's systems.
+"""The defenses of a sweep by name: Flower's own strategies, aggregation rules, and this package's systems.
 
-A defence is told how many attackers to expect and makes a strategy. What is asked of Flower's strategies goes
-through :class:`~flower_coded.strategies.JudgedReplies`, for without it every malformed reply ends the run.
+A defense is told how many attackers to expect and makes a strategy. What is asked of Flower's strategies goes
+through :class:`~flower_coded.strategies.ValidatedReplies`, for without it every malformed reply ends the run.
 
 Left out: encoded gradient descent and robust ALCC, which compute gradients of linear models and polynomials
 exactly and train no network; contrastive output codes, whose protection is against adversarial inputs. Their
@@ -20,22 +20,22 @@ from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Kr
 from flower_coded.aggregation import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
 from flower_coded.codes import SubsetCode, build_code, partition_code
 from flower_coded.errors import ParameterError
-from flower_coded.strategies import JudgedReplies, RampSharedMultiKrum, RuleAggregation
+from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation, ValidatedReplies
 
 __all__ = [
-    "CODED_DEFENCES",
-    "DEFENCE_NAMES",
-    "RAMP_DEFENCE",
-    "check_defence",
+    "CODED_DEFENSES",
+    "DEFENSE_NAMES",
+    "RAMP_DEFENSE",
+    "check_defense",
     "decoder_options",
-    "defence_code",
+    "defense_code",
     "make_strategy",
-    "model_of_defence",
+    "model_of_defense",
 ]
 
 Options = Mapping[str, Any]
 
-RAMP_DEFENCE = "ramp-shared-krum"
+RAMP_DEFENSE = "ramp-shared-krum"
 _HADAMARD = "hadamard-fedavg"
 _DECODER = {"decoder-attack-rate": 0.5, "decoder-success-rate": 0.99, "decoder-smoothing": 0.3}
 _RAMP = {"num-per-element": 2, "num-range-checks": 0, "clipping": 1.0, "num-bits": 16}
@@ -43,7 +43,7 @@ _RAMP = {"num-per-element": 2, "num-range-checks": 0, "clipping": 1.0, "num-bits
 
 @dataclass(frozen=True)
 class _Expected:
-    """What a defence is told."""
+    """What a defense is told."""
 
     num_users: int
     num_byzantine: int
@@ -69,7 +69,7 @@ _FLOWER: dict[str, Callable[[_Expected], Strategy]] = {
 }
 _RULES = (*AGGREGATION_RULES, *(f"{step}+{rule}" for step in PRE_AGGREGATIONS for rule in AGGREGATION_RULES))
 
-CODED_DEFENCES: dict[str, dict[str, Any]] = {
+CODED_DEFENSES: dict[str, dict[str, Any]] = {
     "coded-detection": {"code-attackers": 0, "row-weight": 4, **_DECODER},
     "coded-correction": {"code-attackers": 0, "row-weight": 4, **_DECODER},
     "coded-tracking": {"code-attackers": 0, "row-weight": 4, **_DECODER},
@@ -77,19 +77,19 @@ CODED_DEFENCES: dict[str, dict[str, Any]] = {
 }
 """Names of the coded ensembles with their options and defaults; 0 ``code-attackers`` are those expected."""
 
-DEFENCE_NAMES = (*_FLOWER, *_RULES, *CODED_DEFENCES, RAMP_DEFENCE)
-"""Every defence that a grid knows."""
+DEFENSE_NAMES = (*_FLOWER, *_RULES, *CODED_DEFENSES, RAMP_DEFENSE)
+"""Every defense that a sweep knows."""
 
 
 def make_strategy(
-    defence: str, num_users: int, num_byzantine: int, options: Options, seed: int = 0
-) -> JudgedReplies | RuleAggregation | RampSharedMultiKrum:
-    """Make the strategy of a defence that trains one model.
+    defense: str, num_users: int, num_byzantine: int, options: Options, seed: int = 0
+) -> ValidatedReplies | RuleAggregation | RampSharedMultiKrum:
+    """Make the strategy of a defense that trains one model.
 
     Parameters
     ----------
-    defence : str
-        One of :data:`DEFENCE_NAMES` that is not in :data:`CODED_DEFENCES`.
+    defense : str
+        One of :data:`DEFENSE_NAMES` that is not in :data:`CODED_DEFENSES`.
     num_users, num_byzantine : int
         ``n``, and how many attackers to expect.
     options : mapping
@@ -109,64 +109,64 @@ def make_strategy(
     TrimmedMean(num_threads=1, num_byzantine=2)
     """
     expected = _Expected(num_users, num_byzantine)
-    if defence in _FLOWER:
-        _refuse_unknown_options(defence, options, {})
-        return JudgedReplies(_FLOWER[defence](expected))
+    if defense in _FLOWER:
+        _refuse_unknown_options(defense, options, {})
+        return ValidatedReplies(_FLOWER[defense](expected))
     parameters = {name.replace("-", "_"): value for name, value in options.items()}
-    if defence == RAMP_DEFENCE:
-        _refuse_unknown_options(defence, options, _RAMP)
+    if defense == RAMP_DEFENSE:
+        _refuse_unknown_options(defense, options, _RAMP)
         chosen = {name.replace("-", "_"): value for name, value in _RAMP.items()} | parameters
         return RampSharedMultiKrum(num_users, num_byzantine, seed=seed, fraction_evaluate=0.0, **chosen)
-    rule = get_aggregation_rule(defence, **{"num_byzantine": num_byzantine, **parameters})
+    rule = get_aggregation_rule(defense, **{"num_byzantine": num_byzantine, **parameters})
     return RuleAggregation(rule, seed=seed, **expected.everybody)
 
 
-def defence_code(defence: str, num_users: int, num_byzantine: int, options: Options) -> SubsetCode:
-    """Make the code of a coded defence, for at least one attacker.
+def defense_code(defense: str, num_users: int, num_byzantine: int, options: Options) -> SubsetCode:
+    """Make the code of a coded defense, for at least one attacker.
 
     Examples
     --------
-    >>> defence_code("coded-correction", 12, 2, {"row-weight": 6}).num_models
+    >>> defense_code("coded-correction", 12, 2, {"row-weight": 6}).num_models
     6
     """
-    chosen = CODED_DEFENCES[defence] | dict(options)
-    _refuse_unknown_options(defence, options, CODED_DEFENCES[defence])
-    if defence == "coded-partition":
+    chosen = CODED_DEFENSES[defense] | dict(options)
+    _refuse_unknown_options(defense, options, CODED_DEFENSES[defense])
+    if defense == "coded-partition":
         return partition_code(int(chosen["num-groups"]), num_users)
-    kind = defence.removeprefix("coded-")
+    kind = defense.removeprefix("coded-")
     num_attackers = int(chosen["code-attackers"]) or max(1, num_byzantine)
     return build_code(kind, num_attackers, int(chosen["row-weight"]), num_users)
 
 
-def decoder_options(defence: str, num_byzantine: int, options: Options) -> dict[str, Any]:
+def decoder_options(defense: str, num_byzantine: int, options: Options) -> dict[str, Any]:
     """Return the decoder's prior beliefs: rates, smoothing, and 0 to ``num_byzantine`` attackers alike."""
-    chosen = CODED_DEFENCES[defence] | dict(options)
+    chosen = CODED_DEFENSES[defense] | dict(options)
     rates = {name.removeprefix("decoder-").replace("-", "_"): float(chosen[name]) for name in _DECODER}
     return {**rates, "attacker_prior": [1.0] * (num_byzantine + 1)}
 
 
-def model_of_defence(defence: str, model: str) -> str:
-    """Return the architecture that a defence trains: ``hadamard-fedavg`` puts an output code behind it.
+def model_of_defense(defense: str, model: str) -> str:
+    """Return the architecture that a defense trains: ``hadamard-fedavg`` puts an output code behind it.
 
     Examples
     --------
-    >>> model_of_defence("hadamard-fedavg", "small-cnn")
+    >>> model_of_defense("hadamard-fedavg", "small-cnn")
     'small-cnn+hadamard'
     """
-    return f"{model}+hadamard" if defence == _HADAMARD and "+" not in model else model
+    return f"{model}+hadamard" if defense == _HADAMARD and "+" not in model else model
 
 
-def check_defence(defence: str, num_users: int, num_byzantine: int, options: Options) -> None:
-    """Make the defence once, so that what it would refuse is refused before anything is trained."""
-    if defence in CODED_DEFENCES:
-        defence_code(defence, num_users, num_byzantine, options)
-        decoder_options(defence, num_byzantine, options)
+def check_defense(defense: str, num_users: int, num_byzantine: int, options: Options) -> None:
+    """Make the defense once, so that what it would refuse is refused before anything is trained."""
+    if defense in CODED_DEFENSES:
+        defense_code(defense, num_users, num_byzantine, options)
+        decoder_options(defense, num_byzantine, options)
     else:
-        strategy = make_strategy(defence, num_users, num_byzantine, options)
+        strategy = make_strategy(defense, num_users, num_byzantine, options)
         if isinstance(strategy, RuleAggregation):  # too few users for the rule would keep the first model
             generator = np.random.default_rng(0)
             strategy.rule.aggregate(generator.standard_normal((num_users, 2)), generator)
-    if defence == "flower-bulyan" and num_users < 4 * num_byzantine + 3:
+    if defense == "flower-bulyan" and num_users < 4 * num_byzantine + 3:
         raise ParameterError(
             "num-users",
             f"must be at least 4 f + 3 = {4 * num_byzantine + 3} for flower-bulyan",
@@ -175,7 +175,7 @@ def check_defence(defence: str, num_users: int, num_byzantine: int, options: Opt
         )
 
 
-def _refuse_unknown_options(defence: str, options: Options, known: Mapping[str, Any]) -> None:
+def _refuse_unknown_options(defense: str, options: Options, known: Mapping[str, Any]) -> None:
     for name in options:
         if name not in known:
-            raise ParameterError(f"defence.{defence}", f"must be among {', '.join(known) or 'nothing'}", name)
+            raise ParameterError(f"defense.{defense}", f"must be among {', '.join(known) or 'nothing'}", name)

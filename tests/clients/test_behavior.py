@@ -20,20 +20,20 @@ from flower_coded.attacks import (
     TrimmedMeanAttack,
     VoidAttackWarning,
 )
-from flower_coded.clients import ATTACK_NAMES, Behaviour, attackers_from_config, behaviour_from_config
+from flower_coded.clients import ATTACK_NAMES, Behavior, attackers_from_config, behavior_from_config
 from flower_coded.errors import ParameterError
 
 
-def behaviour(partition_id: int = 0, num_users: int = 12, **config: Any) -> Behaviour:
-    return behaviour_from_config(
+def behavior(partition_id: int = 0, num_users: int = 12, **config: Any) -> Behavior:
+    return behavior_from_config(
         {key.replace("_", "-"): value for key, value in config.items()}, partition_id, num_users
     )
 
 
 def test_everybody_is_honest_by_default() -> None:
-    assert not behaviour().is_attacker
-    assert not behaviour(attackers="0,").is_attacker
-    assert not behaviour(attack="sign-flip").is_attacker
+    assert not behavior().is_attacker
+    assert not behavior(attackers="0,").is_attacker
+    assert not behavior(attack="sign-flip").is_attacker
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_attackers_that_do_not_exist_are_refused(value: Any) -> None:
 
 
 def test_the_attack_starts_in_its_round() -> None:
-    late = behaviour(3, attack="nan", attackers="3,", attack_from_round=4)
+    late = behavior(3, attack="nan", attackers="3,", attack_from_round=4)
     assert [late.attacks_in(server_round) for server_round in (1, 3, 4, 9)] == [False, False, True, True]
 
 
 def test_all_colluders_share_one_backdoor() -> None:
     config = {"attack": "pixel-trigger", "attackers": "1,2", "seed": 6, "poison_rate": 0.2}
-    attacks = [behaviour(user, **config).data_attack((1, 8, 8), 10) for user in (1, 2)]
+    attacks = [behavior(user, **config).data_attack((1, 8, 8), 10) for user in (1, 2)]
     assert all(isinstance(attack, Backdoor) and attack.rate == 0.2 for attack in attacks)
     first, second = (attack.trigger for attack in attacks if isinstance(attack, Backdoor))
     assert isinstance(first, PixelTrigger)
@@ -79,33 +79,33 @@ def test_all_colluders_share_one_backdoor() -> None:
 
 
 def test_settings_reach_the_attacks() -> None:
-    assert behaviour(attack="label-flip", attackers="0,").data_attack((1, 8, 8), 4) == LabelFlip(4)
-    little = behaviour(attack="little-is-enough", attackers=8, num_users=20).update_attack()
+    assert behavior(attack="label-flip", attackers="0,").data_attack((1, 8, 8), 4) == LabelFlip(4)
+    little = behavior(attack="little-is-enough", attackers=8, num_users=20).update_attack()
     assert little == ALittleIsEnough(20, 8)
-    target = behaviour(attack="pixel-trigger", attackers="0,", attack_target=3).data_attack((1, 8, 8), 10)
+    target = behavior(attack="pixel-trigger", attackers="0,", attack_target=3).data_attack((1, 8, 8), 10)
     assert isinstance(target, Backdoor)
     assert target.target == 3
 
 
 def test_settings_reach_the_newer_attacks() -> None:
-    assert behaviour(attack="min-sum", attackers=2, attack_perturbation="unit").update_attack() == MinSum(
+    assert behavior(attack="min-sum", attackers=2, attack_perturbation="unit").update_attack() == MinSum(
         "unit"
     )
-    assert behaviour(attack="trimmed-mean-attack", attackers=2, attack_scale=4.0).update_attack() == (
+    assert behavior(attack="trimmed-mean-attack", attackers=2, attack_scale=4.0).update_attack() == (
         TrimmedMeanAttack(4.0)
     )
     # gamma = n / eta, shared by the colluders: 12 / 3.
-    assert behaviour(attack="model-replacement", attackers=3).update_attack() == ModelReplacement(4.0)
-    assert behaviour(attack="edge-case", attackers=3).update_attack() == NormProjection()
-    tail = behaviour(attack="edge-case", attackers="0,", attack_target=3).data_attack((1, 8, 8), 10)
+    assert behavior(attack="model-replacement", attackers=3).update_attack() == ModelReplacement(4.0)
+    assert behavior(attack="edge-case", attackers=3).update_attack() == NormProjection()
+    tail = behavior(attack="edge-case", attackers="0,", attack_target=3).data_attack((1, 8, 8), 10)
     assert tail == EdgeCase(3, 0.05)
-    assert behaviour(attack="late", attackers="0,", attack_scale=0.5).late_seconds == 0.5
+    assert behavior(attack="late", attackers="0,", attack_scale=0.5).late_seconds == 0.5
 
 
 def test_colluders_of_a_distributed_trigger_train_with_their_parts_and_test_with_one_union() -> None:
     black = np.zeros((1, 1, 8, 8), np.float32)
     config = {"attack": "distributed-trigger", "attackers": "1,4,6,7", "seed": 2}
-    backdoors = [behaviour(user, **config).data_attack((1, 8, 8), 10) for user in (1, 4, 6, 7, 0)]
+    backdoors = [behavior(user, **config).data_attack((1, 8, 8), 10) for user in (1, 4, 6, 7, 0)]
     assert all(isinstance(each, Backdoor) for each in backdoors)
     unions = [each.trigger.apply(black) for each in backdoors if isinstance(each, Backdoor)]
     parts = [each.part.apply(black) for each in backdoors[:4] if isinstance(each, Backdoor) and each.part]
@@ -116,12 +116,12 @@ def test_colluders_of_a_distributed_trigger_train_with_their_parts_and_test_with
 
 def test_a_void_attack_warns_when_it_is_read() -> None:
     with pytest.warns(VoidAttackWarning):
-        behaviour(attack="little-is-enough", attackers=2, num_users=10)
+        behavior(attack="little-is-enough", attackers=2, num_users=10)
 
 
 @pytest.mark.parametrize("attack", [name for name in ATTACK_NAMES if name != "little-is-enough"])
 def test_every_attack_can_be_asked_for_by_name(attack: str) -> None:
-    assert behaviour(attack=attack, attackers="0,").attack == attack
+    assert behavior(attack=attack, attackers="0,").attack == attack
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_every_attack_can_be_asked_for_by_name(attack: str) -> None:
 )
 def test_mistakes_are_refused_with_what_would_work(config: dict[str, Any], named: str) -> None:
     with pytest.raises(ParameterError, match=named):
-        behaviour(**config)
+        behavior(**config)
 
 
 def test_a_partition_outside_the_federation_is_refused() -> None:
     with pytest.raises(ParameterError, match="partition-id"):
-        behaviour(12)
+        behavior(12)

@@ -1,4 +1,4 @@
-"""What a grid found, one file per run, written once: killed at any moment, it goes on where it was.
+"""What a sweep found, one file per run, written once: killed at any moment, it goes on where it was.
 
 ``runs/<key>.json`` holds one run's record, under the digest of its configuration. A record is written beside
 its place, brought to disk, and then linked to its name, which fails if the name is taken: a file is there
@@ -19,11 +19,11 @@ from typing import IO, Any
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["GridStore"]
+__all__ = ["SweepStore"]
 
 
-class GridStore:
-    """The directory of a grid.
+class SweepStore:
+    """The directory of a sweep.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class GridStore:
     Examples
     --------
     >>> import tempfile
-    >>> store = GridStore(tempfile.mkdtemp())
+    >>> store = SweepStore(tempfile.mkdtemp())
     >>> store.write("a1", {"accuracy": 0.5})
     True
     >>> store.write("a1", {"accuracy": 0.9})  # what is there stays
@@ -61,7 +61,7 @@ class GridStore:
                 _lock(file)
             except OSError as error:
                 raise ParameterError(
-                    "results", "must not be in use by another grid", str(self.path), hint="wait for it"
+                    "results", "must not be in use by another sweep", str(self.path), hint="wait for it"
                 ) from error
             for left in self._runs.glob("*.tmp"):
                 left.unlink()

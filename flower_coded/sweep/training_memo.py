@@ -2,7 +2,7 @@
 
 An attack that knows all honest updates has every attacker repeat everybody's training, bit by bit the same,
 since a round's training depends on model, user, round and configuration only. In one process the answer can
-be kept: the same reply, for a tenth of the time. Placed inside the attacker's behaviour, it never sees a
+be kept: the same reply, for a tenth of the time. Placed inside the attacker's behavior, it never sees a
 crafted update; training on poisoned data and honest training of the same user are two trainings.
 """
 
@@ -15,7 +15,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from flower_coded.clients.attack_mod import server_round_of
-from flower_coded.clients.behaviour import DATA_ATTACKS, behaviour_from_config
+from flower_coded.clients.behavior import DATA_ATTACKS, behavior_from_config
 from flower_coded.clients.identity import partition_of
 
 __all__ = ["TrainingMemo"]
@@ -66,5 +66,5 @@ def _digest(message: Message, context: Context) -> bytes:
 
 
 def _is_poisoned(message: Message, context: Context) -> bool:
-    behaviour = behaviour_from_config(context.run_config, *partition_of(context))
-    return behaviour.attack in DATA_ATTACKS and behaviour.attacks_in(server_round_of(message))
+    behavior = behavior_from_config(context.run_config, *partition_of(context))
+    return behavior.attack in DATA_ATTACKS and behavior.attacks_in(server_round_of(message))

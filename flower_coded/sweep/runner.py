@@ -1,4 +1,4 @@
-"""All runs of a grid, those already done left out, and the table of what they found."""
+"""All runs of a sweep, those already done left out, and the table of what they found."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from flower_coded.grid.execution import execute, versions
-from flower_coded.grid.plan import GridPlan, GridRun
-from flower_coded.grid.resumable import do_missing
-from flower_coded.grid.store import GridStore
+from flower_coded.sweep.execution import execute, versions
+from flower_coded.sweep.plan import SweepPlan, SweepRun
+from flower_coded.sweep.resumable import do_missing
+from flower_coded.sweep.store import SweepStore
 
-__all__ = ["Progress", "grid_table", "run_grid"]
+__all__ = ["Progress", "run_sweep", "sweep_table"]
 
 _SHOWN = ("accuracy", "attack-success")
 
@@ -30,17 +30,17 @@ class Progress:
 
     Parameters
     ----------
-    run : GridRun
+    run : SweepRun
         Which.
     record : mapping
         What is in its file.
     num_done, num_runs : int
         Runs of the plan that are done or failed by now, of all.
     seconds_left : float
-        Estimated from the mean time per defence so far.
+        Estimated from the mean time per defense so far.
     """
 
-    run: GridRun
+    run: SweepRun
     record: Mapping[str, Any]
     num_done: int
     num_runs: int
@@ -49,7 +49,7 @@ class Progress:
     def __str__(self) -> str:
         run, record = self.run, self.record
         mix = "" if run.alpha == "iid" else f", alpha {run.alpha}"
-        what = f"{run.defence} under {run.attack} ({run.attackers} attackers, seed {run.seed}{mix})"
+        what = f"{run.defense} under {run.attack} ({run.attackers} attackers, seed {run.seed}{mix})"
         if record["status"] != "done":
             found = f"FAILED: {record['error']}"
         else:
@@ -59,9 +59,9 @@ class Progress:
         return f"{self.num_done:4d}/{self.num_runs}  {what}: {found}  {left} left"
 
 
-def run_grid(
-    plan: GridPlan,
-    store: GridStore,
+def run_sweep(
+    plan: SweepPlan,
+    store: SweepStore,
     *,
     num_processes: int = 1,
     retries_failures: bool = False,
@@ -71,9 +71,9 @@ def run_grid(
 
     Parameters
     ----------
-    plan : GridPlan
+    plan : SweepPlan
         What to run.
-    store : GridStore
+    store : SweepStore
         Where records are; they are never changed.
     num_processes : int
         Runs at a time.
@@ -114,10 +114,10 @@ def run_grid(
     return len(missing)
 
 
-def grid_table(plan: GridPlan, store: GridStore) -> list[dict[str, Any]]:
+def sweep_table(plan: SweepPlan, store: SweepStore) -> list[dict[str, Any]]:
     """Collect one record per run of the plan, in its order, as far as there are any.
 
-    ``accuracy-loss`` is added: the accuracy of the same defence without attack, minus that under attack.
+    ``accuracy-loss`` is added: the accuracy of the same defense without attack, minus that under attack.
     """
     done = store.keys()
     records = [store.read(run.key) for run in plan.runs if run.key in done]
@@ -133,7 +133,7 @@ def grid_table(plan: GridPlan, store: GridStore) -> list[dict[str, Any]]:
     return records
 
 
-def _recorded_run(run: GridRun) -> dict[str, Any]:
+def _recorded_run(run: SweepRun) -> dict[str, Any]:
     """Run in a worker: quietly, on one thread, and with cheap garbage collection."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     torch.set_num_threads(1)
@@ -143,36 +143,36 @@ def _recorded_run(run: GridRun) -> dict[str, Any]:
     return {**_heading(run), "status": "done", **execute(run)}
 
 
-def _recorded_failure(run: GridRun, error: str) -> dict[str, Any]:
+def _recorded_failure(run: SweepRun, error: str) -> dict[str, Any]:
     last = error.strip().splitlines()[-1]
     return {**_heading(run), "status": "failed", "error": last, "traceback": error}
 
 
-def _heading(run: GridRun) -> dict[str, Any]:
+def _heading(run: SweepRun) -> dict[str, Any]:
     own = {f"version-{name}": number for name, number in versions().items()}
     return {"key": run.key, **run.configuration(), **own}
 
 
 def _without_attack(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    return record["defence"], record["alpha"], record["seed"]
+    return record["defense"], record["alpha"], record["seed"]
 
 
 class _Clock:
-    """Time left, from how long runs of each defence took so far."""
+    """Time left, from how long runs of each defense took so far."""
 
-    def __init__(self, missing: list[GridRun], num_processes: int) -> None:
-        self.pending = {run.key: run.defence for run in missing}
+    def __init__(self, missing: list[SweepRun], num_processes: int) -> None:
+        self.pending = {run.key: run.defense for run in missing}
         self.num_processes = num_processes
         self.taken: dict[str, list[float]] = defaultdict(list)
         self.started = time.monotonic()
 
-    def seconds_left_after(self, run: GridRun, record: Mapping[str, Any]) -> float:
+    def seconds_left_after(self, run: SweepRun, record: Mapping[str, Any]) -> float:
         del self.pending[run.key]
         elapsed = time.monotonic() - self.started
-        self.taken[run.defence].append(float(record.get("seconds") or elapsed))
+        self.taken[run.defense].append(float(record.get("seconds") or elapsed))
         overall = fmean(seconds for each in self.taken.values() for seconds in each)
         expected = (
-            fmean(self.taken[defence]) if self.taken.get(defence) else overall
-            for defence in self.pending.values()
+            fmean(self.taken[defense]) if self.taken.get(defense) else overall
+            for defense in self.pending.values()
         )
         return sum(expected) / self.num_processes

@@ -1,6 +1,6 @@
-"""One run of a grid: a federated training inside this process, measured on held-out images.
+"""One run of a sweep: a federated training inside this process, measured on held-out images.
 
-Strategies and ClientApp are the ones of ``flwr run``; only the grid between them is in-process. Every defence
+Strategies and ClientApp are the ones of ``flwr run``; only the grid between them is in-process. Every defense
 is measured on the same half of the held-out images (the other half calibrates the decoder of a coded
 ensemble, and is left aside for the others). What a backdoor does is measured on triggered images of other
 classes; what any other attack does shows in the accuracy, beside that of the clean run.
@@ -22,23 +22,11 @@ from torch import nn
 
 from flower_coded import __version__
 from flower_coded.attacks import Backdoor
-from flower_coded.clients import Behaviour, ClientSettings, behaviour_from_config, training_client_app
-from flower_coded.clients.behaviour import DATA_ATTACKS
+from flower_coded.clients import Behavior, ClientSettings, behavior_from_config, training_client_app
+from flower_coded.clients.behavior import DATA_ATTACKS
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.codes import SubsetCode, certified_against
 from flower_coded.errors import DecodingError
-from flower_coded.grid.defences import (
-    CODED_DEFENCES,
-    RAMP_DEFENCE,
-    decoder_options,
-    defence_code,
-    make_strategy,
-    model_of_defence,
-)
-from flower_coded.grid.detection import Detection, named_users
-from flower_coded.grid.metered import MeteredGrid
-from flower_coded.grid.plan import GridRun
-from flower_coded.grid.training_memo import TrainingMemo
 from flower_coded.learning import (
     ImageData,
     ModelState,
@@ -49,6 +37,18 @@ from flower_coded.learning import (
 )
 from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator
 from flower_coded.strategies.ensemble_states import to_array_record
+from flower_coded.sweep.defenses import (
+    CODED_DEFENSES,
+    RAMP_DEFENSE,
+    decoder_options,
+    defense_code,
+    make_strategy,
+    model_of_defense,
+)
+from flower_coded.sweep.detection import Detection, named_users
+from flower_coded.sweep.metered import MeteredGrid
+from flower_coded.sweep.plan import SweepRun
+from flower_coded.sweep.training_memo import TrainingMemo
 
 __all__ = ["execute", "versions"]
 
@@ -66,12 +66,12 @@ _ENSEMBLE = {
 }
 
 
-def execute(run: GridRun) -> dict[str, Any]:
+def execute(run: SweepRun) -> dict[str, Any]:
     """Run one training and measure it.
 
     Parameters
     ----------
-    run : GridRun
+    run : SweepRun
         The whole configuration; equal runs give equal results, on one machine.
 
     Returns
@@ -86,17 +86,17 @@ def execute(run: GridRun) -> dict[str, Any]:
     Raises
     ------
     DecodingError
-        If nobody attacks and no round changed the model: then the configuration is wrong, not the defence.
+        If nobody attacks and no round changed the model: then the configuration is wrong, not the defense.
     """
     started, state = time.perf_counter(), random.getstate()
     random.seed(run.seed)  # Flower samples nodes with the global generator
     try:
         experiment = _Experiment(run)
-        found = experiment.train_ensemble() if run.defence in CODED_DEFENCES else experiment.train_single()
+        found = experiment.train_ensemble() if run.defense in CODED_DEFENSES else experiment.train_single()
     finally:
         random.setstate(state)
     if not run.attackers and found["refused-rounds"] == run.num_rounds:
-        raise DecodingError(f"{run.defence} refused every round of a run without attack")
+        raise DecodingError(f"{run.defense} refused every round of a run without attack")
     return {**found, "seconds": round(time.perf_counter() - started, 3)}
 
 
@@ -110,11 +110,11 @@ def versions() -> dict[str, str]:
 class _Experiment:
     """What a run needs, made from its configuration."""
 
-    def __init__(self, run: GridRun) -> None:
+    def __init__(self, run: SweepRun) -> None:
         self.run, self.config = run, run.run_config()
-        self.config["model"] = model_of_defence(run.defence, ClientSettings.from_config(self.config).model)
+        self.config["model"] = model_of_defense(run.defense, ClientSettings.from_config(self.config).model)
         self.settings = ClientSettings.from_config(self.config)
-        mods = [ramp_krum_mod] if run.defence == RAMP_DEFENCE else []
+        mods = [ramp_krum_mod] if run.defense == RAMP_DEFENSE else []
         self.grid = MeteredGrid(
             training_client_app(mods, training_mods=[TrainingMemo()]),
             run.num_users,
@@ -128,12 +128,12 @@ class _Experiment:
         return self.settings.load()
 
     @cached_property
-    def behaviour(self) -> Behaviour:
-        return behaviour_from_config(self.config, 0, self.run.num_users)
+    def behavior(self) -> Behavior:
+        return behavior_from_config(self.config, 0, self.run.num_users)
 
     @property
     def attackers(self) -> tuple[int, ...]:
-        return self.behaviour.attackers if self.run.attackers else ()
+        return self.behavior.attackers if self.run.attackers else ()
 
     def new_model(self) -> nn.Module:
         settings, data = self.settings, self.data
@@ -142,7 +142,7 @@ class _Experiment:
     def train_single(self) -> dict[str, Any]:
         run = self.run
         strategy = make_strategy(
-            run.defence, run.num_users, run.tolerated_attackers, run.defence_settings, run.seed
+            run.defense, run.num_users, run.tolerated_attackers, run.defense_settings, run.seed
         )
         started = time.process_time()
         initial = to_array_record(get_state(self.new_model()))
@@ -150,15 +150,15 @@ class _Experiment:
         spent = time.process_time() - started
         final: ArrayRecord = result.arrays or initial  # empty where every round was refused
         state: ModelState = {name: array.numpy()[None] for name, array in final.items()}
-        single = SubsetCode(np.ones((1, run.num_users), dtype=bool), name=run.defence)
+        single = SubsetCode(np.ones((1, run.num_users), dtype=bool), name=run.defense)
         measured = self.evaluator(single, {}).evaluate(state).metrics
         refused = sum(1 for each in strategy.history if each.refusal)
         return self.record(strategy, measured, _SINGLE, spent) | {"refused-rounds": refused}
 
     def train_ensemble(self) -> dict[str, Any]:
         run = self.run
-        code = defence_code(run.defence, run.num_users, run.tolerated_attackers, run.defence_settings)
-        options = decoder_options(run.defence, run.tolerated_attackers, run.defence_settings)
+        code = defense_code(run.defense, run.num_users, run.tolerated_attackers, run.defense_settings)
+        options = decoder_options(run.defense, run.tolerated_attackers, run.defense_settings)
         shape, classes = self.data.image_shape, self.data.num_classes
         strategy = CodedSubsetAggregation(
             code,
@@ -185,7 +185,7 @@ class _Experiment:
         """The trigger to test with, where the attack plants one."""
         if not self.run.attackers or self.run.attack not in DATA_ATTACKS:
             return None
-        attack = self.behaviour.data_attack(self.data.image_shape, self.data.num_classes)
+        attack = self.behavior.data_attack(self.data.image_shape, self.data.num_classes)
         return attack if isinstance(attack, Backdoor) else None
 
     def evaluator(self, code: SubsetCode, options: dict[str, Any]) -> EnsembleEvaluator:
@@ -218,7 +218,7 @@ class _Experiment:
     ) -> dict[str, Any]:
         found = {name: measured[key] for name, key in names.items() if key in measured}
         suspects = measured.get("suspected-users", ())
-        named = named_users(strategy, self.grid, self.behaviour.from_round, suspects)
+        named = named_users(strategy, self.grid, self.behavior.from_round, suspects)
         detection = Detection.of(named, self.attackers)
         rounds, grid = self.run.num_rounds, self.grid
         traffic = grid.bytes_to_clients + grid.bytes_to_server

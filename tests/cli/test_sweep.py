@@ -1,4 +1,4 @@
-"""``flower-coded grid``: runs, resumes, refuses, and leaves a table and a sheet."""
+"""``flower-coded sweep``: runs, resumes, refuses, and leaves a table and a sheet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flower_coded.cli import app
 GRID = """
 title = "Tiny"
 attacks = ["none", "wrong-shape"]
-defences = ["fedavg"]
+defenses = ["fedavg"]
 attackers = [1]
 num-users = 3
 num-rounds = 1
@@ -26,11 +26,11 @@ local-epochs = 1
 @pytest.mark.slow
 def test_a_grid_is_run_once_and_its_table_and_sheet_are_there(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(GRID)
-    command = ["grid", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), "--processes", "1"]
+    command = ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), "--processes", "1"]
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output
     assert "2 runs, 2 to do" in first.output
-    directory = tmp_path / "grid" / "tiny"
+    directory = tmp_path / "sweep" / "tiny"
     with (directory / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["attack"] for row in rows] == ["none", "wrong-shape"]
@@ -47,7 +47,7 @@ def test_a_grid_is_run_once_and_its_table_and_sheet_are_there(tmp_path: Path) ->
 
 def test_a_typing_error_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "typo.toml").write_text(GRID.replace("wrong-shape", "wrong-shpae"))
-    result = CliRunner().invoke(app, ["grid", str(tmp_path / "typo.toml"), "--results", str(tmp_path)])
+    result = CliRunner().invoke(app, ["sweep", str(tmp_path / "typo.toml"), "--results", str(tmp_path)])
     assert result.exit_code == 2
     assert "did you mean 'wrong-shape'?" in result.output
-    assert not (tmp_path / "grid").exists()
+    assert not (tmp_path / "sweep").exists()

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from flower_coded.errors import ParameterError
-from flower_coded.grid.store import GridStore
+from flower_coded.sweep.store import SweepStore
 
 
 def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
-    store = GridStore(tmp_path / "grid")
+    store = SweepStore(tmp_path / "sweep")
     assert store.write("k", {"status": "done", "accuracy": 0.5})
     assert not store.write("k", {"status": "done", "accuracy": 0.9})
-    assert GridStore(tmp_path / "grid").read("k")["accuracy"] == 0.5
-    assert [file.name for file in (tmp_path / "grid" / "runs").iterdir()] == ["k.json"]
+    assert SweepStore(tmp_path / "sweep").read("k")["accuracy"] == 0.5
+    assert [file.name for file in (tmp_path / "sweep" / "runs").iterdir()] == ["k.json"]
 
 
 def test_half_written_records_do_not_count_and_are_swept_away(tmp_path: Path) -> None:
-    store = GridStore(tmp_path)
+    store = SweepStore(tmp_path)
     (tmp_path / "runs" / "k.123.tmp").write_text('{"status": "do')
     assert store.keys() == set()
     with store.locked():
@@ -28,17 +28,17 @@ def test_half_written_records_do_not_count_and_are_swept_away(tmp_path: Path) ->
 
 def test_only_one_grid_at_a_time_works_on_a_store(tmp_path: Path) -> None:
     with (
-        GridStore(tmp_path).locked(),
-        pytest.raises(ParameterError, match="in use by another grid"),
-        GridStore(tmp_path).locked(),
+        SweepStore(tmp_path).locked(),
+        pytest.raises(ParameterError, match="in use by another sweep"),
+        SweepStore(tmp_path).locked(),
     ):
         pass
-    with GridStore(tmp_path).locked():
+    with SweepStore(tmp_path).locked():
         pass
 
 
 def test_failures_are_set_aside_and_kept(tmp_path: Path) -> None:
-    store = GridStore(tmp_path)
+    store = SweepStore(tmp_path)
     store.write("a", {"status": "done"})
     for number in (1, 2):
         store.write("b", {"status": "failed", "error": f"number {number}"})

@@ -7,9 +7,9 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from flower_coded.grid.detection import Detection
-from flower_coded.grid.metered import MeteredGrid, content_bytes
-from flower_coded.grid.training_memo import TrainingMemo
+from flower_coded.sweep.detection import Detection
+from flower_coded.sweep.metered import MeteredGrid, content_bytes
+from flower_coded.sweep.training_memo import TrainingMemo
 
 
 def test_detection__counts_users_over_observations() -> None:

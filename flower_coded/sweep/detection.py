@@ -1,6 +1,6 @@
-"""Whom a defence named: precision, recall and F1 over users, counted once per user and observation.
+"""Whom a defense named: precision, recall and F1 over users, counted once per user and observation.
 
-An observation is a round from the attack's first on, in which a defence rejected replies, or left out
+An observation is a round from the attack's first on, in which a defense rejected replies, or left out
 updates and said whose (selection rules); for a coded ensemble it is the end of the run, when its decoder
 names suspects. A rule that uses every update in part names nobody but the senders of malformed replies.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flower_coded.grid.metered import MeteredGrid
 from flower_coded.strategies import (
     CodedSubsetAggregation,
-    JudgedReplies,
     RampSharedMultiKrum,
     RuleAggregation,
+    ValidatedReplies,
 )
+from flower_coded.sweep.metered import MeteredGrid
 
 __all__ = ["Detection", "named_users"]
 
@@ -73,7 +73,7 @@ class Detection:
 
 
 def named_users(
-    strategy: JudgedReplies | RuleAggregation | RampSharedMultiKrum | CodedSubsetAggregation,
+    strategy: ValidatedReplies | RuleAggregation | RampSharedMultiKrum | CodedSubsetAggregation,
     grid: MeteredGrid,
     from_round: int = 1,
     suspects: Iterable[int] = (),

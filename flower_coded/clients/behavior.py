@@ -56,9 +56,9 @@ __all__ = [
     "ATTACK_KEYS",
     "ATTACK_NAMES",
     "DATA_ATTACKS",
-    "Behaviour",
+    "Behavior",
     "attackers_from_config",
-    "behaviour_from_config",
+    "behavior_from_config",
 ]
 
 DATA_ATTACKS = (*TRIGGER_NAMES, "label-flip", *POISONED_UPDATES)
@@ -82,7 +82,7 @@ ATTACK_KEYS = (
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behavior:
     """What one node does in a run.
 
     Attributes
@@ -110,7 +110,7 @@ class Behaviour:
     num_classes : int
         Classes of the task, for a batch that does not say.
     pixel_low, pixel_high : float
-        Values of black and white in batches that were normalised.
+        Values of black and white in batches that were normalized.
     seed : int
         The colluders' common seed.
     """
@@ -206,8 +206,8 @@ class Behaviour:
             self.update_attack()
 
 
-def behaviour_from_config(run_config: RunConfig, partition_id: int, num_users: int) -> Behaviour:
-    """Read this node's behaviour; call it in a ServerApp too, to refuse a bad configuration at the start.
+def behavior_from_config(run_config: RunConfig, partition_id: int, num_users: int) -> Behavior:
+    """Read this node's behavior; call it in a ServerApp too, to refuse a bad configuration at the start.
 
     Parameters
     ----------
@@ -220,23 +220,23 @@ def behaviour_from_config(run_config: RunConfig, partition_id: int, num_users: i
 
     Returns
     -------
-    Behaviour
+    Behavior
 
     Raises
     ------
     ParameterError
-        If a name is unknown or misspelt, or a value outside its range.
+        If a name is unknown or misspelled, or a value outside its range.
 
     Examples
     --------
-    >>> behaviour = behaviour_from_config({"attack": "sign-flip", "attackers": "0,3"}, 3, num_users=12)
-    >>> behaviour.is_attacker, behaviour.attacks_in(1), behaviour.update_attack()
+    >>> behavior = behavior_from_config({"attack": "sign-flip", "attackers": "0,3"}, 3, num_users=12)
+    >>> behavior.is_attacker, behavior.attacks_in(1), behavior.update_attack()
     (True, True, SignFlip(scale=1.0, of_mean=False))
     """
     refuse_unknown_keys(run_config, "attack", ATTACK_KEYS)
     target = read_int(run_config, "attack-target", -1, least=-1)
     scale = read_float(run_config, "attack-scale", 0.0)
-    return Behaviour(
+    return Behavior(
         partition_id=partition_id,
         num_users=num_users,
         attack=read_choice(run_config, "attack", "none", ATTACK_NAMES),

@@ -1,4 +1,4 @@
-"""What a grid file asks for, and what it may not say."""
+"""What a sweep file asks for, and what it may not say."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 
 from flower_coded.aggregation import Krum
 from flower_coded.errors import ParameterError
-from flower_coded.grid.defences import make_strategy
-from flower_coded.grid.plan import GridRun, read_plan
 from flower_coded.strategies import RuleAggregation
+from flower_coded.sweep.defenses import make_strategy
+from flower_coded.sweep.plan import SweepRun, read_plan
 
-AXES: dict[str, Any] = {"attacks": ["none", "sign-flip"], "defences": ["fedavg", "median"]}
+AXES: dict[str, Any] = {"attacks": ["none", "sign-flip"], "defenses": ["fedavg", "median"]}
 
 
 def test_the_plan_is_the_product_of_its_axes_and_clean_runs_are_run_once() -> None:
     plan = read_plan({**AXES, "alphas": ["iid", 0.5], "attackers": [1, 2], "seeds": [1, 2, 3]})
-    # 2 defences x 2 mixes x 3 seeds x (1 clean + 2 numbers of attackers)
+    # 2 defenses x 2 mixes x 3 seeds x (1 clean + 2 numbers of attackers)
     assert len(plan.runs) == 2 * 2 * 3 * 3
     assert len({run.key for run in plan.runs}) == len(plan.runs)
     assert {run.attackers for run in plan.runs if run.attack == "none"} == {0}
@@ -27,34 +27,34 @@ def test_the_plan_is_the_product_of_its_axes_and_clean_runs_are_run_once() -> No
 
 
 def test_the_key_depends_on_everything_and_on_nothing_else() -> None:
-    run = GridRun("sign-flip", "median", "iid", 2, 1)
-    same = GridRun("sign-flip", "median", "iid", 2, 1, training=dict(reversed(run.training.items())))
+    run = SweepRun("sign-flip", "median", "iid", 2, 1)
+    same = SweepRun("sign-flip", "median", "iid", 2, 1, training=dict(reversed(run.training.items())))
     assert run.key == same.key
     others = [
-        GridRun("gaussian", "median", "iid", 2, 1),
-        GridRun("sign-flip", "mean", "iid", 2, 1),
-        GridRun("sign-flip", "median", "0.5", 2, 1),
-        GridRun("sign-flip", "median", "iid", 1, 1),
-        GridRun("sign-flip", "median", "iid", 2, 2),
-        GridRun("sign-flip", "median", "iid", 2, 1, num_users=13),
-        GridRun("sign-flip", "median", "iid", 2, 1, attack_settings={"attack-scale": 2.0}),
-        GridRun("sign-flip", "median", "iid", 2, 1, defence_settings={"num-threads": 2}),
+        SweepRun("gaussian", "median", "iid", 2, 1),
+        SweepRun("sign-flip", "mean", "iid", 2, 1),
+        SweepRun("sign-flip", "median", "0.5", 2, 1),
+        SweepRun("sign-flip", "median", "iid", 1, 1),
+        SweepRun("sign-flip", "median", "iid", 2, 2),
+        SweepRun("sign-flip", "median", "iid", 2, 1, num_users=13),
+        SweepRun("sign-flip", "median", "iid", 2, 1, attack_settings={"attack-scale": 2.0}),
+        SweepRun("sign-flip", "median", "iid", 2, 1, defense_settings={"num-threads": 2}),
     ]
     assert len({each.key for each in [run, *others]}) == 1 + len(others)
 
 
-def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
+def test_settings_of_attack_and_defense_reach_their_runs_only() -> None:
     plan = read_plan(
         {
             "attacks": ["sign-flip", "pixel-trigger"],
-            "defences": ["median", "coded-correction"],
+            "defenses": ["median", "coded-correction"],
             "attack": {"pixel-trigger": {"poison-rate": 0.3}},
-            "defence": {"coded-correction": {"row-weight": 6}},
+            "defense": {"coded-correction": {"row-weight": 6}},
         }
     )
     for run in plan.runs:
         assert ("poison-rate" in run.run_config()) == (run.attack == "pixel-trigger")
-        assert ("row-weight" in run.configuration()) == (run.defence == "coded-correction")
+        assert ("row-weight" in run.configuration()) == (run.defense == "coded-correction")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
     [
         ({"attcks": ["none"]}, "did you mean 'attacks'"),
         ({"attacks": ["sign-flop"]}, "did you mean 'sign-flip'"),
-        ({"defences": ["flower-medain"]}, "did you mean 'flower-median'"),
+        ({"defenses": ["flower-medain"]}, "did you mean 'flower-median'"),
         ({"training": {"local-epoch": 1}}, "did you mean 'local-epochs'"),
         ({"training": {"seed": 1}}, "training must be among"),
         ({"training": {"optimizer": "sdg"}}, "did you mean 'sgd'"),
@@ -76,16 +76,16 @@ def test_settings_of_attack_and_defence_reach_their_runs_only() -> None:
         ({"training": {"model": "smal-cnn"}}, "small-cnn"),
         ({"num-users": 13}, "samples_per_user must lie between 1 and 92"),
         ({"alphas": ["idd"]}, "alpha"),
-        ({"defences": ["bucketing+krum"]}, r"num_byzantine must satisfy n >= 2 f \+ 3 with n = 6"),
-        ({"defences": ["trimmed-mean"], "attackers": [6]}, r"num_byzantine"),
+        ({"defenses": ["bucketing+krum"]}, r"num_byzantine must satisfy n >= 2 f \+ 3 with n = 6"),
+        ({"defenses": ["trimmed-mean"], "attackers": [6]}, r"num_byzantine"),
         ({"time-limit": "long"}, "time-limit must be a positive number"),
         ({"time-limit": -1}, "time-limit must be a positive number"),
-        ({"defence": {"median": {"radius": 1.0}}}, "must be among"),
-        ({"defence": {"fedavg": {"x": 1}}}, "defence.fedavg must be among nothing"),
-        ({"defences": ["coded-partition"], "defence": {"coded-partition": {"group": 1}}}, "num-groups"),
-        ({"defences": ["flower-bulyan"], "num-users": 8}, r"4 f \+ 3 = 11"),
-        ({"defence": ["median"]}, "must be a table"),
-        ({"defence": {"median": {"num-threads": [1]}}}, "defence.median.num-threads must be a number"),
+        ({"defense": {"median": {"radius": 1.0}}}, "must be among"),
+        ({"defense": {"fedavg": {"x": 1}}}, "defense.fedavg must be among nothing"),
+        ({"defenses": ["coded-partition"], "defense": {"coded-partition": {"group": 1}}}, "num-groups"),
+        ({"defenses": ["flower-bulyan"], "num-users": 8}, r"4 f \+ 3 = 11"),
+        ({"defense": ["median"]}, "must be a table"),
+        ({"defense": {"median": {"num-threads": [1]}}}, "defense.median.num-threads must be a number"),
         ({"seeds": [1.5]}, "whole numbers"),
         ({"attacks": []}, "at least one entry"),
         ({"num-rounds": 0}, "num-rounds must be whole numbers of at least 1"),
@@ -113,8 +113,8 @@ def test_the_grids_that_are_shipped_can_be_read(path: Path) -> None:
 
 def test_a_rule_may_be_told_another_number_of_faults() -> None:
     [run] = read_plan(
-        {"attacks": ["sign-flip"], "defences": ["krum"], "defence": {"krum": {"num-byzantine": 1}}}
+        {"attacks": ["sign-flip"], "defenses": ["krum"], "defense": {"krum": {"num-byzantine": 1}}}
     ).runs
-    strategy = make_strategy(run.defence, run.num_users, run.tolerated_attackers, run.defence_settings)
+    strategy = make_strategy(run.defense, run.num_users, run.tolerated_attackers, run.defense_settings)
     assert isinstance(strategy, RuleAggregation)
     assert strategy.rule == Krum(num_byzantine=1)

@@ -26,7 +26,7 @@ from flwr.serverapp.strategy import (
 )
 
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.judged import JudgedReplies
+from flower_coded.strategies.validated import ValidatedReplies
 from flower_coded.testing import InProcessGrid
 
 NUM_NODES, BAD = 8, 2
@@ -135,8 +135,8 @@ def run(
     num_rounds: int = 2,
     bad: tuple[int, ...] = (BAD,),
     **options: Any,
-) -> tuple[dict[str, np.ndarray], JudgedReplies, InProcessGrid, Any]:
-    judged = strategy if isinstance(strategy, JudgedReplies) else JudgedReplies(strategy)
+) -> tuple[dict[str, np.ndarray], ValidatedReplies, InProcessGrid, Any]:
+    judged = strategy if isinstance(strategy, ValidatedReplies) else ValidatedReplies(strategy)
     grid = InProcessGrid(
         training_app(),
         NUM_NODES,
@@ -252,14 +252,14 @@ def test_evaluation_replies_are_judged_too() -> None:
 def test_the_key_of_the_weight_is_found_behind_a_wrapper() -> None:
     inner = FedAvg(weighted_by_key="examples")
     wrapped = DifferentialPrivacyServerSideFixedClipping(inner, 0.1, 1.0, 5)
-    assert JudgedReplies(wrapped).weighted_by_key == "examples"
+    assert ValidatedReplies(wrapped).weighted_by_key == "examples"
 
 
 def test_what_is_no_strategy_is_refused() -> None:
     with pytest.raises(ParameterError, match="strategy must be a Strategy"):
-        JudgedReplies(FedAvg)  # type: ignore[arg-type]
+        ValidatedReplies(FedAvg)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="max_claim_ratio must be at least 1"):
-        JudgedReplies(FedAvg(), max_claim_ratio=0.5)
+        ValidatedReplies(FedAvg(), max_claim_ratio=0.5)
 
 
 def test_a_strategy_that_asks_a_node_twice_is_refused() -> None:

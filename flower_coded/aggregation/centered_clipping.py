@@ -1,4 +1,4 @@
-"""Centred clipping: no vector pulls the aggregate by more than a radius.
+"""Centered clipping: no vector pulls the aggregate by more than a radius.
 
 Karimireddy, He and Jaggi [1]_: from a start ``v``, usually the previous round's aggregate, take
 ``v <- v + (1/n) sum_i (x_i - v) min(1, tau / |x_i - v|)`` one or a few times. Their guarantee over many
@@ -21,10 +21,10 @@ from flower_coded.aggregation.coordinates import coordinate_median
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 
-__all__ = ["centred_clipping", "check_clipping"]
+__all__ = ["centered_clipping", "check_clipping"]
 
 
-def centred_clipping(
+def centered_clipping(
     vectors: Array,
     *,
     start: Array | None = None,
@@ -60,7 +60,7 @@ def centred_clipping(
 
     Examples
     --------
-    >>> centred_clipping(np.array([[3.0, 4.0], [0.0, 1.0]]), start=np.zeros(2), radius=1.0)
+    >>> centered_clipping(np.array([[3.0, 4.0], [0.0, 1.0]]), start=np.zeros(2), radius=1.0)
     array([0.3, 0.9])
     """
     check_clipping(radius, num_iterations)

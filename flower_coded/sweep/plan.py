@@ -1,4 +1,4 @@
-"""What a grid runs: attacks x defences x class mixes x numbers of attackers x seeds, read from a TOML file.
+"""What a sweep runs: attacks x defenses x class mixes x numbers of attackers x seeds, read from a TOML file.
 
 Everything that could change a result is in a run's configuration, and the run's key is a digest of it: runs
 with equal keys are the same run, in whatever file they are asked for. A clean run (attack ``none``) is the
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from flower_coded.clients import ATTACK_NAMES, ClientSettings, behaviour_from_config, user_data
-from flower_coded.clients.behaviour import ATTACK_KEYS
+from flower_coded.clients import ATTACK_NAMES, ClientSettings, behavior_from_config, user_data
+from flower_coded.clients.behavior import ATTACK_KEYS
 from flower_coded.errors import ParameterError
-from flower_coded.grid.defences import DEFENCE_NAMES, check_defence, model_of_defence
 from flower_coded.learning import build_model
+from flower_coded.sweep.defenses import DEFENSE_NAMES, check_defense, model_of_defense
 
-__all__ = ["GridPlan", "GridRun", "read_plan"]
+__all__ = ["SweepPlan", "SweepRun", "read_plan"]
 
 Value = bool | int | float | str
 
@@ -34,14 +34,14 @@ _SET_BY_GRID = ("alpha", "seed")
 
 
 @dataclass(frozen=True)
-class GridRun:
-    """One training of a grid, by its whole configuration.
+class SweepRun:
+    """One training of a sweep, by its whole configuration.
 
     Parameters
     ----------
-    attack, defence : str
+    attack, defense : str
         Names, see :data:`~flower_coded.clients.ATTACK_NAMES` and
-        :data:`~flower_coded.grid.defences.DEFENCE_NAMES`.
+        :data:`~flower_coded.sweep.defenses.DEFENSE_NAMES`.
     alpha : str
         Class mix per user: ``iid``, or Dirichlet's parameter as text.
     attackers : int
@@ -51,21 +51,21 @@ class GridRun:
     num_users, num_rounds : int
         ``n``, and rounds of training.
     tolerated_attackers : int
-        How many attackers the defence is told to expect, ``f`` or ``k``.
-    training, attack_settings, defence_settings : mapping
-        Run-config keys of the clients, keys of the attack, options of the defence.
+        How many attackers the defense is told to expect, ``f`` or ``k``.
+    training, attack_settings, defense_settings : mapping
+        Run-config keys of the clients, keys of the attack, options of the defense.
 
     Examples
     --------
-    >>> run = GridRun("sign-flip", "median", "iid", 2, 1)
+    >>> run = SweepRun("sign-flip", "median", "iid", 2, 1)
     >>> run.key, run.run_config()["attackers"]
     ('...', 2)
-    >>> run.key == GridRun("sign-flip", "median", "iid", 2, 2).key
+    >>> run.key == SweepRun("sign-flip", "median", "iid", 2, 2).key
     False
     """
 
     attack: str
-    defence: str
+    defense: str
     alpha: str
     attackers: int
     seed: int
@@ -74,7 +74,7 @@ class GridRun:
     tolerated_attackers: int = 2
     training: Mapping[str, Value] = field(default_factory=lambda: dict(TRAINING_DEFAULTS))
     attack_settings: Mapping[str, Value] = field(default_factory=dict)
-    defence_settings: Mapping[str, Value] = field(default_factory=dict)
+    defense_settings: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -89,7 +89,7 @@ class GridRun:
             for each in fields(self)
             if not each.name.endswith(("training", "settings"))
         }
-        return own | dict(self.training) | dict(self.attack_settings) | dict(self.defence_settings)
+        return own | dict(self.training) | dict(self.attack_settings) | dict(self.defense_settings)
 
     def run_config(self) -> dict[str, Value]:
         """Return the clients' run configuration."""
@@ -104,76 +104,76 @@ class GridRun:
         Raises
         ------
         ParameterError
-            If a client, the attack or the defence would refuse it, or the data cannot be loaded or divided.
+            If a client, the attack or the defense would refuse it, or the data cannot be loaded or divided.
         """
         settings = ClientSettings.from_config(self.run_config())
-        _check_training_once(settings, model_of_defence(self.defence, settings.model), self.num_users)
-        behaviour_from_config({**self.run_config(), "attack": self.attack}, 0, self.num_users)
-        options = tuple(sorted(self.defence_settings.items()))
-        _check_defence_once(self.defence, self.num_users, self.tolerated_attackers, options)
+        _check_training_once(settings, model_of_defense(self.defense, settings.model), self.num_users)
+        behavior_from_config({**self.run_config(), "attack": self.attack}, 0, self.num_users)
+        options = tuple(sorted(self.defense_settings.items()))
+        _check_defense_once(self.defense, self.num_users, self.tolerated_attackers, options)
 
 
 @dataclass(frozen=True)
-class GridPlan:
-    """All runs of a grid, and how to run them.
+class SweepPlan:
+    """All runs of a sweep, and how to run them.
 
     Parameters
     ----------
     title : str
         Heading of the sheet.
-    runs : tuple of GridRun
-        No two alike; seeds vary slowest, so that a grid that is cut short has whole sheets of fewer seeds.
+    runs : tuple of SweepRun
+        No two alike; seeds vary slowest, so that a sweep that is cut short has whole sheets of fewer seeds.
     time_limit : float
         Seconds after which one run is given up and recorded as failed.
     """
 
     title: str
-    runs: tuple[GridRun, ...]
+    runs: tuple[SweepRun, ...]
     time_limit: float = 900.0
 
 
-def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
-    """Read a grid from a TOML file, or from the mapping that such a file holds.
+def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
+    """Read a sweep from a TOML file, or from the mapping that such a file holds.
 
     Parameters
     ----------
     source : str, path or mapping
-        Keys are listed in ``docs/grid.md``.
+        Keys are listed in ``docs/sweep.md``.
 
     Returns
     -------
-    GridPlan
+    SweepPlan
         Every run checked.
 
     Raises
     ------
     ParameterError
         If the file cannot be read, a key or name is unknown (the nearest valid one is named), or a run's
-        configuration is refused by a client, the attack or the defence.
+        configuration is refused by a client, the attack or the defense.
 
     Examples
     --------
-    >>> axes = {"attacks": ["none", "sign-flip"], "defences": ["fedavg", "median"], "seeds": [1, 2]}
+    >>> axes = {"attacks": ["none", "sign-flip"], "defenses": ["fedavg", "median"], "seeds": [1, 2]}
     >>> plan = read_plan(axes)
     >>> len(plan.runs)
     8
-    >>> read_plan({"attacks": ["sign-flop"], "defences": ["fedavg"]})
+    >>> read_plan({"attacks": ["sign-flop"], "defenses": ["fedavg"]})
     Traceback (most recent call last):
         ...
     flower_coded.errors.ParameterError: attacks must ...; received 'sign-flop' (did you mean 'sign-flip'?)
     """
     given = _read_toml(Path(source)) if isinstance(source, str | Path) else dict(source)
-    _refuse_unknown("grid", given, _GRID_KEYS)
+    _refuse_unknown("sweep", given, _SWEEP_KEYS)
     axes = {name: _axis(given, name, default) for name, default in _AXES.items()}
     _refuse_unknown("attacks", axes["attacks"], ATTACK_NAMES)
-    _refuse_unknown("defences", axes["defences"], DEFENCE_NAMES)
+    _refuse_unknown("defenses", axes["defenses"], DEFENSE_NAMES)
     for name in ("attackers", "seeds"):
         _check_integers(name, axes[name])
     training = {**TRAINING_DEFAULTS, **_settings(given, "training")}
     _refuse_unknown("training", training, [key for key in _TRAINING_KEYS if key not in _SET_BY_GRID])
-    attack_tables, defence_tables = _table(given, "attack"), _table(given, "defence")
+    attack_tables, defense_tables = _table(given, "attack"), _table(given, "defense")
     _refuse_unknown("attack", attack_tables, axes["attacks"])
-    _refuse_unknown("defence", defence_tables, axes["defences"])
+    _refuse_unknown("defense", defense_tables, axes["defenses"])
     for name in attack_tables:
         _refuse_unknown(f"attack.{name}", _settings(attack_tables, name, "attack."), _ATTACK_SETTINGS)
     numbers = {name: _integer(given, name, default, least=1) for name, default in _NUMBERS.items()}
@@ -182,41 +182,41 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> GridPlan:
         "num_rounds": numbers["num-rounds"],
         "tolerated_attackers": _integer(given, "tolerated-attackers", max(axes["attackers"])),
     }
-    runs: dict[str, GridRun] = {}
-    for seed, alpha, attackers, defence, attack in itertools.product(
-        axes["seeds"], axes["alphas"], axes["attackers"], axes["defences"], axes["attacks"]
+    runs: dict[str, SweepRun] = {}
+    for seed, alpha, attackers, defense, attack in itertools.product(
+        axes["seeds"], axes["alphas"], axes["attackers"], axes["defenses"], axes["attacks"]
     ):
         is_clean = attack == "none" or attackers == 0
-        run = GridRun(
+        run = SweepRun(
             attack="none" if is_clean else attack,
-            defence=defence,
+            defense=defense,
             alpha=str(alpha),
             attackers=0 if is_clean else attackers,
             seed=seed,
             training=training,
             attack_settings={} if is_clean else _settings(attack_tables, attack, "attack."),
-            defence_settings=_settings(defence_tables, defence, "defence."),
+            defense_settings=_settings(defense_tables, defense, "defense."),
             **common,
         )
         runs.setdefault(run.key, run)
     for run in runs.values():
         run.check()
-    limit = given.get("time-limit", GridPlan.time_limit)
+    limit = given.get("time-limit", SweepPlan.time_limit)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
         raise ParameterError("time-limit", "must be a positive number of seconds", limit, hint="900")
-    return GridPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), float(limit))
+    return SweepPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), float(limit))
 
 
 _AXES: dict[str, list[Any]] = {
     "attacks": [],
-    "defences": [],
+    "defenses": [],
     "alphas": ["iid"],
     "attackers": [2],
     "seeds": [1],
 }
 _NUMBERS = {"num-users": 12, "num-rounds": 8}
 _ATTACK_SETTINGS = [*(key for key in ATTACK_KEYS if key not in {"attack", "attackers"}), "poison-rate"]
-_GRID_KEYS = [
+_SWEEP_KEYS = [
     *_AXES,
     *_NUMBERS,
     "title",
@@ -224,7 +224,7 @@ _GRID_KEYS = [
     "tolerated-attackers",
     "training",
     "attack",
-    "defence",
+    "defense",
 ]
 
 
@@ -236,19 +236,19 @@ def _check_training_once(settings: ClientSettings, model: str, num_users: int) -
 
 
 @functools.cache
-def _check_defence_once(
-    defence: str, num_users: int, num_byzantine: int, settings: tuple[tuple[str, Any], ...]
+def _check_defense_once(
+    defense: str, num_users: int, num_byzantine: int, settings: tuple[tuple[str, Any], ...]
 ) -> None:
-    check_defence(defence, num_users, num_byzantine, dict(settings))
+    check_defense(defense, num_users, num_byzantine, dict(settings))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ParameterError("grid", "must be a TOML file", str(path))
+        raise ParameterError("sweep", "must be a TOML file", str(path))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError("grid", "must be a TOML file", str(path), hint=str(error)) from error
+        raise ParameterError("sweep", "must be a TOML file", str(path), hint=str(error)) from error
 
 
 def _axis(given: Mapping[str, Any], name: str, default: Sequence[Any]) -> list[Any]:

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flower_coded.grid.store import GridStore
-from flower_coded.grid.workers import Outcome, work_through
+from flower_coded.sweep.store import SweepStore
+from flower_coded.sweep.workers import Outcome, work_through
 
 __all__ = ["do_missing"]
 
@@ -23,7 +23,7 @@ _Record = dict[str, Any]
 def do_missing(
     tasks: Mapping[str, T],
     work: Callable[[T], _Record],
-    store: GridStore,
+    store: SweepStore,
     *,
     record_failure: Callable[[T, str], _Record],
     num_processes: int,
@@ -37,12 +37,12 @@ def do_missing(
         By key; equal keys are equal tasks.
     work : callable
         A function of a module: ``work(task)`` gives the record, with ``status``.
-    store : GridStore
-        Held by the caller, see :meth:`GridStore.locked`.
+    store : SweepStore
+        Held by the caller, see :meth:`SweepStore.locked`.
     record_failure : callable
         ``record_failure(task, error)`` gives the record of a task whose work raised, died or ran out of time.
     num_processes, time_limit
-        See :func:`~flower_coded.grid.workers.work_through`.
+        See :func:`~flower_coded.sweep.workers.work_through`.
 
     Yields
     ------
@@ -68,12 +68,12 @@ def do_missing(
 def _work_and_write(directory: str, work: Callable[[T], _Record], item: tuple[str, T]) -> _Record:
     key, task = item
     record = work(task)
-    GridStore(Path(directory)).write(key, record)
+    SweepStore(Path(directory)).write(key, record)
     return record
 
 
 def _recorded(
-    outcome: Outcome[tuple[str, T]], record_failure: Callable[[T, str], _Record], store: GridStore
+    outcome: Outcome[tuple[str, T]], record_failure: Callable[[T, str], _Record], store: SweepStore
 ) -> _Record:
     if not outcome.error:
         return dict(outcome.result)

@@ -1,4 +1,4 @@
-"""A grid killed at a random moment, ten times over, ends with the table of one that never was."""
+"""A sweep killed at a random moment, ten times over, ends with the table of one that never was."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from flower_coded.grid.store import GridStore
+from flower_coded.sweep.store import SweepStore
 
 NUM_TASKS, NUM_KILLS = 60, 10
 SCRIPT = """
 import sys, time
-from flower_coded.grid.resumable import do_missing
-from flower_coded.grid.store import GridStore
+from flower_coded.sweep.resumable import do_missing
+from flower_coded.sweep.store import SweepStore
 
 def work(number):
     time.sleep(0.1)
@@ -30,7 +30,7 @@ def failed(number, error):
     return {"status": "failed", "number": number, "error": error.strip().splitlines()[-1]}
 
 if __name__ == "__main__":
-    store = GridStore(sys.argv[1])
+    store = SweepStore(sys.argv[1])
     tasks = {f"task-{number:02d}": number for number in range(int(sys.argv[2]))}
     with store.locked():
         for key, record in do_missing(
@@ -47,7 +47,7 @@ def start(script: Path, directory: Path) -> subprocess.Popen[str]:
 
 
 def table(directory: Path) -> dict[str, dict[str, object]]:
-    store = GridStore(directory)
+    store = SweepStore(directory)
     return {key: store.read(key) for key in sorted(store.keys())}
 
 
@@ -66,13 +66,13 @@ def test_killed_ten_times_it_ends_with_the_same_table_and_no_run_done_twice(tmp_
     for kill in range(NUM_KILLS):
         process = start(script, killed)
         kill_at_random(
-            process, GridStore(killed), len(done_before) + int(generator.integers(1, 5)), generator
+            process, SweepStore(killed), len(done_before) + int(generator.integers(1, 5)), generator
         )
         events = journal(killed)
         begun_now = {key for event, key in events[num_events:] if event == "begun"}
         assert begun_now, f"nothing was begun before kill {kill}"
         assert not begun_now & done_before, "what had a record was begun again"
-        done_before, num_events = GridStore(killed).keys(), len(events)
+        done_before, num_events = SweepStore(killed).keys(), len(events)
         assert len(done_before) < NUM_TASKS
     assert start(script, killed).communicate(timeout=120)[0] == "finished\n"
     assert table(killed) == expected
@@ -80,7 +80,7 @@ def test_killed_ten_times_it_ends_with_the_same_table_and_no_run_done_twice(tmp_
 
 
 def kill_at_random(
-    process: subprocess.Popen[str], store: GridStore, num_done: int, generator: np.random.Generator
+    process: subprocess.Popen[str], store: SweepStore, num_done: int, generator: np.random.Generator
 ) -> None:
     """Send SIGKILL up to 0.15 s after so many records are there; wait until the workers are gone too."""
     deadline = time.monotonic() + 60
@@ -98,9 +98,9 @@ def kill_at_random(
 def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     script = tmp_path / "grid.py"
     script.write_text(SCRIPT.replace("time.sleep(0.1)", "pass"))
-    command = [sys.executable, str(script), str(tmp_path / "grid"), "9"]
+    command = [sys.executable, str(script), str(tmp_path / "sweep"), "9"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "finished\n"
-    records = table(tmp_path / "grid")
+    records = table(tmp_path / "sweep")
     assert records["task-07"] == {"status": "failed", "number": 7, "error": "ValueError: seven, as always"}
     assert [record["status"] for record in records.values()].count("done") == 8
-    assert ("failed", "task-07") in journal(tmp_path / "grid")
+    assert ("failed", "task-07") in journal(tmp_path / "sweep")

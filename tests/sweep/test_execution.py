@@ -1,4 +1,4 @@
-"""Every attack against every defence runs to its end: a tiny round each, whole trainings as experiment."""
+"""Every attack against every defense runs to its end: a tiny round each, whole trainings as experiment."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ import pytest
 from flwr.app import Message
 
 from flower_coded.attacks import VoidAttackWarning
-from flower_coded.clients import ATTACK_NAMES, behaviour_from_config
+from flower_coded.clients import ATTACK_NAMES, behavior_from_config
 from flower_coded.errors import DecodingError
-from flower_coded.grid.defences import CODED_DEFENCES, DEFENCE_NAMES, RAMP_DEFENCE
-from flower_coded.grid.execution import execute
-from flower_coded.grid.metered import MeteredGrid
-from flower_coded.grid.plan import GridRun
 from flower_coded.strategies import EnsembleEvaluator
+from flower_coded.sweep.defenses import CODED_DEFENSES, DEFENSE_NAMES, RAMP_DEFENSE
+from flower_coded.sweep.execution import execute
+from flower_coded.sweep.metered import MeteredGrid
+from flower_coded.sweep.plan import SweepRun
 
 TINY = {"samples-per-user": 8, "local-epochs": 1, "batch-size": 8}
 CODED_SETTINGS = {"coded-partition": {"num-groups": 4}, "coded-tracking": {"row-weight": 3}}
-QUICK_DEFENCES = [name for name in DEFENCE_NAMES if "+" not in name and name != RAMP_DEFENCE]
-# Every attack meets a rule and a coded ensemble, every defence an attack of each kind; all pairs: experiment.
+QUICK_DEFENSES = [name for name in DEFENSE_NAMES if "+" not in name and name != RAMP_DEFENSE]
+# Every attack meets a rule and a coded ensemble, every defense an attack of each kind; all pairs: experiment.
 ONE_OF_EACH_KIND = {"multi-krum", "coded-correction"}
 ONE_ATTACK_OF_EACH_KIND = ("none", "mimic", "huge")
 BACKDOORS = {"pixel-trigger", "blended-trigger", "distributed-trigger", "model-replacement", "neurotoxin"}
 
 
-def tiny_run(attack: str, defence: str, **changes: object) -> GridRun:
-    return GridRun(
+def tiny_run(attack: str, defense: str, **changes: object) -> SweepRun:
+    return SweepRun(
         **{
             "attack": attack,
-            "defence": defence,
+            "defense": defense,
             "alpha": "iid",
             "attackers": int(attack != "none"),
             "seed": 1,
-            "num_users": 10 if "bucketing" in defence else 8,  # Krum needs five buckets of two
+            "num_users": 10 if "bucketing" in defense else 8,  # Krum needs five buckets of two
             "num_rounds": 1,
             "tolerated_attackers": 1,
             "training": TINY,
-            "defence_settings": CODED_SETTINGS.get(defence, {}),
+            "defense_settings": CODED_SETTINGS.get(defense, {}),
             **changes,
         }
     )
 
 
-@pytest.mark.parametrize("defence", QUICK_DEFENCES)
-def test_every_attack_runs_to_its_end(defence: str) -> None:
-    for attack in ATTACK_NAMES if defence in ONE_OF_EACH_KIND else ONE_ATTACK_OF_EACH_KIND:
+@pytest.mark.parametrize("defense", QUICK_DEFENSES)
+def test_every_attack_runs_to_its_end(defense: str) -> None:
+    for attack in ATTACK_NAMES if defense in ONE_OF_EACH_KIND else ONE_ATTACK_OF_EACH_KIND:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VoidAttackWarning)  # one attacker of eight is too few for some
-            found = execute(tiny_run(attack, defence))
+            found = execute(tiny_run(attack, defense))
         assert 0 <= found["accuracy"] <= 1, attack
         assert ("attack-success" in found) == (attack in BACKDOORS), attack
-        assert ("certified-accuracy" in found) == (defence in CODED_DEFENCES)
+        assert ("certified-accuracy" in found) == (defense in CODED_DEFENSES)
         assert found["megabytes-per-round"] > 0.1
         assert all(math.isfinite(v) for v in found.values() if isinstance(v, float)), attack
 
 
-@pytest.mark.parametrize("defence", [name for name in DEFENCE_NAMES if "+" in name])
-def test_rules_behind_mixing_and_buckets_run_to_their_end(defence: str) -> None:
-    found = execute(tiny_run("sign-flip", defence))
+@pytest.mark.parametrize("defense", [name for name in DEFENSE_NAMES if "+" in name])
+def test_rules_behind_mixing_and_buckets_run_to_their_end(defense: str) -> None:
+    found = execute(tiny_run("sign-flip", defense))
     assert 0 <= found["accuracy"] <= 1
     assert found["refused-rounds"] == 0
 
@@ -73,9 +73,9 @@ def test_a_run_without_attack_that_changes_nothing_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("attack", ["nan", "wrong-shape", "no-metrics", "silence", "exception", "no-reply"])
-@pytest.mark.parametrize("defence", ["fedavg", "median", "coded-partition"])
-def test_senders_of_malformed_replies_are_named_by_every_defence(attack: str, defence: str) -> None:
-    found = execute(tiny_run(attack, defence))
+@pytest.mark.parametrize("defense", ["fedavg", "median", "coded-partition"])
+def test_senders_of_malformed_replies_are_named_by_every_defense(attack: str, defense: str) -> None:
+    found = execute(tiny_run(attack, defense))
     assert (found["detection-precision"], found["detection-recall"], found["detection-f1"]) == (1, 1, 1)
 
 
@@ -96,14 +96,14 @@ def test_knowing_all_updates_gives_the_same_with_and_without_the_memo(
         settings["attack-scale"] = 1.5  # its own would be 0 with two attackers of eight: no attack
     run = tiny_run(attack, "fedavg", attack_settings=settings, attackers=2, num_rounds=2)
     with_memo = updates_of(run, monkeypatch)
-    monkeypatch.setattr("flower_coded.grid.training_memo._digest", lambda message, context: object())
+    monkeypatch.setattr("flower_coded.sweep.training_memo._digest", lambda message, context: object())
     without = updates_of(run, monkeypatch)
     assert len(with_memo) == 2 * 8
     for recalled, trained in zip(with_memo, without, strict=True):
         np.testing.assert_array_equal(recalled, trained)
 
 
-def updates_of(run: GridRun, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+def updates_of(run: SweepRun, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """What every user sends in every round, in the order of users."""
     sent: list[np.ndarray] = []
     deliver = MeteredGrid.send_and_receive
@@ -133,7 +133,7 @@ def test_krum_names_an_attacker_that_turns_its_update_around() -> None:
 def test_whom_the_decoder_of_a_coded_ensemble_suspects_counts_as_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    guilty = behaviour_from_config({"attackers": 1, "seed": 1}, 0, 8).attackers[0]
+    guilty = behavior_from_config({"attackers": 1, "seed": 1}, 0, 8).attackers[0]
     innocent = (guilty + 1) % 8
     found = {"suspect-rates": [0.0] * 8, "suspected-users": [guilty, innocent]}
     monkeypatch.setattr(EnsembleEvaluator, "_suspects", lambda self, decoded: found)
@@ -143,29 +143,29 @@ def test_whom_the_decoder_of_a_coded_ensemble_suspects_counts_as_named(
 
 @pytest.mark.slow
 def test_secret_shared_krum_takes_part() -> None:
-    found = execute(tiny_run("sign-flip", RAMP_DEFENCE))
+    found = execute(tiny_run("sign-flip", RAMP_DEFENSE))
     assert 0 <= found["accuracy"] <= 1
     assert found["refused-rounds"] == 0
 
 
 @pytest.mark.experiment
-@pytest.mark.parametrize("defence", DEFENCE_NAMES)
+@pytest.mark.parametrize("defense", DEFENSE_NAMES)
 @pytest.mark.parametrize("attack", ATTACK_NAMES)
-def test_every_attack_against_every_defence_in_a_tiny_round(attack: str, defence: str) -> None:
+def test_every_attack_against_every_defense_in_a_tiny_round(attack: str, defense: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VoidAttackWarning)
-        assert math.isfinite(execute(tiny_run(attack, defence))["accuracy"])
+        assert math.isfinite(execute(tiny_run(attack, defense))["accuracy"])
 
 
 @pytest.mark.experiment
 @pytest.mark.parametrize(
-    ("defence", "attack"), [*itertools.product(DEFENCE_NAMES, ATTACK_NAMES)], ids="/".join
+    ("defense", "attack"), [*itertools.product(DEFENSE_NAMES, ATTACK_NAMES)], ids="/".join
 )
-def test_every_attack_against_every_defence_in_whole_trainings(defence: str, attack: str) -> None:
+def test_every_attack_against_every_defense_in_whole_trainings(defense: str, attack: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VoidAttackWarning)
-        settings = {} if defence != "coded-tracking" else {"row-weight": 4}
-        run = GridRun(attack, defence, "iid", 2 * (attack != "none"), 1, defence_settings=settings)
+        settings = {} if defense != "coded-tracking" else {"row-weight": 4}
+        run = SweepRun(attack, defense, "iid", 2 * (attack != "none"), 1, defense_settings=settings)
         found = execute(run)
     assert math.isfinite(found["accuracy"])
     if attack == "none":
