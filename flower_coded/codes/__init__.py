@@ -9,6 +9,7 @@ from flower_coded.codes.constructions import (
     random_code,
 )
 from flower_coded.codes.dft_code import Corrected, DFTCode
+from flower_coded.codes.guarantees import Guarantees
 from flower_coded.codes.index_assignment import AssignmentProblem, IndexAssignment, evaluation_order
 from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
 from flower_coded.codes.output_code import OutputCode, Separation
@@ -29,6 +30,7 @@ __all__ = [
     "DecodedColumns",
     "DecodedProduct",
     "DecodedWord",
+    "Guarantees",
     "IndexAssignment",
     "MajorityVote",
     "OutputCode",

@@ -17,12 +17,14 @@ code
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.codes.column_sums import ColumnSums, column_sums, pack_columns, sort_keys
+from flower_coded.codes.guarantees import Guarantees, matrix_guarantees
 from flower_coded.errors import ParameterError
 
 __all__ = ["CODE_KINDS", "PROPERTIES", "SubsetCode", "Verification"]
@@ -131,6 +133,17 @@ class SubsetCode:
     def training_cost(self) -> float:
         """Ones in ``H`` over ``n``: the client work of a round, in rounds of a single model on all users."""
         return float(self.matrix.sum() / self.num_users)
+
+    @cached_property
+    def guarantees(self) -> Guarantees:
+        """The most colluding users the code withstands, indiscriminate and selective ones.
+
+        Examples
+        --------
+        >>> SubsetCode(["110", "101", "011"]).guarantees.corrected
+        1
+        """
+        return matrix_guarantees(self.matrix)
 
     def models_of(self, user: int) -> NDArray[np.int64]:
         """List the models that accept a user.
