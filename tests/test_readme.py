@@ -40,10 +40,10 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_settings_named_in_the_readme_exist() -> None:
-    config = tomllib.loads((ROOT / "scenarios/coded_backdoor/pyproject.toml").read_text())["tool"]["flwr"][
+    config = tomllib.loads((ROOT / "scenarios/coded-backdoor/pyproject.toml").read_text())["tool"]["flwr"][
         "app"
     ]["config"]
-    named = re.findall(r"flower-coded run coded_backdoor ([^#\n]*)", README)
+    named = re.findall(r"flower-coded run coded-backdoor ([^#\n]*)", README)
     keys = [piece.split("=")[0] for line in named for piece in line.split() if re.match(r"[a-z-]+=", piece)]
     assert keys
     assert set(keys) <= set(config)

@@ -20,8 +20,8 @@ ensemble of 15 models, each trained by four users that a backdoor-correcting cod
 
 
 def run_demo(*, results: Path, verbose: bool) -> int:
-    """Run ``coded_backdoor`` as it stands, print its summary and say where its report is."""
-    scenario = find_scenario("coded_backdoor")
+    """Run ``coded-backdoor`` as it stands, print its summary and say where its report is."""
+    scenario = find_scenario("coded-backdoor")
     typer.echo(_INTRODUCTION)
     typer.echo("Starting Flower (flwr run) and Ray: 10 to 30 seconds …")
     outcome, run = run_scenario(scenario, [], results=results, verbose=verbose)

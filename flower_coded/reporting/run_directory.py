@@ -42,7 +42,7 @@ class RunDirectory:
     Examples
     --------
     >>> import tempfile
-    >>> run = RunDirectory.create(Path(tempfile.mkdtemp()), "coded_backdoor", name="first")
+    >>> run = RunDirectory.create(Path(tempfile.mkdtemp()), "coded-backdoor", name="first")
     >>> run.write_config({"seed": 7})
     >>> run.write_metrics([{"round": 1, "accuracy": 0.5}, {"round": 2, "accuracy": 0.75}])
     >>> print(RunDirectory.open(run.path).metrics().to_text())

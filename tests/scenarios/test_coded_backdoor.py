@@ -26,7 +26,7 @@ from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import RunDirectory, new_figure
 from flower_coded.testing import InProcessGrid
 
-SCENARIO = Path(__file__).parents[2] / "scenarios" / "coded_backdoor"
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "coded-backdoor"
 SHORT = {"num-server-rounds": 1, "local-epochs": 1, "samples-per-user": 20}
 SMALL = {"num-clients": 4, "tolerated-attackers": 1, "row-weight": 2, "attackers": "1", "baseline": "none"}
 
@@ -305,7 +305,7 @@ def test_flwr_run_ends_to_end_with_the_table_of_a_run_in_this_process(tmp_path: 
     )
     assert result.exit_code == 0, result.output[-3000:]
     run_in_process(tmp_path / "here", **SMALL)
-    real = json.loads((tmp_path / "coded_backdoor" / "real" / "metrics.json").read_text())
+    real = json.loads((tmp_path / "coded-backdoor" / "real" / "metrics.json").read_text())
     here = json.loads((tmp_path / "here" / "metrics.json").read_text())
     assert [record["method"] for record in real] == [record["method"] for record in here]
     for one, other in zip(real, here, strict=True):

@@ -26,7 +26,7 @@ from flower_coded.learning.models import get_state
 from flower_coded.reporting import RunDirectory, new_figure
 from flower_coded.testing import InProcessGrid
 
-SCENARIO = Path(__file__).parents[2] / "scenarios" / "contrastive_ecoc"
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "contrastive-ecoc"
 SHORT = {
     "num-clients": 4,
     "samples-per-user": 60,

@@ -19,7 +19,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient import AcceleratedStep, Faults, run_encoded, smoothness
 from flower_coded.testing import InProcessGrid
 
-SCENARIO = Path(__file__).parents[2] / "scenarios" / "encoded_regression"
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "encoded-regression"
 CONFIG = tomllib.loads((SCENARIO / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
 
 

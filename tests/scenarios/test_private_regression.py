@@ -16,7 +16,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.reporting import Report, RunDirectory
 from flower_coded.testing import InProcessGrid
 
-SCENARIO = Path(__file__).parents[2] / "scenarios" / "private_regression"
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "private-regression"
 CONFIG = tomllib.loads((SCENARIO / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
 
 

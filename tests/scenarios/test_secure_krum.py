@@ -11,7 +11,7 @@ from flower_coded.cli.running import run_scenario
 from flower_coded.cli.scenario import find_scenario
 from flower_coded.crypto.srs_cache import CACHE_VARIABLE
 
-SCENARIO = Path(__file__).parents[2] / "scenarios" / "secure_krum"
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "secure-krum"
 
 
 @pytest.mark.slow

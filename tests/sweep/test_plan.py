@@ -105,7 +105,7 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "scenarios" / "robustness_sheet").glob("*.toml")), ids=str
+    "path", sorted((Path(__file__).parents[2] / "scenarios" / "robustness-report").glob("*.toml")), ids=str
 )
 def test_the_grids_that_are_shipped_can_be_read(path: Path) -> None:
     assert read_plan(path).runs

@@ -1,11 +1,11 @@
 """Re-make the paper's Table 4: five models, centrally and across users, under every attack.
 
-    python scenarios/contrastive_ecoc/compare.py                           # digits, three seeds
-    python scenarios/contrastive_ecoc/compare.py dataset=fashion-mnist samples-per-user=300 num-attacked=500 \
+    python scenarios/contrastive-ecoc/compare.py                           # digits, three seeds
+    python scenarios/contrastive-ecoc/compare.py dataset=fashion-mnist samples-per-user=300 num-attacked=500 \
         epsilon=0.0314 step-size=0.0063
-    python scenarios/contrastive_ecoc/compare.py --places central --ensemble
+    python scenarios/contrastive-ecoc/compare.py --places central --ensemble
 
-Settings are those of `flower-coded run contrastive_ecoc`. A comparison that was interrupted goes on where it
+Settings are those of `flower-coded run contrastive-ecoc`. A comparison that was interrupted goes on where it
 stopped if it is given the same --name; under other settings, or with --ensemble where it was without, it is
 refused. The tables hold the places and seeds that were asked for.
 """

@@ -1,10 +1,10 @@
 """Compare methods over numbers of attackers (the paper's Figure 6), or track attackers (its Table 1).
 
-    python scenarios/coded_backdoor/compare.py                     # digits, 0 to 3 attackers, three seeds
-    python scenarios/coded_backdoor/compare.py tracking
-    python scenarios/coded_backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
+    python scenarios/coded-backdoor/compare.py                     # digits, 0 to 3 attackers, three seeds
+    python scenarios/coded-backdoor/compare.py tracking
+    python scenarios/coded-backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
 
-Settings are those of `flower-coded run coded_backdoor`, for as many users as the methods are named for and an
+Settings are those of `flower-coded run coded-backdoor`, for as many users as the methods are named for and an
 attack with a trigger. A comparison that was interrupted goes on where it stopped if it is given the same
 --name; under other settings, or with another largest number of attackers, of which MultiKrum is told, it is
 refused. The tables hold the methods, numbers and seeds that were asked for.
