@@ -36,6 +36,7 @@ __all__ = [
     "GRAM_BITS",
     "GRAM_BLOCK",
     "GRAM_LIMBS",
+    "GRAM_LONGEST",
     "MAX_COLUMNS",
     "SHORT_ROW_SUM",
     "Matrix",
@@ -55,6 +56,7 @@ SHORT_BITS, SHORT_LIMBS, SHORT_ROW_SUM = 32, 8, 1 << 30
 GENERAL_IN_BITS, GENERAL_IN_LIMBS, GENERAL_BITS, GENERAL_LIMBS = 16, 16, 24, 11
 MAX_COLUMNS = 64  # 16 limbs * 64 columns * 2**16 * 2**24 = 2**50
 GRAM_BITS, GRAM_LIMBS, GRAM_BLOCK = 22, 12, 512  # 512 * 2**22 * 2**22 = 2**53
+GRAM_LONGEST = 1 << 19  # columns whose products of limbs, 44 bits each, add up to less than 2**63
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 
 import numpy as np
 
 from flower_coded.crypto.field_limbs import (
     GRAM_BLOCK,
     GRAM_LIMBS,
+    GRAM_LONGEST,
     MAX_COLUMNS,
     Matrix,
     ProductWorkspace,
@@ -130,7 +132,7 @@ def gram_matrix(
     Parameters
     ----------
     left : ndarray of shape (n, m, 4), uint64
-        Elements of F_r; m below ``2**40``.
+        Elements of F_r.
     right : ndarray of shape (p, m, 4), uint64, or None
         None takes ``left`` and does half of the work.
     num_threads, device
@@ -151,6 +153,15 @@ def gram_matrix(
     second = left if right is None else right
     if left.ndim != 3 or second.ndim != 3 or left.shape[1:] != second.shape[1:] or left.shape[2] != 4:
         raise ParameterError("left and right", "must be (n, m, 4) and (p, m, 4)", (left.shape, second.shape))
+    if left.shape[1] > GRAM_LONGEST:
+        pieces = [slice(start, start + GRAM_LONGEST) for start in range(0, left.shape[1], GRAM_LONGEST)]
+        parts = [
+            gram_matrix(
+                left[:, p], None if right is None else right[:, p], num_threads=num_threads, device=device
+            )
+            for p in pieces
+        ]
+        return reduce(add, parts)
     if device is not None:
         from flower_coded.crypto.field_products_torch import gram_limbs_on_device
 

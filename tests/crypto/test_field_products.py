@@ -136,6 +136,14 @@ def test_gram_matrix__is_exact_where_sums_are_largest() -> None:
     assert to_ints(gram_matrix(largest)) == [513] * 4  # (-1)**2 * 513
 
 
+def test_gram_matrix__is_exact_past_half_a_million_columns() -> None:
+    # Every limb but the last is full, so that sums of products of limbs pass 2**63.
+    element, count = 2**242 - 1, (1 << 19) + 70_000
+    full = np.broadcast_to(from_ints([element]), (1, count, 4))
+    assert to_ints(gram_matrix(full)) == [count * element**2 % FIELD_MODULUS]
+    assert to_ints(gram_matrix(full, full, num_threads=2)) == [count * element**2 % FIELD_MODULUS]
+
+
 def test_inner_products__pair_rows() -> None:
     left, right = random_elements(3, 5), random_elements(3, 5)
     assert (inner_products(left, right) == gram_matrix(left, right)[np.arange(3), np.arange(3)]).all()
