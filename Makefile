@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test check coverage lint types check experiments bench clean
+.PHONY: help demo test check coverage lint types experiments bench clean
 .DELETE_ON_ERROR:
 
 help:
