@@ -14,7 +14,7 @@ import typer
 from flower_coded import __version__
 from flower_coded.cli.exit_codes import COMPLETED, EXIT_STATUS_HELP, refusals_as_status
 from flower_coded.cli.plan import PlanGroup
-from flower_coded.cli.scenario import find_scenario, scenario_directories
+from flower_coded.cli.scenario import copy_scenario, find_scenario, scenario_directories
 
 __all__ = ["app"]
 
@@ -141,6 +141,17 @@ def codes(
             csv=csv,
             picture=picture,
         )
+
+
+@app.command(epilog=EXIT_STATUS_HELP)
+def new(
+    scenario: Annotated[str, typer.Argument(help="The scenario to start from.")],
+    directory: Annotated[Path, typer.Argument(help="Where to copy it; must not exist yet.")],
+) -> None:
+    """Copy a scenario into a directory of yours: a Flower app to change, run and publish."""
+    with refusals_as_status():
+        target = copy_scenario(find_scenario(scenario), directory)
+        typer.echo(f"{target}\nrun it: flower-coded run {directory}")
 
 
 @app.command(epilog=EXIT_STATUS_HELP)

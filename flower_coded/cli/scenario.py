@@ -8,6 +8,7 @@ no word about which keys there are; here the refusal comes at once and names the
 from __future__ import annotations
 
 import difflib
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import flower_coded
 from flower_coded.errors import ParameterError
 
-__all__ = ["Scenario", "Setting", "find_scenario", "scenario_directories"]
+__all__ = ["Scenario", "Setting", "copy_scenario", "find_scenario", "scenario_directories"]
 
 Setting = bool | int | float | str
 
@@ -89,8 +90,9 @@ def find_scenario(name_or_path: str) -> Scenario:
     ParameterError
         If there is no such scenario (with the nearest name), or its ``pyproject.toml`` is no Flower app's.
     """
-    candidates = {path.name: path for directory in scenario_directories() for path in _apps_in(directory)}
-    wanted = name_or_path.replace("-", "_")
+    found = [path for directory in reversed(scenario_directories()) for path in _apps_in(directory)]
+    candidates = {path.name.replace("_", "-"): path for path in found}
+    wanted = name_or_path.replace("_", "-")
     path = Path(name_or_path).expanduser()
     if wanted in candidates and not (path / "pyproject.toml").is_file():
         path = candidates[wanted]
@@ -99,15 +101,43 @@ def find_scenario(name_or_path: str) -> Scenario:
             "scenario",
             f"must be one of {', '.join(sorted(candidates)) or '(none found)'}, or the path of a Flower app",
             name_or_path,
-            hint=_nearest(wanted, candidates) or "scenarios are found in a checkout of flower_coded",
+            hint=_nearest(wanted, candidates),
         )
     return _load(path.resolve())
 
 
+def copy_scenario(scenario: Scenario, directory: Path) -> Path:
+    """Copy a scenario, to be changed and run from there.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to start from.
+    directory : Path
+        Where to; it must not exist yet, and its parents are made.
+
+    Returns
+    -------
+    Path
+        The copy, absolute.
+
+    Raises
+    ------
+    ParameterError
+        If something is there already.
+    """
+    target = directory.expanduser().resolve()
+    if target.exists():
+        raise ParameterError("directory", "must not exist yet", str(target), hint="name another")
+    shutil.copytree(scenario.path, target, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.fab"))
+    return target
+
+
 def scenario_directories() -> list[Path]:
-    """Directories searched for scenarios: the checkout's, then ``scenarios/`` of the working directory."""
-    checkout = Path(flower_coded.__file__).resolve().parents[1] / "scenarios"
-    return [path for path in dict.fromkeys([checkout, Path.cwd() / "scenarios"]) if path.is_dir()]
+    """Directories searched for scenarios: the checkout's or the wheel's, then ``scenarios/`` here."""
+    package = Path(flower_coded.__file__).resolve().parent
+    places = [package.parent / "scenarios", package / "scenarios", Path.cwd() / "scenarios"]
+    return [path for path in dict.fromkeys(places) if path.is_dir()]
 
 
 def _apps_in(directory: Path) -> list[Path]:

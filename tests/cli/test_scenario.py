@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flower_coded.cli.scenario import Scenario, find_scenario
+from flower_coded.cli.scenario import Scenario, copy_scenario, find_scenario
 from flower_coded.errors import ParameterError
 
 DEFAULTS = {"rounds": 3, "alpha": 0.5, "stacked": True, "attack": "pixel-trigger", "coding.users": 4}
@@ -75,8 +75,17 @@ def test_an_unknown_scenario_gets_the_nearest_name(monkeypatch: pytest.MonkeyPat
     app.mkdir(parents=True)
     (app / "pyproject.toml").write_text("[tool.flwr.app.config]\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParameterError, match=r"my_scenario.*did you mean my_scenario\?"):
+    with pytest.raises(ParameterError, match=r"my-scenario.*did you mean my-scenario\?"):
         find_scenario("my_senario")
+
+
+def test_a_copied_scenario_is_an_app_of_its_own_and_overwrites_nothing(tmp_path: Path) -> None:
+    original = find_scenario("secure-krum")
+    copy = copy_scenario(original, tmp_path / "deep" / "mine")
+    assert find_scenario(str(copy)).defaults == original.defaults
+    assert not list(copy.rglob("__pycache__"))
+    with pytest.raises(ParameterError, match="must not exist yet"):
+        copy_scenario(original, copy)
 
 
 def test_a_directory_without_a_flower_app_is_refused(tmp_path: Path) -> None:
