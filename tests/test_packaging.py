@@ -71,4 +71,6 @@ def test_the_wheel_runs_its_scenarios_from_an_empty_directory(wheel: Path, tmp_p
 
 def _files(directory: Path) -> set[str]:
     paths = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
-    return {str(path) for path in paths if "__pycache__" not in path.parts}
+    return {
+        str(path) for path in paths if not any(part.startswith((".", "__pycache__")) for part in path.parts)
+    }
