@@ -60,6 +60,7 @@ def squared_distances(vectors: Array, *, num_threads: int = 1) -> NDArray[np.flo
 
 def _among(present: Array, num_threads: int) -> NDArray[np.float64]:
     among, is_lost = _expanded(present, present[:3], num_threads)
+    # Honest vectors around a good center cancel in few pairs; more mean that two of the three first rows lie.
     if is_lost.sum() > len(present):
         among, is_lost = _expanded(present, present, num_threads)
     for one, other in np.argwhere(is_lost):
@@ -76,12 +77,15 @@ def _expanded(
     """Distances by the expanded square, and a mask of the pairs in which it cancels or overflows twice."""
     center = coordinate_median(around, num_threads=num_threads)
     products = centered_products(present, center, num_threads=num_threads)
+    # inf - inf in the sum over blocks gives NaN: such a row was too long to be squared.
     lengths = np.where(np.isnan(np.diag(products)), np.inf, np.diag(products))
     is_huge = np.isinf(lengths)
     with np.errstate(over="ignore", invalid="ignore"):
+        # Rounding is relative to the terms that were subtracted, not to the distance that is left.
         scale = lengths[:, None] + lengths[None, :]
         among = scale - (products + products.T)
     is_lost = (among < CANCELED * scale) | (is_huge[:, None] & is_huge[None, :])
+    # Rounding may leave a distance slightly below zero, and a square root later would make it NaN.
     among = np.where(np.isfinite(among), np.maximum(among, 0.0), np.inf)
     return among, np.triu(is_lost, k=1)
 

@@ -155,6 +155,7 @@ def _step(
 ) -> Array:
     """Weighted mean of the vectors away from the point, held back by those that are at it."""
     is_here = distances <= nearest
+    # A vector at the point itself would get an infinite weight; its pull is judged by `hold` below instead.
     weights = np.where(is_here, 0.0, 1.0 / np.maximum(distances, nearest))
     total = weights.sum()
     if total == 0:
@@ -163,5 +164,7 @@ def _step(
     if not is_here.any():
         return target
     pull = total * float(((target - point) ** 2).sum()) ** 0.5
+    # Vardi and Zhang: the vectors here resist with a force of one each; where that is more than the others'
+    # pull, the point is optimal and stays.
     hold = min(1.0, is_here.sum() / pull) if pull > 0 else 1.0
     return point * hold + target * (1.0 - hold)

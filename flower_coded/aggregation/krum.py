@@ -53,8 +53,10 @@ def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[n
             num_byzantine,
             hint="expect fewer faults",
         )
+    # Infinity on the diagonal: a vector must not count itself among its nearest neighbors.
     apart = distances + np.diag(np.full(count, np.inf))
     neighbors = count - num_byzantine - 2
+    # A partition puts the nearest first in O(n) per row; their order among themselves does not matter.
     nearest = np.partition(apart, neighbors - 1, axis=1)[:, :neighbors]
     return np.asarray(nearest.sum(axis=1))
 
@@ -92,6 +94,7 @@ def krum_selection(
     if not 1 <= num_selected <= len(scores) - num_byzantine:
         limit = len(scores) - num_byzantine
         raise ParameterError("num_selected", f"must be between 1 and n - f = {limit}", num_selected)
+    # Stable, so that equal scores go to the lower index and every party selects the same rows.
     return np.asarray(np.argsort(scores, kind="stable")[:num_selected], dtype=np.int64)
 
 
@@ -157,6 +160,7 @@ def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_thr
     array([1.5, 8. ])
     """
     distances = squared_distances(vectors, num_threads=num_threads)
+    # Weights instead of a copy of the chosen rows: one pass over the vectors, q of n factors not zero.
     weights = np.zeros(len(distances))
     weights[_selected(distances, num_byzantine, num_selected)] = 1.0 / num_selected
     has_neighbors = _has_neighbors(distances)  # taking all rows copies none

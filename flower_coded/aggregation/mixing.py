@@ -67,6 +67,7 @@ def nearest_neighbor_mixing(vectors: Array, num_byzantine: int, *, num_threads: 
     distances = squared_distances(present, num_threads=num_threads)
     np.fill_diagonal(distances, -1.0)  # a vector is its own nearest neighbor, also among equals
     num_mixed = min(count - num_byzantine, len(present))
+    # Stable, so that ties between equal vectors go to the lower row on every machine.
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_mixed]
     weights = np.zeros(distances.shape)
     np.put_along_axis(weights, nearest, 1.0 / num_mixed, axis=1)
@@ -112,12 +113,14 @@ def bucketing(
     if bucket_size < 1:
         raise ParameterError("bucket_size", "must be at least 1", bucket_size, hint="2, as the paper does")
     finite = finite_rows(vectors)
+    # Rows draw a place each; equal stretches of places are the buckets, so none is larger than s.
     bucket_of = np.empty(len(finite), dtype=np.int64)
     bucket_of[generator.permutation(len(finite))] = np.arange(len(finite)) // bucket_size
     num_buckets = -(-len(finite) // bucket_size)
     weights = (bucket_of[finite] == np.arange(num_buckets)[:, None]).astype(np.float64)
     sizes = weights.sum(axis=1)
     filled = sizes > 0
+    # Divided by the rows that are there, not by s: a missing vector must not count as zero.
     means = weights[filled] / sizes[filled, None]
     return _spread(combine_rows(means, take_rows(vectors, finite), num_threads=num_threads), filled)
 

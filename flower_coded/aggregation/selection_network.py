@@ -71,6 +71,8 @@ def selection_network(num_rows: int, first: int, last: int) -> tuple[Comparator,
     unused, averaged, single = 0, 1, 2
     uses = [averaged if first <= row < last else unused for row in range(num_rows)]
     kept = []
+    # Backwards from the outputs: what nobody reads needs no comparator, and two outputs that are averaged
+    # anyway need no order between them.
     for low, high in reversed(_odd_even_merge_sort(num_rows)):
         if uses[low] == uses[high] != single:
             continue
@@ -133,6 +135,7 @@ class _Ranking:
         for low, high, needs_low, needs_high in self.network:
             smaller, larger = rows[low], rows[high]
             if needs_low and needs_high:
+                # The spare row takes the minimum and changes places with its source, which saves a copy.
                 np.minimum(smaller, larger, out=spare)
                 np.maximum(smaller, larger, out=larger)
                 rows[low], spare = spare, smaller
@@ -148,6 +151,7 @@ def _partition_into(block: NDArray[np.floating], first: int, last: int) -> list[
 
 
 def _write_mean(rows: list[NDArray[np.floating]], mean: NDArray[np.float64]) -> None:
+    # Row by row into float64, so that float32 rows are summed without loss and nothing is stacked.
     np.copyto(mean, rows[0])
     for row in rows[1:]:
         mean += row

@@ -139,6 +139,7 @@ def pgd(
     best = images.clone()
     best_is_wrong, best_loss = _outcome(objective, predict, images, labels)
     for _ in range(budget.num_restarts):
+        # A start inside the ball, not at its center: at the image itself a masked gradient can vanish.
         noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
         current = torch.clamp(images + budget.epsilon * (2.0 * noise - 1.0), lower, upper)
         for _ in range(budget.num_steps):

@@ -94,6 +94,7 @@ def check_contribution(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> 
         greedy = int(np.argmax(counts > MAX_CLAIMED_COUNT))
         return f"the count of class {greedy} is {int(counts[greedy])}, beyond {MAX_CLAIMED_COUNT:.0e}"
     largest = np.abs(sums).max(axis=1)
+    # A part in a million for the rounding of float32 words summed over thousands of samples.
     beyond = largest > counts * (1.0 + 1e-6)
     if beyond.any():
         worst = int(np.argmax(beyond))
@@ -154,6 +155,7 @@ def aggregate_code_book(
     if short:
         raise MissingClassError(short, num_clients_needed=needed)
     combine = robust_combination(rule, num_byzantine)
+    # One mean per client: a robust rule must not weigh by counts, which a liar would inflate.
     means = sums / np.maximum(counts, 1)[:, :, None]
     return np.stack([combine(means[counts[:, label] > 0, label]) for label in range(sums.shape[1])])
 

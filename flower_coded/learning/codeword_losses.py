@@ -88,6 +88,7 @@ def info_nce(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
     batch = first.shape[0]
     both = torch.cat([first, second])
     logits = cosine_similarity(both, both) / temperature
+    # Row i's partner stands `batch` rows further, around the end: i -> i + B mod 2B.
     is_self = torch.eye(2 * batch, dtype=torch.bool, device=both.device)
     partner = torch.arange(2 * batch, device=both.device).roll(batch)
     return functional.cross_entropy(logits.masked_fill(is_self, -torch.inf), partner)
@@ -110,6 +111,7 @@ def column_separation(words: Tensor, *, signed: bool = False) -> Tensor:
     columns = words.T
     cosine = cosine_similarity(columns, columns)
     pairs = torch.triu_indices(columns.shape[0], columns.shape[0], offset=1, device=words.device)
+    # Squares: bits that always disagree carry as little as bits that always agree.
     values = cosine[pairs[0], pairs[1]]
     return values.sum() if signed else values.square().sum()
 
@@ -141,6 +143,7 @@ def codeword_sums(words: Tensor, labels: Tensor, num_classes: int) -> tuple[Tens
             [4., 2.]]), tensor([0., 2.]))
     """
     _check_labels(words, labels, num_classes)
+    # A product with the one-hot matrix sums all classes at once and keeps the gradient.
     membership = functional.one_hot(labels, num_classes).to(words.dtype)
     return membership.T @ words, membership.sum(dim=0)
 
@@ -168,6 +171,7 @@ def row_separation(words: Tensor, labels: Tensor, code_book: Tensor, *, temperat
     weights = is_companion.to(words.dtype)
     num_companions = weights.sum(dim=1)
     attraction = (cosine_similarity(words, words) * weights).sum(dim=1) / num_companions.clamp_min(1.0)
+    # The denominator runs over the code book, not over the batch: the paper's difference to SupCon.
     normalizer = torch.logsumexp(cosine_similarity(words, code_book) / temperature, dim=1)
     has_companion = (num_companions > 0).to(words.dtype)
     losses = (normalizer - attraction / temperature) * has_companion

@@ -157,6 +157,7 @@ def partition_dirichlet(
         )
     size = _samples_per_user(len(labels), num_users, samples_per_user)
     classes, class_counts = np.unique(labels, return_counts=True)
+    # Scaled by the class shares, so that alpha means the same where classes are unbalanced.
     mixes = generator.dirichlet(alpha * len(classes) * class_counts / len(labels), size=num_users)
     stock = [generator.permutation(np.flatnonzero(labels == label)) for label in classes]
     taken = np.zeros(len(classes), dtype=np.int64)
@@ -195,6 +196,7 @@ def _by_group(
         raise ParameterError("groups", "must lie within one class each", "a group of several classes")
     per_user = None if samples_per_user is None else max(1, samples_per_user // int(sizes.max()))
     group_division = _divide(labels[first], num_users, concentration, generator, per_user)
+    # Groups were divided as single images; every image now follows its group.
     owner = np.full(len(sizes), -1)
     for user, own_groups in enumerate(group_division):
         owner[own_groups] = user

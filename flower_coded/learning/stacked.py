@@ -84,6 +84,7 @@ def train_stacked(
             batch = torch.from_numpy(indices).to(target)
             stepper.zero_grad()
             losses = _losses(_forward(model, parameters, buffers, pixels[batch]), classes[batch])
+            # No model's loss depends on another's weights: the sum's gradient is everybody's own.
             losses.sum().backward()  # type: ignore[no-untyped-call]
             stepper.step()
             if epoch == epochs - 1:
@@ -159,6 +160,7 @@ def _forward(model: nn.Module, parameters: _Tensors, buffers: _Tensors, images: 
         logits: Tensor = functional_call(model, (own_parameters, own_buffers), (images,))
         return logits
 
+    # The same dropout mask in every model, as each would draw with this seed when trained alone.
     logits: Tensor = vmap(single, randomness="same")(parameters, buffers)
     return logits
 

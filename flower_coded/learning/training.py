@@ -110,10 +110,12 @@ class TrainSettings:
         rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameters, rate, momentum=_MOMENTUM, weight_decay=decay, fused=True)
+        # Fused kernels update all tensors in one pass; the arithmetic is the same.
         return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
 
     def batches(self, num_images: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Epoch number and image indices of every batch, in the order that the seed gives."""
+        # A stream of its own: the order of images must not change with what else the seed draws.
         generator = np.random.default_rng([self.seed, 0x0BDE5])
         for epoch in range(self.epochs):
             order = generator.permutation(num_images)
@@ -206,6 +208,7 @@ def train_with(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if epoch == settings.epochs - 1:
+                # Weighted by the batch's size: the last batch may be smaller.
                 loss_sum += loss.detach() * len(indices)
     mean_loss = float(loss_sum) / len(labels)
     return TrainReport(mean_loss, len(labels), (mean_loss,))
