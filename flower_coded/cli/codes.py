@@ -40,7 +40,7 @@ def explore(
         If no such code exists or the kind is unknown.
     """
     found = explore_trade_off(num_users, num_attackers, kind)
-    code = build_code(kind, num_attackers, row_weight, num_users) if row_weight else None
+    code = build_code(kind, num_attackers, row_weight, num_users, rows="fewest") if row_weight else None
     if picture is not None and picture.suffix not in {".png", ".svg"}:
         raise ParameterError("picture", "must end in .png or .svg", str(picture))
     table = Table.from_records([_record(each) for each in found])
@@ -63,6 +63,7 @@ def _record(trade_off: TradeOff) -> dict[str, int | float | str]:
         "lower bound": trade_off.lower_bound,
         "proven least": "yes" if trade_off.is_optimal else "",
         "training cost": trade_off.training_cost,
+        "selective attackers": trade_off.guarantees.corrected_selective,
     }
 
 

@@ -4,32 +4,47 @@ A row is worth having for the users it leaves *out*: ``k`` colluders stay undete
 every model, so each set of ``k`` users must lie in the complement of some row. Rows of a detection code are
 therefore the blocks of a *covering design*: blocks of at most ``n - r`` of ``n`` users such that every
 ``k`` of them lie in one block. The minimal code (Theorem 3 of the coded subset aggregation paper, ``n = k +
-r``) takes all ``C(k + r, k)`` blocks of size ``k``; for more users the columns of a minimal code are
-repeated.
+r``) takes all ``C(k + r, k)`` blocks of size ``k``; for more users the paper repeats its columns.
+
+There are two choices of rows:
+
+``"fewest"``
+    The smallest code known: one found beforehand (:mod:`flower_coded.codes.known_codes`), the hyperplanes
+    of a finite geometry (:mod:`flower_coded.codes.geometries`), a minimal code or a greedy covering
+    design (:mod:`flower_coded.codes.covering`), the columns repeated where there are more users
+    (:mod:`flower_coded.codes.stretching`).
+``"paper"``
+    The minimal code repeated, as the paper has it. It needs more models, and reads out slightly better where
+    models err: sets of users left out by several rows are told by several clean models.
 
 The paper's Corollary 5.1 asks for a negative number of extra columns for many ``(k, r, n)`` (``k = 2, r = 4,
-n = 16`` gives -2). What is built here instead: for ``r0 = 1, 2, ...`` repeat the columns of the minimal
+n = 16`` gives -2). What ``"paper"`` builds instead: for ``r0 = 1, 2, ...`` repeat the columns of the minimal
 code on ``n0 = k + r0`` columns as evenly as possible. A row then weighs ``n`` minus the multiplicities of
 its ``k`` zero columns; the first ``r0`` for which that is at least ``r`` has the fewest rows. Repeating a
-column adds no new Boolean sum, so the code stays BDC or BCC. Where that leaves room above the lower bound,
-a greedy covering design (:mod:`flower_coded.codes.covering`) often has far fewer rows, and is taken if it
-has.
+column adds no new Boolean sum, so the code stays BDC or BCC.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.bounds import detection_bound
+from flower_coded.codes.bounds import correction_bound, detection_bound
 from flower_coded.codes.covering import greedy_detection_matrix
 from flower_coded.codes.feasibility import check_at_least_one, check_feasible
+from flower_coded.codes.finite_fields import is_prime_power
+from flower_coded.codes.geometries import affine_matrix, num_hyperplanes, projective_matrix
+from flower_coded.codes.known_codes import is_listed, known_bases, known_matrix
+from flower_coded.codes.stretching import stretch
 from flower_coded.codes.subset_code import SubsetCode
 from flower_coded.errors import ParameterError
 
 __all__ = [
+    "ROWS",
     "backdoor_correction_code",
     "backdoor_detection_code",
     "minimal_matrix",
@@ -40,8 +55,19 @@ __all__ = [
 MAX_MODELS = 100_000
 """Models beyond which a construction is refused: nobody trains that many."""
 
+MAX_GEOMETRY = 2_000
+"""Hyperplanes beyond which a geometry is not built: its square has that many bytes twice over."""
 
-def backdoor_detection_code(num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
+
+ROWS = ("fewest", "paper")
+"""Which construction to take: see the module."""
+
+DEFAULT_ROWS = "paper"
+
+
+def backdoor_detection_code(
+    num_attackers: int, row_weight: int, num_users: int, *, rows: str = DEFAULT_ROWS
+) -> SubsetCode:
     """Build BDC(k, r, n): some model stays clean whichever ``k`` users collude.
 
     Parameters
@@ -52,12 +78,14 @@ def backdoor_detection_code(num_attackers: int, row_weight: int, num_users: int)
         ``r >= 1``, the fewest users a model may be trained on.
     num_users : int
         ``n >= k + r`` (Lemma 2).
+    rows : str
+        ``"fewest"`` or ``"paper"``, one of :data:`ROWS`.
 
     Returns
     -------
     SubsetCode
-        ``C(k + r0, k)`` models for the smallest sufficient ``r0``; exactly ``C(k + r, k)``, the least
-        possible by Theorem 3, when ``n = k + r``.
+        Exactly ``C(k + r, k)`` models, the least possible by Theorem 3, when ``n = k + r``; else compare
+        :func:`~flower_coded.codes.bounds.detection_bound`.
 
     Raises
     ------
@@ -75,17 +103,19 @@ def backdoor_detection_code(num_attackers: int, row_weight: int, num_users: int)
     flower_coded.errors.ParameterError: num_users must be at least num_attackers + row_weight = 9;
     received 8 (nearest feasible (k, r, n): (1, 7, 8), (2, 6, 8) or (2, 7, 9))
     """
-    check_feasible(num_attackers, row_weight, num_users)
-    candidates = _detection_matrices(num_attackers, row_weight, num_users)
-    matrix = min(candidates, key=lambda candidate: (len(candidate), -candidate.sum(axis=1).min()))
+    _check(num_attackers, row_weight, num_users, rows)
+    build = _fewest_rows if rows == "fewest" else _papers_rows
+    matrix = build("detection", num_attackers, row_weight, num_users)
     return SubsetCode(matrix, kind="detection", num_attackers=num_attackers)
 
 
-def backdoor_correction_code(num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
+def backdoor_correction_code(
+    num_attackers: int, row_weight: int, num_users: int, *, rows: str = DEFAULT_ROWS
+) -> SubsetCode:
     """Build BCC(k, r, n): the true label is known whichever ``k`` users collude.
 
-    The candidates are those of :func:`backdoor_detection_code`, with a row of all ones added where sums are
-    complementary (Lemma 4), as they are in a repeated identity. The fewest rows win, then the heavier ones.
+    A row of all ones is added to a detection code where sums are complementary (Lemma 4), as they are in a
+    repeated identity.
 
     Parameters
     ----------
@@ -95,11 +125,14 @@ def backdoor_correction_code(num_attackers: int, row_weight: int, num_users: int
         ``r >= 1``, the fewest users a model may be trained on.
     num_users : int
         ``n >= k + r`` (Lemma 2).
+    rows : str
+        ``"fewest"`` or ``"paper"``, one of :data:`ROWS`.
 
     Returns
     -------
     SubsetCode
-        For ``n = k + r`` the fewest models possible: ``C(k + r, k)``, or ``k + 2`` if ``r = 1`` (Theorem 5).
+        For ``n = k + r`` the fewest models possible: ``C(k + r, k)``, or ``k + 2`` if ``r = 1`` (Theorem 5);
+        else compare :func:`~flower_coded.codes.bounds.correction_bound`.
 
     Raises
     ------
@@ -109,16 +142,17 @@ def backdoor_correction_code(num_attackers: int, row_weight: int, num_users: int
 
     Examples
     --------
-    >>> paper = [(4, 4, 12), (2, 6, 12), (2, 4, 8), (1, 11, 16)]
-    >>> [backdoor_correction_code(*parameters).num_models for parameters in paper]
+    >>> codes = [(4, 4, 12), (2, 6, 12), (2, 4, 8), (1, 11, 16)]
+    >>> [backdoor_correction_code(*parameters, rows="paper").num_models for parameters in codes]
     [15, 6, 6, 4]
+    >>> [backdoor_correction_code(*parameters, rows="fewest").num_models for parameters in codes]
+    [14, 6, 6, 4]
     >>> backdoor_correction_code(2, 4, 16).verify().holds
     True
     """
-    check_feasible(num_attackers, row_weight, num_users)
-    candidates = _detection_matrices(num_attackers, row_weight, num_users)
-    candidates = [_made_correcting(candidate, num_attackers) for candidate in candidates]
-    matrix = min(candidates, key=lambda candidate: (len(candidate), -candidate.sum(axis=1).min()))
+    _check(num_attackers, row_weight, num_users, rows)
+    build = _fewest_rows if rows == "fewest" else _papers_rows
+    matrix = build("correction", num_attackers, row_weight, num_users)
     return SubsetCode(matrix, kind="correction", num_attackers=num_attackers)
 
 
@@ -238,16 +272,52 @@ def _minimal_rows(k: int, r: int) -> NDArray[np.bool_]:
     return np.column_stack([first, np.vstack([upper, lower])])
 
 
-def _detection_matrices(k: int, r: int, n: int) -> list[NDArray[np.bool_]]:
-    """List BDC(k, r, n) worth comparing: minimal codes repeated, a covering design where there is room."""
+def _check(k: int, r: int, n: int, rows: str) -> None:
+    check_feasible(k, r, n)
+    if rows not in ROWS:
+        raise ParameterError("rows", f"must be one of {', '.join(ROWS)}", rows)
+
+
+def _papers_rows(kind: str, k: int, r: int, n: int) -> NDArray[np.bool_]:
     ones = _fewest_ones(k, r, n)
-    matrices = [_repeat_columns(minimal_matrix(k, ones), n)]
-    if ones == k == 1 and n > 2:  # with the row that makes it correcting this is as small, and heavier
-        matrices.append(_repeat_columns(minimal_matrix(1, 2), n))
-    if len(matrices[0]) > detection_bound(k, r, n):
-        found = greedy_detection_matrix(k, r, n)
-        matrices += [] if found is None else [found]
-    return matrices
+    if ones == k == 1 and n > 2 and kind == "correction":
+        ones = 2  # with the row that makes the identity correcting this is as small, and heavier
+    matrix = _repeat_columns(minimal_matrix(k, ones), n)
+    return _made_correcting(matrix, k) if kind == "correction" else matrix
+
+
+def _fewest_rows(kind: str, k: int, r: int, n: int) -> NDArray[np.bool_]:
+    best = _papers_rows(kind, k, r, n)
+    if is_listed(k, n):  # the search for the list compared all others
+        known = known_matrix(kind, k, r, n)
+        return best if known is None else min(best, known, key=_cost)
+    bound = (correction_bound if kind == "correction" else detection_bound)(k, r, n)
+    for num_rows, base in _bases(kind, k, n):
+        if bound <= num_rows < len(best) and (found := stretch(base(), r, n)) is not None:
+            found = _made_correcting(found, k) if kind == "correction" else found
+            best = min(best, found, key=_cost)
+    if len(best) > bound and (greedy := greedy_detection_matrix(k, r, n)) is not None:
+        greedy = _made_correcting(greedy, k) if kind == "correction" else greedy
+        best = min(best, greedy, key=_cost)
+    return best
+
+
+def _cost(matrix: NDArray[np.bool_]) -> tuple[int, int]:
+    """Fewest rows first, then the heavier ones."""
+    return len(matrix), -int(matrix.sum(axis=1).min())
+
+
+def _bases(kind: str, k: int, n: int) -> Iterator[tuple[int, Callable[[], NDArray[np.bool_]]]]:
+    """List codes whose columns may be repeated: their rows, and how to build them."""
+    for base in known_bases(kind, k):
+        yield len(base), partial(np.asarray, base)
+    for order in range(2, n):
+        num_rows = num_hyperplanes(k, order)
+        if num_rows > MAX_GEOMETRY:
+            break
+        if is_prime_power(order):
+            yield num_rows - 1, partial(affine_matrix, k, order)
+            yield num_rows, partial(projective_matrix, k, order)
 
 
 def _made_correcting(matrix: NDArray[np.bool_], num_attackers: int) -> NDArray[np.bool_]:

@@ -10,8 +10,6 @@ rows of weight about ``n / q``, for large ``n`` far fewer than ``n``. For small 
 
 from __future__ import annotations
 
-from math import isqrt
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +17,7 @@ from flower_coded.codes.column_search import MAX_SEARCH_MODELS, search_columns
 from flower_coded.codes.column_sums import count_sums
 from flower_coded.codes.constructions import backdoor_detection_code
 from flower_coded.codes.feasibility import check_at_least_one
+from flower_coded.codes.finite_fields import field_tables, is_prime_power
 
 __all__ = ["kautz_singleton_matrix", "kautz_singleton_rows", "raise_row_weight", "separable_matrix"]
 
@@ -56,7 +55,7 @@ def kautz_singleton_matrix(num_columns: int, num_attackers: int) -> NDArray[np.b
     if dimension == 1:
         return np.eye(num_columns, dtype=bool)
     length = num_attackers * (dimension - 1) + 1
-    plus, times = _field_tables(order)
+    plus, times = field_tables(order)
     digits = np.arange(num_columns)[:, None] // order ** np.arange(dimension) % order
     words = np.zeros((num_columns, length), dtype=np.int64)
     for coefficient in digits.T[::-1]:  # Horner, at the points 0 .. length - 1
@@ -173,36 +172,11 @@ def _smallest_field(n: int, k: int) -> tuple[int, int]:
     for dimension in range(2, n.bit_length() + 2):
         length = k * (dimension - 1) + 1
         order = max(length, _root_above(n, dimension))
-        while not _is_prime_power(order):
+        while not is_prime_power(order):
             order += 1
         if order * length < fewest:
             fewest, best = order * length, (order, dimension)
     return best
-
-
-def _field_tables(order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tables of sums and products of GF(order): arithmetic modulo a prime, else by galois (slow to load)."""
-    if order == _characteristic(order):
-        residues = np.arange(order)
-        return np.add.outer(residues, residues) % order, np.multiply.outer(residues, residues) % order
-    from galois import GF
-
-    field = GF(order, compile="python-calculate")
-    elements = field(np.arange(order).astype(object))
-    plus, times = np.add.outer(elements, elements), np.multiply.outer(elements, elements)
-    return np.asarray(plus).astype(np.int64), np.asarray(times).astype(np.int64)
-
-
-def _characteristic(order: int) -> int:
-    """Smallest prime factor: the characteristic of GF(order), where that exists."""
-    return next((factor for factor in range(2, isqrt(order) + 1) if order % factor == 0), order)
-
-
-def _is_prime_power(order: int) -> bool:
-    prime = _characteristic(order)
-    while order % prime == 0:
-        order //= prime
-    return order == 1
 
 
 def _root_above(n: int, degree: int) -> int:

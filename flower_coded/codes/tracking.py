@@ -80,7 +80,7 @@ def backdoor_tracking_code(
     k, r, n = num_attackers, row_weight, num_users
     check_feasible(k, r, n)
     if n == k + r:
-        matrix = backdoor_correction_code(k, r, n).matrix
+        matrix = backdoor_correction_code(k, r, n, rows="fewest").matrix
     else:
         known = _known_code(k, r, n)
         found = _searched_code(k, r, n, np.random.default_rng(seed)) if known is None else known
@@ -140,7 +140,7 @@ def _known_code(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
 def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> NDArray[np.bool_]:
     if count_sums(n, k) > _MOST_SUMS_FOR_ROW_SEARCH:
         return disjunct_tracking_matrix(k, r, n)
-    start = backdoor_correction_code(k, r, n).matrix
+    start = backdoor_correction_code(k, r, n, rows="fewest").matrix
     matrix = separate_by_rows(start, k, r, generator)
     for num_models in range(tracking_bound(k, r, n), min(len(matrix), MAX_SEARCH_MODELS + 1)):
         found = search_columns(k, r, n, num_models, generator, max_lookups=1 << 26)

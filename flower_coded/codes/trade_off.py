@@ -12,21 +12,18 @@ from dataclasses import dataclass
 
 from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
 from flower_coded.codes.constructions import (
+    DEFAULT_ROWS,
     backdoor_correction_code,
     backdoor_detection_code,
 )
 from flower_coded.codes.feasibility import check_feasible
+from flower_coded.codes.guarantees import Guarantees
 from flower_coded.codes.subset_code import PROPERTIES, SubsetCode
 from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.errors import ParameterError
 
 __all__ = ["TradeOff", "build_code", "explore_trade_off"]
 
-_CONSTRUCTIONS: dict[str, Callable[[int, int, int], SubsetCode]] = {
-    "detection": backdoor_detection_code,
-    "correction": backdoor_correction_code,
-    "tracking": backdoor_tracking_code,
-}
 _BOUNDS: dict[str, Callable[[int, int, int], int]] = {
     "detection": detection_bound,
     "correction": correction_bound,
@@ -52,6 +49,8 @@ class TradeOff:
         No code with these parameters has fewer models.
     training_cost : float
         Ones of ``H`` over ``n``: client work in rounds of a single model on all users.
+    guarantees : Guarantees
+        The most colluding users the code withstands, indiscriminate and selective.
     """
 
     kind: str
@@ -62,6 +61,7 @@ class TradeOff:
     num_models: int
     lower_bound: int
     training_cost: float
+    guarantees: Guarantees
 
     @property
     def is_optimal(self) -> bool:
@@ -69,7 +69,9 @@ class TradeOff:
         return self.num_models == self.lower_bound
 
 
-def build_code(kind: str, num_attackers: int, row_weight: int, num_users: int) -> SubsetCode:
+def build_code(
+    kind: str, num_attackers: int, row_weight: int, num_users: int, *, rows: str = DEFAULT_ROWS
+) -> SubsetCode:
     """Build a code of a kind given by name.
 
     Parameters
@@ -78,6 +80,9 @@ def build_code(kind: str, num_attackers: int, row_weight: int, num_users: int) -
         ``"detection"``, ``"correction"`` or ``"tracking"``.
     num_attackers, row_weight, num_users : int
         ``k``, ``r`` and ``n``.
+    rows : str
+        ``"fewest"`` or ``"paper"``, for detection and correction; a tracking code always has the fewest
+        known.
 
     Returns
     -------
@@ -94,13 +99,21 @@ def build_code(kind: str, num_attackers: int, row_weight: int, num_users: int) -
     >>> build_code("correction", 2, 4, 8).num_models
     6
     """
-    if kind not in _CONSTRUCTIONS:
+    if kind not in _BOUNDS:
         raise ParameterError("kind", f"must be one of {', '.join(PROPERTIES)}", kind)
-    return _CONSTRUCTIONS[kind](num_attackers, row_weight, num_users)
+    if kind == "tracking":
+        return backdoor_tracking_code(num_attackers, row_weight, num_users)
+    build = backdoor_detection_code if kind == "detection" else backdoor_correction_code
+    return build(num_attackers, row_weight, num_users, rows=rows)
 
 
 def explore_trade_off(
-    num_users: int, num_attackers: int, kind: str = "correction", *, max_models: int = 1000
+    num_users: int,
+    num_attackers: int,
+    kind: str = "correction",
+    *,
+    max_models: int = 1000,
+    rows: str = "fewest",
 ) -> list[TradeOff]:
     """List every row weight with the code it takes.
 
@@ -112,6 +125,8 @@ def explore_trade_off(
         ``"detection"``, ``"correction"`` or ``"tracking"``.
     max_models : int
         Row weights whose lower bound is above this are left out.
+    rows : str
+        ``"fewest"`` or ``"paper"``, as for :func:`build_code`.
 
     Returns
     -------
@@ -129,12 +144,12 @@ def explore_trade_off(
     ...     print(code.row_weight, code.num_models, code.lower_bound)
     1 4 4
     2 4 4
-    3 5 4
+    3 5 5
     4 6 6
     5 11 11
     6 28 28
     """
-    if kind not in _CONSTRUCTIONS:
+    if kind not in _BOUNDS:
         raise ParameterError("kind", f"must be one of {', '.join(PROPERTIES)}", kind)
     check_feasible(num_attackers, 1, num_users)
     table = []
@@ -142,7 +157,7 @@ def explore_trade_off(
         bound = _BOUNDS[kind](num_attackers, row_weight, num_users)
         if bound > max_models:
             break
-        code = build_code(kind, num_attackers, row_weight, num_users)
+        code = build_code(kind, num_attackers, row_weight, num_users, rows=rows)
         table.append(
             TradeOff(
                 kind=kind,
@@ -153,6 +168,7 @@ def explore_trade_off(
                 num_models=code.num_models,
                 lower_bound=bound,
                 training_cost=code.training_cost,
+                guarantees=code.guarantees,
             )
         )
     return table

@@ -24,7 +24,7 @@ def test_explore_trade_off__lists_every_row_weight_with_its_code(kind: str) -> N
     table = explore_trade_off(10, 2, kind)
     assert [entry.row_weight for entry in table] == list(range(1, 9))
     for entry in table:
-        code = build_code(kind, 2, entry.row_weight, 10)
+        code = build_code(kind, 2, entry.row_weight, 10, rows="fewest")
         assert code.verify(row_weight=entry.row_weight)
         assert entry.num_models == code.num_models >= entry.lower_bound
         assert entry.data_utilization == code.data_utilization >= entry.row_weight / 10
