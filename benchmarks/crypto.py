@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from py_ecc.optimized_bls12_381 import G1, add, multiply
 
-from flower_coded.codes.reed_solomon import ReedSolomonCode
 from flower_coded.crypto.backends import get_backend
 from flower_coded.crypto.backends.fixed_base import FixedBaseTable
 from flower_coded.crypto.commitment import Claim, VectorCommitment
@@ -33,6 +32,7 @@ from flower_coded.crypto.field_vectors import (
     random_elements,
     to_ints,
 )
+from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.crypto.srs import ReferenceString, generate_reference_string
 from flower_coded.crypto.srs_cache import cached_reference_string
 

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "threads": set(),
     "codes": {"crypto"},
-    "crypto": {"codes"},
+    "crypto": set(),
     "aggregation": {"codes"},
     "attacks": {"aggregation", "codes", "crypto"},
     "protocols": {"codes", "crypto", "aggregation", "attacks"},

@@ -14,12 +14,12 @@ from flower_coded.codes.index_assignment import AssignmentProblem, IndexAssignme
 from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
 from flower_coded.codes.output_code import OutputCode, Separation
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
-from flower_coded.codes.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 from flower_coded.codes.separable import kautz_singleton_matrix, separable_matrix
 from flower_coded.codes.subset_code import SubsetCode, Verification
 from flower_coded.codes.subset_decoder import Decoded, SubsetDecoder, confusion_counts
 from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
+from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 
 __all__ = [
     "AnalogLagrangeCode",

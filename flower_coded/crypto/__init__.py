@@ -1,4 +1,4 @@
-"""Finite-field vectors, BLS12-381, commitments, ramp sharing, fixed point and sealed channels."""
+"""Vectors and Reed-Solomon codes over F_r, BLS12-381, commitments, ramp sharing, fixed point, channels."""
 
 from flower_coded.crypto.backends import Backend, available_backends, get_backend
 from flower_coded.crypto.commitment import Claim, Commitment, VectorCommitment
@@ -6,6 +6,7 @@ from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.packing import Packing
 from flower_coded.crypto.ramp_sharing import RampSharing
+from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 from flower_coded.crypto.srs import ReferenceString, generate_reference_string
 from flower_coded.crypto.srs_cache import cached_reference_string
 
@@ -14,10 +15,13 @@ __all__ = [
     "Backend",
     "Claim",
     "Commitment",
+    "DecodedColumns",
+    "DecodedWord",
     "FieldArray",
     "FixedPoint",
     "Packing",
     "RampSharing",
+    "ReedSolomonCode",
     "ReferenceString",
     "VectorCommitment",
     "available_backends",

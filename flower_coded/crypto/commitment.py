@@ -1,8 +1,8 @@
 """Vector commitments whose size does not grow with the vector: Setup, Commit, Witness, Verify.
 
-A vector v is committed as ``sum_j v_j beta**j g`` over a reference string (the paper's ``h``, step 2 of
-section V, there written as a product). Commitments add and scale as the vectors do, so that a share, which is
-a known linear combination of committed vectors, is checked against the same combination of commitments
+A vector v is committed as ``sum_j v_j beta**j g`` over a reference string [2]_ (``h`` in step 2 of section V
+of [1]_, there written as a product). Commitments add and scale as the vectors do, so that a share, which is a
+known linear combination of committed vectors, is checked against the same combination of commitments
 (equations 2 and 3; the product there runs to L/K, the length of a part). Three things are added to the
 paper's scheme:
 
@@ -16,9 +16,12 @@ paper's scheme:
 
 Nothing runs in constant time: how long a commitment takes tells how long the largest absolute value in it is.
 
-References ---------- T. Jahani-Nezhad, M. A. Maddah-Ali, G. Caire, "Byzantine-resistant secure aggregation
-for federated learning based on coded computing and vector commitment", 2023, sections II and V. A. Kate, G.
-M. Zaverucha, I. Goldberg, "Constant-size commitments to polynomials and their applications", ASIACRYPT 2010.
+References
+----------
+.. [1] T. Jahani-Nezhad, M. A. Maddah-Ali, G. Caire, "Byzantine-resistant secure aggregation for federated
+   learning based on coded computing and vector commitment", 2023, sections II and V.
+.. [2] A. Kate, G. M. Zaverucha, I. Goldberg, "Constant-size commitments to polynomials and their
+   applications", ASIACRYPT 2010.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ coefficients are opened by :mod:`flower_coded.crypto.kzg_positions`.
 References
 ----------
 .. [1] A. Kate, G. M. Zaverucha, I. Goldberg, "Constant-size commitments to polynomials and their
-  applications",
-   ASIACRYPT 2010; sets of points: section 3.4.
+   applications", ASIACRYPT 2010; sets of points: section 3.4.
 """
 
 from __future__ import annotations

@@ -1,17 +1,21 @@
 """Opening single entries of a committed vector: Witness and Verify for position i.
 
 In ``C = sum_j v_j beta**j g`` the entries are coefficients, and no value of ``phi(x) = sum_j v_j x**j`` shows
-one of them alone. So phi is cut around position i, ``phi = low + v_i x**i + x**(i+1) high``, and the prover
-commits to low, to high and to ``x**(n-i) low``. The last can only be committed to if low has degree below i,
-for the reference string ends at ``beta**(n-1)``. Both identities are checked at a random point, which the
-hash of all commitments fixes (Fiat and Shamir), by one opening of a random combination. A witness is four
-points and two scalars, 256 bytes, for vectors of any length.
+one of them alone [1]_. So phi is cut around position i, ``phi = low + v_i x**i + x**(i+1) high``, and the
+prover commits to low, to high and to ``x**(n-i) low``. The last can only be committed to if low has degree
+below i, for the reference string ends at ``beta**(n-1)`` [2]_. Both identities are checked at a random point,
+which the hash of all commitments fixes (Fiat and Shamir), by one opening of a random combination. A witness
+is four points and two scalars, 256 bytes, for vectors of any length.
 
 The degree argument needs that n is the number of powers that *anybody* has: a shortened copy of a longer
 string proves nothing.
 
-References ---------- A. Kate, G. M. Zaverucha, I. Goldberg, "Constant-size commitments to polynomials and
-their applications", ASIACRYPT 2010; degree bounds by shifting: A. Chiesa et al., "Marlin", EUROCRYPT 2020.
+References
+----------
+.. [1] A. Kate, G. M. Zaverucha, I. Goldberg, "Constant-size commitments to polynomials and their
+   applications", ASIACRYPT 2010.
+.. [2] A. Chiesa, Y. Hu, M. Maller, P. Mishra, N. Vesely, N. Ward, "Marlin", EUROCRYPT 2020: degree bounds by
+   shifting.
 """
 
 from __future__ import annotations

@@ -14,13 +14,12 @@ For K = 1 both embeddings have one and the same form and one set of shares serve
 -2, ...: distinct, not zero, and small, so that their powers stay short and share generation cheap.
 
 Commitments, liars and protocol phases are elsewhere; decoding with errors is
-:class:`flower_coded.codes.ReedSolomonCode`.
+:class:`flower_coded.crypto.ReedSolomonCode`.
 
 References
 ----------
 .. [1] T. Jahani-Nezhad, M. A. Maddah-Ali, G. Caire, "Byzantine-Resistant Secure Aggregation for Federated
-Learning
-   Based on Coded Computing and Vector Commitment", 2023.
+   Learning Based on Coded Computing and Vector Commitment", 2023.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ import numpy as np
 
 from flower_coded.crypto.field_products import matmul_constant
 from flower_coded.crypto.field_vectors import FieldArray, concatenate_zeros, random_elements
+from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.errors import DecodingError, ParameterError
 
 __all__ = ["RampSharing", "evaluation_points", "largest_num_parts", "power_matrix"]
@@ -200,8 +200,6 @@ class RampSharing:
             raise ParameterError("users", "must name a different user for every share", list(users))
         if len(shares) < needed:
             raise DecodingError("too few shares to rebuild a vector", received=len(shares), needed=needed)
-        from flower_coded.codes.reed_solomon import ReedSolomonCode  # it imports the field of this package
-
         matrix = ReedSolomonCode(self.points, needed).interpolation_matrix(users[:needed])
         return matmul_constant(matrix[: self.num_parts], shares[:needed])
 

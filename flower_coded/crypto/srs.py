@@ -10,8 +10,7 @@ is checked with two pairings after a random combination.
 References
 ----------
 .. [1] T. Jahani-Nezhad, M. A. Maddah-Ali, G. Caire, "Byzantine-resistant secure aggregation for federated
-  learning
-   based on coded computing and vector commitment", 2023.
+   learning based on coded computing and vector commitment", 2023.
 """
 
 from __future__ import annotations

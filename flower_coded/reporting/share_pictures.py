@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from flower_coded.codes.reed_solomon import ReedSolomonCode
 from flower_coded.crypto.field_products import matmul_constant
 from flower_coded.crypto.field_vectors import (
     FIELD_MODULUS,
@@ -23,6 +22,7 @@ from flower_coded.crypto.field_vectors import (
     to_signed_ints,
 )
 from flower_coded.crypto.ramp_sharing import RampSharing, power_matrix
+from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.pictures import draw_images
 

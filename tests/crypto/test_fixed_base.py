@@ -15,6 +15,7 @@ from flower_coded.crypto.backends.compiled_field import add, invert, multiply, s
 from flower_coded.crypto.backends.fixed_base import FixedBaseTable
 from flower_coded.crypto.commitment_basis import CommitmentBasis
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, from_ints, random_elements, zeros
+from flower_coded.errors import ParameterError
 
 BACKEND = get_backend()
 RADIX = 1 << 384
@@ -57,7 +58,7 @@ def test_compiled_field__agrees_with_integers(x: int, y: int) -> None:
         assert number(invert(words(x))) == pow(x, -1, BASE_PRIME) * RADIX**2 % BASE_PRIME
 
 
-@pytest.mark.parametrize("window", [4, 7, 12])
+@pytest.mark.parametrize("window", [2, 4, 7, 12, 13, 14])
 @settings(max_examples=15)
 @given(values=st.lists(scalars, min_size=1, max_size=8))
 def test_table__gives_the_sum_of_multiples(window: int, values: list[int]) -> None:
@@ -112,3 +113,18 @@ def test_basis__goes_without_tables_where_there_can_be_none(monkeypatch: pytest.
     assert multiply_both(with_identity, random_elements(9))
     monkeypatch.setattr("flower_coded.crypto.commitment_basis.find_spec", lambda name: None)
     assert CommitmentBasis(BACKEND, POINTS, with_tables=True).table is None
+
+
+@pytest.mark.parametrize("window", [0, 1, 15, 16])
+def test_table__refuses_windows_whose_digits_do_not_fit(window: int) -> None:
+    with pytest.raises(ParameterError, match="window must be from 2 to 14"):
+        FixedBaseTable.of(BACKEND.to_affine_bytes(POINTS), window=window)
+
+
+def test_table__refuses_no_points_and_more_scalars_than_points() -> None:
+    with pytest.raises(ParameterError, match="at least one point"):
+        FixedBaseTable.of(b"")
+    with pytest.raises(ParameterError, match="at most 8"):
+        table(4).multiply(zeros(9))
+    with pytest.raises(ParameterError, match="canonical"):
+        table(4).multiply(np.full((1, 4), 2**64 - 1, dtype=np.uint64))

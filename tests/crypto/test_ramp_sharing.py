@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flower_coded.codes.reed_solomon import ReedSolomonCode
 from flower_coded.crypto.field_products import inner_products
 from flower_coded.crypto.field_vectors import (
     FIELD_MODULUS,
@@ -25,6 +24,7 @@ from flower_coded.crypto.ramp_sharing import (
     largest_num_parts,
     power_matrix,
 )
+from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.errors import DecodingError, ParameterError
 
 SHARINGS = [

@@ -2,12 +2,14 @@
 
 An element a is a tuple of six ``uint64``, least significant first, that holds ``a * 2**384 mod p``. The
 instructions are laid out by hand because Python has no product of two words with a double-word result:
-multiplication interleaves the words of the product with Montgomery's reduction; addition and subtraction are
-384-bit integers to the compiler.
+multiplication interleaves the words of the product with Montgomery's reduction, the method CIOS of [1]_
+without its last carry, for which p leaves free bits in the top word. Addition and subtraction are 384-bit
+integers to the compiler.
 
-References ---------- C. K. Koc, T. Acar, B. S. Kaliski, "Analyzing and comparing Montgomery multiplication
-algorithms", IEEE Micro 16 (1996): the method CIOS, without its last carry, for p leaves free bits in the top
-word.
+References
+----------
+.. [1] C. K. Koc, T. Acar, B. S. Kaliski, "Analyzing and comparing Montgomery multiplication algorithms", IEEE
+   Micro 16 (1996).
 """
 
 from __future__ import annotations

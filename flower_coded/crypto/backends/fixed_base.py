@@ -1,19 +1,21 @@
 """Multi-scalar multiplication over fixed points, with tables of their multiples, compiled by numba.
 
-For every point G_j the multiples ``2**(c w) G_j`` of all windows w are computed once. A scalar's signed
+For every point G_j the multiples ``2**(c w) G_j`` of all windows w are computed once [1]_. A scalar's signed
 digits ``d_w`` then choose from the table, ``sum_j s_j G_j = sum_(j, w) d_(j,w) (2**(c w) G_j)``, and all
-windows share one set of buckets: no doublings, and one weighted sum of buckets instead of one per window.
-Buckets are summed by affine additions, six multiplications each, whose inversions are shared by all pairs of
-a pass. Digits are taken of the absolute value modulo r, so that short scalars of either sign fill few
-windows.
+windows share one set of buckets [2]_: no doublings, and one weighted sum of buckets instead of one per
+window. Buckets are summed by affine additions, six multiplications each, whose inversions are shared by all
+pairs of a pass. Digits are taken of the absolute value modulo r, so that short scalars of either sign fill
+few windows.
 
 This is several times faster than the general algorithm of the arkworks backend and needs about 100 bytes for
 each point and window, 9 MB for 4096 points. The compiler takes some 20 s the first time on a machine; numba
 keeps the result.
 
-References ---------- E. F. Brickell, D. M. Gordon, K. S. McCurley, D. B. Wilson, "Fast exponentiation with
-precomputation", EUROCRYPT 1992; N. Pippenger, "On the evaluation of powers and monomials", SIAM J. Comput. 9
-(1980).
+References
+----------
+.. [1] E. F. Brickell, D. M. Gordon, K. S. McCurley, D. B. Wilson, "Fast exponentiation with precomputation",
+   EUROCRYPT 1992.
+.. [2] N. Pippenger, "On the evaluation of powers and monomials", SIAM J. Comput. 9 (1980).
 """
 
 from __future__ import annotations
@@ -39,13 +41,16 @@ from flower_coded.crypto.backends.compiled_field import (
     store,
     subtract,
 )
-from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, absolute_values
+from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, absolute_values, check_elements
+from flower_coded.errors import ParameterError
 
 __all__ = ["FixedBaseTable", "fixed_base_table"]
 
 _COORDINATE_BYTES, _WORDS = 48, 6
 _SCALAR_BITS = FIELD_MODULUS.bit_length()
 _RADIX_INVERSE = pow(1 << 384, -1, BASE_PRIME)
+_FEWEST_BITS, _FEWEST_DEFAULT_BITS = 2, 4
+_MOST_BITS = 14  # a digit of 15 bits with its carry is 2**15, one more than an int16 holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,7 @@ class FixedBaseTable:
     x, y : ndarray of shape (num_windows, n, 6), uint64
         Affine coordinates of ``2**(window * w) * G_j`` in Montgomery form.
     window : int
-        Bits of a digit.
+        Bits of a digit, from 2 to 14.
     """
 
     x: NDArray[np.uint64]
@@ -66,16 +71,29 @@ class FixedBaseTable:
 
     @classmethod
     def of(cls, affine_bytes: bytes, *, window: int | None = None) -> FixedBaseTable:
-        """Compute the table of points of 96 bytes each, x then y, big-endian; none is the neutral one."""
+        """Compute the table of points of 96 bytes each, x then y, big-endian; none is the neutral one.
+
+        Raises
+        ------
+        ParameterError
+            If there are no points, or the window is below 2 or above 14: digits are kept in 16 bits with a
+            carry.
+        """
         coordinates = np.frombuffer(affine_bytes, dtype=np.uint8).reshape(-1, 2, _COORDINATE_BYTES)
         words = np.ascontiguousarray(coordinates[:, :, ::-1]).view("<u8").astype(np.uint64)
         count = len(words)
-        window = window or min(max(count.bit_length() - 1, 4), 12)
+        if not count:
+            raise ParameterError("affine_bytes", "must hold at least one point", 0)
+        if window is None:
+            window = min(max(count.bit_length() - 1, _FEWEST_DEFAULT_BITS), _MOST_BITS)
+        if not _FEWEST_BITS <= window <= _MOST_BITS:
+            raise ParameterError("window", f"must be from {_FEWEST_BITS} to {_MOST_BITS} bits", window)
         num_windows = _SCALAR_BITS // window + 1
         x = np.empty((num_windows, count, _WORDS), dtype=np.uint64)
         y = np.empty_like(x)
         x[0], y[0] = words[:, 0], words[:, 1]
         _enter_montgomery(x[0], y[0])
+        # Row w is row w - 1 doubled so many times as a digit has bits.
         for row in range(1, num_windows):
             x[row], y[row] = x[row - 1], y[row - 1]
             _double_repeatedly(x[row], y[row], window)
@@ -88,7 +106,16 @@ class FixedBaseTable:
         ----------
         scalars : ndarray of shape (n, 4), uint64
             Canonical elements of F_r, at most as many as points.
+
+        Raises
+        ------
+        ParameterError
+            If there are more scalars than points, or one is not canonical.
         """
+        check_elements(scalars, name="scalars")
+        if scalars.ndim != 2 or len(scalars) > self.x.shape[1]:
+            # The compiled loops read without looking at bounds.
+            raise ParameterError("scalars", f"must have shape (at most {self.x.shape[1]}, 4)", scalars.shape)
         magnitudes, is_negative = absolute_values(scalars)
         digits = _signed_digits(magnitudes, self.window, len(self.x))
         digits[:, is_negative] *= -1
@@ -113,9 +140,10 @@ def _signed_digits(magnitudes: FieldArray, window: int, num_windows: int) -> NDA
             if word < 4
             else np.zeros(len(magnitudes), dtype=np.uint64)
         )
-        if shift + window > 64 and word < 3:
+        if shift + window > 64 and word < 3:  # the digit straddles two words
             value |= magnitudes[:, word + 1] << np.uint64(64 - shift)
         digit = (value & np.uint64((1 << window) - 1)).astype(np.int16) + carry
+        # A digit above half the base becomes negative and lends one to the next: half as many buckets.
         carry = (digit > 1 << (window - 1)).astype(np.int16)
         digits[row] = digit - (carry << window)
     return digits
@@ -148,6 +176,7 @@ def _double_repeatedly(x: Any, y: Any, times: Any) -> None:
     """Double all points in place; no point has order 2, so that no y is 0."""
     products = np.empty_like(x)
     for _ in range(times):
+        # Montgomery's trick: the products of all divisors before each, one inversion of them all, and back.
         product = ONE
         for row in range(len(x)):
             store(products, row, product)
@@ -159,6 +188,7 @@ def _double_repeatedly(x: Any, y: Any, times: Any) -> None:
             reciprocal = multiply(inverse, load(products, row))
             inverse = multiply(inverse, add(old_y, old_y))
             square = multiply(old_x, old_x)
+            # slope = 3 x**2 / (2 y), for the curve's equation has no term in x
             slope = multiply(add(add(square, square), square), reciprocal)
             new_x = subtract(subtract(multiply(slope, slope), old_x), old_x)
             store(x, row, new_x)
@@ -173,6 +203,7 @@ def _sum_multiples(table_x: Any, table_y: Any, digits: Any, num_buckets: Any) ->
         for digit in digits[row]:
             if digit:
                 counts[abs(digit) - 1] += 1
+    # Counting sort: every bucket gets a stretch of one array as long as the points that fall into it.
     starts = np.cumsum(counts) - counts
     x = np.empty((counts.sum(), 6), dtype=np.uint64)
     y = np.empty((counts.sum(), 6), dtype=np.uint64)
@@ -194,6 +225,8 @@ def _sum_multiples(table_x: Any, table_y: Any, digits: Any, num_buckets: Any) ->
 @njit(nogil=True, cache=True)
 def _weigh_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
     """Return ``sum_d d * bucket[d]``, d from 1, of buckets that hold one point or none."""
+    # From the top down, "running" holds the sum of the buckets so far; added up once per bucket it counts
+    # bucket d exactly d times.
     running = (ONE, ONE, ZERO)
     total = (ONE, ONE, ZERO)
     for bucket in range(len(counts) - 1, -1, -1):
@@ -217,6 +250,7 @@ def _halve_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
         return False
     divisors = np.empty((num_pairs, 6), dtype=np.uint64)
     products = np.empty((num_pairs, 6), dtype=np.uint64)
+    # First pass: the divisors of all slopes, x2 - x1, and their running products.
     product, pair = ONE, 0
     for bucket in range(len(counts)):
         for second in range(starts[bucket] + counts[bucket] - 1, starts[bucket], -2):
@@ -228,6 +262,7 @@ def _halve_buckets(x: Any, y: Any, starts: Any, counts: Any) -> Any:
             store(products, pair, product)
             product = multiply(product, divisor)
             pair += 1
+    # Second pass: the additions. A pair that cancels leaves nothing, so a bucket can shrink by two.
     inverses = _invert_all(divisors, products, product)
     pair = 0
     for bucket in range(len(counts)):
@@ -261,7 +296,7 @@ def _add_affine(x: Any, y: Any, second: Any, reciprocal: Any, target: Any) -> An
     rise = subtract(y2, y1)
     if is_zero(subtract(x2, x1)):
         if not is_zero(rise):
-            return False
+            return False  # a point and its inverse
         square = multiply(x1, x1)
         rise = add(add(square, square), square)
     slope = multiply(rise, reciprocal)

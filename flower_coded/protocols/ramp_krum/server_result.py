@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.reed_solomon import DecodedColumns, ReedSolomonCode
 from flower_coded.crypto.commitment import Claim
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, from_bytes, to_ints
+from flower_coded.crypto.reed_solomon import DecodedColumns, ReedSolomonCode
 from flower_coded.errors import DecodingError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
 from flower_coded.protocols.ramp_krum.dealing import row_claim

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flower_coded.codes.reed_solomon import ReedSolomonCode
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, from_ints, random_elements, to_ints
+from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.errors import DecodingError, ParameterError
 
 
