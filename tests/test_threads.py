@@ -10,7 +10,7 @@ from flwr.serverapp import ServerApp
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from flower_coded.cli.environment import session_environment
-from flower_coded.threads import THREAD_VARIABLES, one_thread
+from flower_coded.threads import THREAD_VARIABLES, available_processors, one_thread
 
 
 def threads_of_blas() -> list[int]:
@@ -40,3 +40,15 @@ def test_a_session_has_one_thread_a_process_unless_told_otherwise(
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     environment = session_environment(tmp_path / "home")
     assert [environment[name] for name in THREAD_VARIABLES] == ["3", "1", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "at_most"),
+    [("max 100000\n", 10**6), ("150000 100000\n", 2), ("50000 100000\n", 1), ("?", 10**6)],
+)
+def test_available_processors__keeps_to_a_containers_quota(
+    tmp_path: Path, content: str, at_most: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(content)
+    without = available_processors(tmp_path / "missing")
+    assert available_processors(tmp_path / "cpu.max") == min(without, at_most)

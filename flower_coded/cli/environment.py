@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from flower_coded.errors import ParameterError
-from flower_coded.threads import THREAD_VARIABLES
+from flower_coded.threads import THREAD_VARIABLES, available_processors
 
-__all__ = ["SimulationResources", "session_environment"]
+__all__ = ["RAY_LINK", "SimulationResources", "session_environment"]
+
+RAY_LINK = "ray-elsewhere"
+"""In a session's directory, a link to Ray's where the session's own name is too long for Ray."""
+
+_LONGEST_RAY_DIRECTORY = 45  # Ray appends some 60 bytes: session, time, process, socket
 
 _QUIET_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -53,6 +59,18 @@ class SimulationResources:
         ):
             if getattr(self, name) < least:
                 raise ParameterError(name, f"must be at least {least}", getattr(self, name))
+        if self.cpus_per_client > self.slots:
+            raise ParameterError(
+                "cpus_per_client",
+                f"must not exceed the {self.slots} processor slots, or no client ever runs",
+                self.cpus_per_client,
+                hint=f"--cpus-per-client {self.slots}, or --cpu-slots {self.cpus_per_client} to overcommit",
+            )
+
+    @property
+    def slots(self) -> int:
+        """Processor slots in all."""
+        return self.cpu_slots or available_processors()
 
     def to_flower(self) -> str:
         """Spell it as ``flwr run --federation-config`` reads it."""
@@ -60,7 +78,7 @@ class SimulationResources:
             "num-supernodes": self.num_clients,
             "client-resources-num-cpus": self.cpus_per_client,
             "client-resources-num-gpus": self.gpus_per_client,
-            "init-args-num-cpus": self.cpu_slots or os.cpu_count() or 1,
+            "init-args-num-cpus": self.slots,
         }
         return " ".join(f"{key}={value}" for key, value in values.items())
 
@@ -78,14 +96,40 @@ def session_environment(home: Path) -> dict[str, str]:
         | threads
         | {
             "FLWR_HOME": str(home),
+            **_without_proxy(),
+            **_usable_home(home),
             "PATH": os.pathsep.join([commands, os.environ.get("PATH", "")]),
             **_free_ports("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "FLWR_LOCAL_CONTROL_API_PORT"),
         }
     )
-    if len(str(home)) < 40:  # Ray puts sockets below, and a socket's path has at most 107 bytes
-        environment["RAY_TMPDIR"] = str(home / "ray")
-        (home / "ray").mkdir(exist_ok=True)
+    environment["RAY_TMPDIR"] = str(_ray_directory(home))
     return environment
+
+
+def _ray_directory(home: Path) -> Path:
+    """Make a directory with a name short enough for Ray, which puts sockets of at most 107 bytes below."""
+    directory = home / "ray"
+    if len(str(directory)) < _LONGEST_RAY_DIRECTORY or os.name != "posix":
+        directory.mkdir(exist_ok=True)
+        return directory
+    link = home / RAY_LINK  # the guard follows it when it clears the session away
+    if not link.is_symlink():
+        link.symlink_to(tempfile.mkdtemp(prefix="fc-", dir="/tmp"))
+    return link.resolve()
+
+
+def _without_proxy() -> dict[str, str]:
+    """Keep a proxy, if there is one, away from what listens on this machine."""
+    local = "127.0.0.1,localhost"
+    return {
+        name: ",".join(filter(None, [os.environ.get(name, ""), local])) for name in ("no_proxy", "NO_PROXY")
+    }
+
+
+def _usable_home(home: Path) -> dict[str, str]:
+    """Lend libraries that cache below ``HOME`` the session's directory where there is no usable one."""
+    own = Path(os.environ.get("HOME") or "/nonexistent")
+    return {} if own.is_dir() and os.access(own, os.W_OK) else {"HOME": str(home)}
 
 
 def _free_ports(*names: str) -> dict[str, str]:

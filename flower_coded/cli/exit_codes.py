@@ -14,6 +14,7 @@ status  meaning
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,12 +39,30 @@ EXIT_STATUS_HELP = (
     "4 out of time, 130 Ctrl-C, 143 terminated."
 )
 
+_FILE_TROUBLE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
 
 @contextmanager
 def refusals_as_status() -> Iterator[None]:
-    """Print one of this package's refusals as a sentence and leave with status 2, without a traceback."""
+    """Print a refusal, this package's or the file system's, as a sentence and leave with status 2."""
     try:
         yield
     except FlowerCodedError as error:
         typer.secho(f"flower-coded: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(getattr(error, "exit_status", REFUSED)) from error
+    except OSError as error:
+        if error.errno not in _FILE_TROUBLE:
+            raise
+        reason = f"{error.strerror}: {error.filename or 'a file'}"
+        hint = "name another place, or make room there"
+        typer.secho(f"flower-coded: cannot write: {reason} ({hint})", fg=typer.colors.RED, err=True)
+        raise typer.Exit(REFUSED) from error

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from flower_coded.cli.environment import RAY_LINK
+
 __all__ = ["processes_of", "stop_session"]
 
 _PATIENCE_SECONDS = 4.0
@@ -56,6 +58,9 @@ def stop_session(flower_home: str | Path) -> int:
         for process in alive:
             _signal(process, polite=False)
         psutil.wait_procs(alive, timeout=_PATIENCE_SECONDS)
+    ray = Path(flower_home) / RAY_LINK
+    if ray.is_symlink():
+        shutil.rmtree(ray.resolve(), ignore_errors=True)
     shutil.rmtree(flower_home, ignore_errors=True)
     return num_stopped
 

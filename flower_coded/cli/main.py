@@ -15,6 +15,7 @@ from flower_coded import __version__
 from flower_coded.cli.exit_codes import COMPLETED, EXIT_STATUS_HELP, refusals_as_status
 from flower_coded.cli.plan import PlanGroup
 from flower_coded.cli.scenario import copy_scenario, find_scenario, scenario_directories
+from flower_coded.threads import available_processors
 
 __all__ = ["app"]
 
@@ -94,14 +95,17 @@ def run(
 
 @app.command()
 def scenarios() -> None:
-    """List the scenarios of this checkout with their settings and defaults."""
+    """List the scenarios with their settings, defaults and what they mean."""
     with refusals_as_status():
         for directory in scenario_directories():
             for file in sorted(directory.glob("*/pyproject.toml")):
                 found = find_scenario(str(file.parent))
                 typer.secho(found.name, bold=True, nl=False)
                 typer.echo(f"  {found.description}")
-                typer.echo("  " + "  ".join(f"{key}={value}" for key, value in found.defaults.items()) + "\n")
+                for key, value in found.defaults.items():
+                    explained = found.explanations.get(key, "")
+                    typer.echo(f"    {f'{key}={value}':32}{'  ' * bool(explained)}{explained}".rstrip())
+                typer.echo("")
 
 
 @app.command(epilog=EXIT_STATUS_HELP)
@@ -176,15 +180,13 @@ def sweep(
     A sweep that was stopped, however, goes on where it was; what is done is not run again.
     """
     with refusals_as_status():
-        import os
-
         from flower_coded.cli.sweep import run_sweep_file
 
         status = run_sweep_file(
             sweep_file,
             results=results,
             name=name,
-            num_processes=processes or os.cpu_count() or 1,
+            num_processes=processes or available_processors(),
             only_sheet=sheet_only,
             retries_failures=retry_failed,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +17,15 @@ import typer
 from flower_coded.cli.environment import SimulationResources
 from flower_coded.cli.exit_codes import COMPLETED
 from flower_coded.cli.scenario import Scenario, Setting
-from flower_coded.cli.simulation import FlowerSession, RunOutcome
+from flower_coded.cli.simulation import FlowerSession, RunOutcome, SimulationError
 from flower_coded.reporting.run_directory import RunDirectory
 
 __all__ = ["interruptible", "run_scenario"]
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _PROGRESS = "progress:"  # marks the lines of a log that a reader in a hurry wants
+_ROUND = re.compile(r"\[ROUND (\d+)/(\d+)\]")  # Flower's own line at the beginning of a round
+_QUIET_SECONDS = 10.0  # without a word, after which a quiet run says that it goes on
 
 
 def run_scenario(
@@ -78,9 +82,15 @@ def run_scenario(
         settings["out"] = str(run.path)
     run.write_config({"scenario": scenario.name, **scenario.defaults, **settings})
     with (run.path / "log.txt").open("w", encoding="utf-8") as log:
-        session = FlowerSession(on_line=lambda line: _pass_on(line, log, verbose=verbose))
+        teller = _Teller(log, verbose=verbose)
+        session = FlowerSession(on_line=teller.hear, on_wait=teller.wait)
         with interruptible(), session:
-            outcome = session.run(scenario.path, settings, resources, timeout=timeout)
+            try:
+                outcome = session.run(scenario.path, settings, resources, timeout=timeout)
+            except SimulationError as error:
+                # Flower's message points into the session's directory, which ends with the session.
+                log.write(f"\n{error}\n\n{session.superlink_log}\n")
+                raise SimulationError(error.step, f"{error.output}\n(kept in {log.name})") from error
             if outcome.exit_status != COMPLETED:
                 log.write(f"\n{outcome.status} {outcome.details}\n\n{session.superlink_log}\n")
     return outcome, run
@@ -119,10 +129,40 @@ def _run_directory(
     return RunDirectory.create(results.expanduser(), scenario.name, name=name)
 
 
-def _pass_on(line: str, log: TextIO, *, verbose: bool) -> None:
-    log.write(line + "\n")
-    log.flush()
-    if verbose:
-        typer.echo(line)
-    elif _PROGRESS in line:
-        typer.echo("  " + line.split(_PROGRESS, 1)[1].strip())
+class _Teller:
+    """Keep the whole log, and say what a reader wants: everything, or progress and that the run goes on."""
+
+    def __init__(self, log: TextIO, *, verbose: bool) -> None:
+        self.log, self.verbose = log, verbose
+        self.started = self.last_word = time.monotonic()
+        self.rounds = ""
+        self.first_round: tuple[int, float] | None = None
+
+    def hear(self, line: str) -> None:
+        self.log.write(line + "\n")
+        self.log.flush()
+        if self.verbose:
+            typer.echo(line)
+        elif _PROGRESS in line:
+            self._say(line.split(_PROGRESS, 1)[1].strip())
+        elif begun := _ROUND.search(line):
+            self.rounds = self._describe(int(begun[1]), int(begun[2]))
+
+    def wait(self) -> None:
+        now = time.monotonic()
+        if not self.verbose and now - self.last_word > _QUIET_SECONDS:
+            self._say(f"... {now - self.started:.0f} s{self.rounds}")
+
+    def _describe(self, current: int, last: int) -> str:
+        now = time.monotonic()
+        if self.first_round is None or self.first_round[0] >= current:  # another training has begun
+            self.first_round = (current, now)
+        first, since = self.first_round
+        left = (now - since) / (current - first) * (last - current + 1) if current > first else 0.0
+        return f", round {current} of {last}" + (
+            f", about {left:.0f} s left of this training" if left else ""
+        )
+
+    def _say(self, words: str) -> None:
+        self.last_word = time.monotonic()
+        typer.echo("  " + words)

@@ -8,15 +8,18 @@ no word about which keys there are; here the refusal comes at once and names the
 from __future__ import annotations
 
 import difflib
+import re
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import flower_coded
 from flower_coded.errors import ParameterError
+
+_COMMENTED_SETTING = re.compile(r"""(?P<key>[\w-]+)\s*=\s*(?:"[^"]*"|[^"#]+?)\s*\#\s*(?P<comment>.+?)\s*$""")
 
 __all__ = ["Scenario", "Setting", "copy_scenario", "find_scenario", "scenario_directories"]
 
@@ -37,12 +40,15 @@ class Scenario:
         From the app's ``[project]`` table.
     defaults : mapping from str to bool, int, float or str
         Every setting and its default; nested tables flattened with dots, as Flower does.
+    explanations : mapping from str to str
+        What the app's ``pyproject.toml`` says beside a setting, of those beside which it says something.
     """
 
     path: Path
     name: str
     description: str
     defaults: Mapping[str, Setting]
+    explanations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_clients(self) -> int:
@@ -146,15 +152,23 @@ def _apps_in(directory: Path) -> list[Path]:
 
 def _load(path: Path) -> Scenario:
     file = path / "pyproject.toml"
+    text = file.read_text(encoding="utf-8")
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(text)
         config = content["tool"]["flwr"]["app"].get("config", {})
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise ParameterError(
             "scenario", "must be a Flower app, with a [tool.flwr.app] table", str(file), hint=str(error)
         ) from error
     description = str(content.get("project", {}).get("description", ""))
-    return Scenario(path=path, name=path.name, description=description, defaults=_flattened(config))
+    return Scenario(path, path.name, description, _flattened(config), _explanations(text))
+
+
+def _explanations(text: str) -> dict[str, str]:
+    """Comments behind the settings; a TOML reader drops them, so they are read from the lines."""
+    _, _, section = text.partition("[tool.flwr.app.config]")
+    matches = (_COMMENTED_SETTING.match(line) for line in section.splitlines())
+    return {found["key"]: found["comment"] for found in matches if found}
 
 
 def _flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Setting]:

@@ -31,8 +31,11 @@ from flower_coded.errors import FlowerCodedError
 
 __all__ = ["FlowerSession", "RunOutcome", "SimulationError"]
 
-_SILENCE_SECONDS = 60.0
+_SILENCE_SECONDS = 60.0  # without a line, before Flower is asked whether the run is over
+_DRAIN_SECONDS = 30.0  # without a line after the run's end, before its log counts as complete
 _COMMAND_SECONDS = 90.0
+_START_ATTEMPTS = 6  # Flower gives its SuperLink 15 s to start, which a busy machine may exceed
+_SLOW_START = "Failed to start local SuperLink"
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -92,10 +95,15 @@ class FlowerSession:
     ----------
     on_line : callable
         Receives each line of the log as it comes, without colors.
+    on_wait : callable
+        Called about twice a second while no line comes, so that a caller can show that the run goes on.
     """
 
-    def __init__(self, on_line: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, on_line: Callable[[str], None] = print, on_wait: Callable[[], None] = lambda: None
+    ) -> None:
         self._on_line = on_line
+        self._on_wait = on_wait
         self._home: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
@@ -168,9 +176,8 @@ class FlowerSession:
         started = time.monotonic()
         overrides = self.home / "settings.toml"
         overrides.write_text("".join(f"{json.dumps(k)} = {_toml(v)}\n" for k, v in settings.items()))
-        submitted = self._ask(
-            "starting the run",
-            ["run", str(app), "--run-config", str(overrides), "--federation-config", resources.to_flower()],
+        submitted = self._submit(
+            ["run", str(app), "--run-config", str(overrides), "--federation-config", resources.to_flower()]
         )
         run_id = str(submitted["run-id"])
         in_time = self._stream(run_id, deadline=None if timeout is None else started + timeout)
@@ -179,6 +186,20 @@ class FlowerSession:
             return RunOutcome(run_id, "timeout", f"stopped after {timeout:g} s", time.monotonic() - started)
         status, details = self._final_status(run_id)
         return RunOutcome(run_id, status, details, time.monotonic() - started)
+
+    def _submit(self, command: Sequence[str]) -> dict[str, Any]:
+        """Start the run, again where the machine was too busy for Flower's own patience."""
+        for attempt in range(2, _START_ATTEMPTS + 1):
+            try:
+                return self._ask("starting the run", command)
+            except SimulationError as error:
+                if _SLOW_START not in error.output:
+                    raise
+                self._on_line(
+                    f"progress: Flower did not start in time: attempt {attempt} of {_START_ATTEMPTS}"
+                )
+                self._environment |= session_environment(self.home)  # other ports: these may be taken
+        return self._ask("starting the run", command)
 
     def _stream(self, run_id: str, *, deadline: float | None) -> bool:
         """Pass the log on until the run is over; False if the deadline came first."""
@@ -192,19 +213,22 @@ class FlowerSession:
         )
         assert process.stdout is not None
         lines = _lines_of(process.stdout)
-        last_heard = time.monotonic()
+        last_heard, patience, has_finished = time.monotonic(), _SILENCE_SECONDS, False
         try:
             while True:
                 try:
                     line = lines.get(timeout=0.5)
                 except queue.Empty:
+                    self._on_wait()
                     now = time.monotonic()
                     if deadline is not None and now > deadline:
                         return False
-                    if now - last_heard > _SILENCE_SECONDS:
-                        if self._status(run_id)[0].startswith("finished"):
+                    if now - last_heard > patience:
+                        if has_finished:
                             return True
-                        last_heard = now
+                        # The last lines may still be on their way when the run is over: wait once more.
+                        has_finished = self._status(run_id)[0].startswith("finished")
+                        last_heard, patience = now, _DRAIN_SECONDS if has_finished else _SILENCE_SECONDS
                     continue
                 if line is None:
                     return True

@@ -33,7 +33,9 @@ def test_version_is_the_packages() -> None:
         (["run", "no_such_scenario"], "scenario must be one of"),
         (["run", ENDINGS, "endin=fail"], "did you mean ending?"),
         (["run", ENDINGS, "num-clients=0"], "num_clients must be at least 1"),
+        (["run", ENDINGS, "--cpus-per-client", "999"], "cpus_per_client must not exceed"),
         (["report", "/nowhere/at/all"], "metrics.json"),
+        (["codes", "--csv", "/nowhere/at/all.csv"], "/nowhere/at"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_status_2(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -45,15 +47,24 @@ def test_a_refusal_is_one_sentence_and_status_2(arguments: list[str], message: s
     assert not (tmp_path / "results").exists(), "a refused run leaves nothing behind"
 
 
+def test_results_that_cannot_be_written_are_a_sentence_too() -> None:
+    result = RUNNER.invoke(app, ["run", ENDINGS, "--results", "/proc/nope"])
+    assert result.exit_code == REFUSED
+    assert "/proc/nope" in result.output
+    assert "Traceback" not in result.output
+
+
 def test_scenarios__lists_settings_with_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     scenario = tmp_path / "scenarios" / "zebra"
     scenario.mkdir(parents=True)
     (scenario / "pyproject.toml").write_text(
-        '[project]\ndescription = "Stripes."\n[tool.flwr.app.config]\nnum-clients = 5\n'
+        '[project]\ndescription = "Stripes."\n[tool.flwr.app.config]\n'
+        'num-clients = 5  # how many take part\nname = "a # b"\n'
     )
     monkeypatch.chdir(tmp_path)
     output = RUNNER.invoke(app, ["scenarios"]).output
-    assert "zebra  Stripes.\n  num-clients=5\n" in output
+    expected = "zebra  Stripes.\n    num-clients=5                     how many take part\n    name=a # b\n"
+    assert expected in output
 
 
 def test_report__prints_the_table_and_composes_a_page(tmp_path: Path) -> None:

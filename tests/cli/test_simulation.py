@@ -14,9 +14,11 @@ import pytest
 
 from flower_coded.cli.environment import SimulationResources, session_environment
 from flower_coded.cli.guard import processes_of, stop_session
+from flower_coded.cli.running import _Teller
 from flower_coded.cli.scenario import Scenario
-from flower_coded.cli.simulation import FlowerSession, RunOutcome
+from flower_coded.cli.simulation import FlowerSession, RunOutcome, SimulationError
 from flower_coded.errors import ParameterError
+from flower_coded.threads import available_processors
 
 PATIENCE_SECONDS = 120
 
@@ -112,7 +114,69 @@ def test_resources_are_spelled_as_flower_reads_them() -> None:
     assert spelled == (
         "num-supernodes=12 client-resources-num-cpus=1 client-resources-num-gpus=0.25 init-args-num-cpus=4"
     )
-    assert f"init-args-num-cpus={os.cpu_count()}" in SimulationResources(2).to_flower()
+    assert f"init-args-num-cpus={available_processors()}" in SimulationResources(2).to_flower()
+
+
+def test_a_client_that_asks_for_more_slots_than_there_are_is_refused_with_a_way_out() -> None:
+    with pytest.raises(ParameterError, match=r"must not exceed the 2 .* received 4 .*--cpu-slots 4"):
+        SimulationResources(3, cpus_per_client=4, cpu_slots=2)
+
+
+def test_a_proxy_a_home_and_a_long_directory_are_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    home = tmp_path / ("long" * 20)
+    environment = session_environment(home)
+    assert environment["no_proxy"] == "example.org,127.0.0.1,localhost"
+    assert environment["HOME"] == str(home)
+    ray = Path(environment["RAY_TMPDIR"])
+    assert len(str(ray)) < 45
+    assert ray.is_dir()
+    stop_session(home)
+    assert not ray.exists()
+    assert not home.exists()
+
+
+def test_a_slow_start_is_tried_again_and_another_refusal_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(session: FlowerSession, step: str, command: object) -> dict[str, str]:
+        asked.append(step)
+        if len(asked) < 3:
+            raise SimulationError(step, "Failed to start local SuperLink within 15s. See logs at x.")
+        if len(asked) == 4:
+            raise SimulationError(step, "Invalid Flower App configuration")
+        return {"run-id": "7"}
+
+    monkeypatch.setattr(FlowerSession, "_ask", ask)
+    lines: list[str] = []
+    with FlowerSession(on_line=lines.append) as session:
+        assert session._submit(["run"]) == {"run-id": "7"}
+        assert len(lines) == 2
+        with pytest.raises(SimulationError, match="Invalid"):
+            session._submit(["run"])
+    assert len(asked) == 4
+
+
+def test_a_quiet_run_says_that_it_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with (tmp_path / "log.txt").open("w") as log:
+        teller = _Teller(log, verbose=False)
+        for seconds, line in ((0, "INFO : [ROUND 1/5]"), (20, "INFO : [ROUND 2/5]"), (22, "INFO : nothing")):
+            now[0] = 100.0 + seconds
+            teller.hear(line)
+            teller.wait()
+        now[0] = 129.0
+        teller.wait()
+        teller.hear("INFO : progress: done")
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["  ... 20 s, round 2 of 5, about 80 s left of this training", "  done"]
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("wrong", [{"num_clients": 0}, {"cpus_per_client": 0}, {"gpus_per_client": -0.1}])
