@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "testing",
         "reporting",
     },
+    "__main__": {"cli"},
     "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "sweep"},
 }
 MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols"}
