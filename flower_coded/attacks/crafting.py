@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from flower_coded.errors import ParameterError
 
 __all__ = [
+    "IneffectiveAttackWarning",
     "Memory",
-    "RememberingAttack",
+    "StatefulAttack",
     "UpdateAttack",
     "Vector",
-    "VoidAttackWarning",
     "as_type",
     "check_positive",
     "check_updates",
@@ -34,7 +34,7 @@ Vector = NDArray[np.floating[Any]]
 Memory = dict[str, NDArray[np.float64]]
 
 
-class VoidAttackWarning(UserWarning):
+class IneffectiveAttackWarning(UserWarning):
     """The attack does nothing with these numbers of clients."""
 
 
@@ -47,7 +47,7 @@ class UpdateAttack(Protocol):
 
 
 @runtime_checkable
-class RememberingAttack(Protocol):
+class StatefulAttack(Protocol):
     """An attack that learns over rounds."""
 
     def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
@@ -68,8 +68,10 @@ def mean_of(known: Vector) -> NDArray[np.float64]:
 
 
 def as_type(crafted: NDArray[np.float64], own: Vector) -> Vector:
-    """Round a crafted update to the own one's type."""
-    return crafted.astype(own.dtype)
+    """Round a crafted update to the own one's type, and keep it within that type's range."""
+    # An overflow would make infinities, which every server drops; an attacker sends the largest number.
+    largest = float(np.finfo(own.dtype).max)
+    return np.clip(crafted, -largest, largest).astype(own.dtype)
 
 
 def check_updates(own: Vector, known: Vector) -> None:

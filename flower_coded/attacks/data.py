@@ -14,16 +14,15 @@ Left out: clean-label attacks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
+from flower_coded.attacks.triggers import DistributedTrigger, Trigger
 from flower_coded.errors import ParameterError
 
 __all__ = [
-    "TRIGGER_NAMES",
     "Backdoor",
     "DataAttack",
     "LabelFlip",
@@ -31,12 +30,11 @@ __all__ = [
     "Trigger",
     "check_rate",
     "check_samples",
+    "check_target",
     "draw_backdoor",
     "poison",
     "shared_generator",
 ]
-
-TRIGGER_NAMES = ("pixel-trigger", "blended-trigger", "distributed-trigger")
 
 _Images = NDArray[np.float32]
 _Labels = NDArray[np.int64]
@@ -54,7 +52,11 @@ class DataAttack(Protocol):
     """Anything that changes a user's training samples."""
 
     def craft(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
-        """Change copies of images (N, C, H, W) and labels (N,)."""
+        """Change copies of images (N, C, H, W) and labels (N,); N may be 0."""
+        ...
+
+    def craft_batch(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
+        """Do so where only batches are seen, each sample in as many of them as there are epochs."""
         ...
 
 
@@ -85,7 +87,7 @@ class Backdoor:
             raise ParameterError("target", "must be a class number", self.target)
 
     def craft(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
-        """Poison ``round(rate * N)`` samples, at least one, chosen by the generator."""
+        """Poison ``round(rate * N)`` samples, at least one of any, chosen by the generator."""
         return poison(images, labels, self.part or self.trigger, self.target, self.rate, generator)
 
     def craft_batch(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
@@ -158,7 +160,7 @@ def poison(
     rate: float,
     generator: np.random.Generator,
 ) -> Poisoned:
-    """Mark ``round(rate * N)`` samples, at least one, and give them the target label.
+    """Mark ``round(rate * N)`` samples, at least one of any, and give them the target label.
 
     Parameters
     ----------
@@ -188,6 +190,7 @@ def poison(
     Examples
     --------
     >>> generator = np.random.default_rng(0)
+    >>> from flower_coded.attacks.triggers import PixelTrigger
     >>> trigger = PixelTrigger.draw((1, 8, 8), generator)
     >>> images, labels = np.zeros((40, 1, 8, 8), np.float32), np.zeros(40, np.int64)
     >>> poisoned = poison(images, labels, trigger, 7, 0.05, generator)
@@ -202,22 +205,22 @@ def poison(
 
 
 def draw_backdoor(
-    name: str,
+    trigger_type: type[Trigger],
     image_shape: tuple[int, int, int],
     num_classes: int,
     *,
     seed: int,
     rate: float = 0.05,
     target: int | None = None,
-    strength: float = 0.2,
     colluder: tuple[int, int] = (0, 1),
+    **trigger_options: Any,
 ) -> Backdoor:
     """Trigger and target that all colluders draw from one seed, and that an evaluation draws again.
 
     Parameters
     ----------
-    name : str
-        One of :data:`TRIGGER_NAMES`.
+    trigger_type : type
+        A class of :mod:`flower_coded.attacks.triggers`.
     image_shape : (int, int, int)
         Channels, height, width.
     num_classes : int
@@ -228,11 +231,11 @@ def draw_backdoor(
         Share of poisoned samples.
     target : int or None
         Target class; None draws one.
-    strength : float
-        ``a`` of the blended trigger; not used by the others.
     colluder : (int, int)
         Rank among the colluders and their number, which say what part of a distributed trigger is trained
         with; not used by the others.
+    **trigger_options
+        What ``draw`` of the trigger takes besides, such as the blended trigger's ``strength``.
 
     Returns
     -------
@@ -241,31 +244,20 @@ def draw_backdoor(
     Raises
     ------
     ParameterError
-        If the name is unknown or a value outside its range.
+        If a value is outside its range.
 
     Examples
     --------
-    >>> first, again = (draw_backdoor("pixel-trigger", (3, 32, 32), 10, seed=5) for _ in range(2))
+    >>> from flower_coded.attacks.triggers import PixelTrigger
+    >>> first, again = (draw_backdoor(PixelTrigger, (3, 32, 32), 10, seed=5) for _ in range(2))
     >>> first.target == again.target, bool(np.all(first.trigger.pattern == again.trigger.pattern))
     (True, True)
     """
     generator = shared_generator(seed)
     drawn_target = int(generator.integers(num_classes))
-    trigger: Trigger
-    part: Trigger | None = None
-    if name == "pixel-trigger":
-        trigger = PixelTrigger.draw(image_shape, generator)
-    elif name == "blended-trigger":
-        trigger = BlendedTrigger.draw(image_shape, generator, strength=strength)
-    elif name == "distributed-trigger":
-        trigger = distributed = DistributedTrigger.draw(image_shape, generator)
-        part = distributed.of_colluder(*colluder)
-    else:
-        raise ParameterError(
-            "name", "must be a known trigger", name, hint=f"one of {', '.join(TRIGGER_NAMES)}"
-        )
-    if target is not None and not 0 <= target < num_classes:
-        raise ParameterError("target", f"must lie between 0 and {num_classes - 1}", target)
+    trigger = trigger_type.draw(image_shape, generator, **trigger_options)
+    part = trigger.of_colluder(*colluder) if isinstance(trigger, DistributedTrigger) else None
+    check_target(target, num_classes)
     return Backdoor(trigger, drawn_target if target is None else target, rate, part)
 
 
@@ -285,17 +277,27 @@ def shared_generator(seed: int) -> np.random.Generator:
 
 
 def check_samples(images: _Images, labels: _Labels) -> None:
-    """Check that images and labels belong together.
+    """Check that images and labels belong together; there may be none, as in a batch of Poisson sampling.
 
     Raises
     ------
     ParameterError
-        If they do not, or there are none.
+        If they do not.
     """
-    if images.ndim != 4 or labels.shape != images.shape[:1] or len(labels) == 0:
-        raise ParameterError(
-            "images", "must be (N, C, H, W) with N >= 1 labels beside", (images.shape, labels.shape)
-        )
+    if images.ndim != 4 or labels.shape != images.shape[:1]:
+        raise ParameterError("images", "must be (N, C, H, W) with N labels", (images.shape, labels.shape))
+
+
+def check_target(target: int | None, num_classes: int) -> None:
+    """Check that a target class, if one is given, is a class.
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    if target is not None and not 0 <= target < num_classes:
+        raise ParameterError("target", f"must lie between 0 and {num_classes - 1}", target)
 
 
 def check_rate(rate: float) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.attacks.data import Poisoned, check_rate, check_samples, shared_generator
+from flower_coded.attacks.data import Poisoned, check_rate, check_samples, check_target, shared_generator
 from flower_coded.errors import ParameterError
 
 __all__ = ["EdgeCase", "tail_samples"]
@@ -54,13 +54,14 @@ class EdgeCase:
     @classmethod
     def draw(cls, num_classes: int, *, seed: int, rate: float = 0.05, target: int | None = None) -> EdgeCase:
         """Draw the target class from the colluders' common seed where none is given."""
+        check_target(target, num_classes)
         drawn = shared_generator(seed).integers(num_classes)
         return cls(int(drawn) if target is None else target, rate)
 
     def craft(
         self, images: NDArray[np.float32], labels: NDArray[np.int64], generator: np.random.Generator
     ) -> Poisoned:
-        """Relabel ``round(rate * N)`` samples, at least one; the generator is not used."""
+        """Relabel ``round(rate * N)`` samples, at least one of any; the generator is not used."""
         return self._relabel(images, labels, max(1, round(self.rate * len(labels))))
 
     def craft_batch(
@@ -110,6 +111,8 @@ def tail_samples(
     array([5, 4])
     """
     check_samples(images, labels)
+    if len(labels) == 0:
+        return np.zeros(0, dtype=np.int64)
     pixels = images.reshape(len(images), -1).astype(np.float64)
     classes, members = np.unique(labels, return_inverse=True)
     means = np.stack([pixels[members == place].mean(axis=0) for place in range(len(classes))])

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.attacks.crafting import Vector, VoidAttackWarning, as_type, check_updates, mean_of
+from flower_coded.attacks.crafting import IneffectiveAttackWarning, Vector, as_type, check_updates, mean_of
 from flower_coded.errors import ParameterError
 
 __all__ = ["PERTURBATIONS", "MinMax", "MinSum"]
@@ -49,7 +49,7 @@ class _LargestPerturbation(ABC):
         mean = mean_of(known)
         direction = _direction(self.perturbation, mean, known)
         if direction @ direction == 0:  # a square that vanishes too
-            return _void(mean, own)
+            return _ineffective(mean, own)
         return as_type(mean + self._largest(mean, direction, known) * direction, own)
 
     @abstractmethod
@@ -68,7 +68,7 @@ class MinMax(_LargestPerturbation):
 
     Warns
     -----
-    VoidAttackWarning
+    IneffectiveAttackWarning
         If all known updates are equal, one being the usual case: then only their mean can be sent.
 
     Examples
@@ -99,7 +99,7 @@ class MinSum(_LargestPerturbation):
 
     Warns
     -----
-    VoidAttackWarning
+    IneffectiveAttackWarning
         If all known updates are equal, one being the usual case: then only their mean can be sent.
 
     Examples
@@ -124,10 +124,10 @@ def _direction(perturbation: str, mean: NDArray[np.float64], known: Vector) -> N
     return -np.sign(mean) if perturbation == "sign" else -mean / (length or 1.0)
 
 
-def _void(mean: NDArray[np.float64], own: Vector) -> Vector:
+def _ineffective(mean: NDArray[np.float64], own: Vector) -> Vector:
     warnings.warn(
         "the known updates are all equal or their mean is zero: nothing but the mean can be sent",
-        VoidAttackWarning,
+        IneffectiveAttackWarning,
         stacklevel=3,
     )
     return as_type(mean, own)

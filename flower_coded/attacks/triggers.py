@@ -8,7 +8,7 @@ seeded generators gets the same trigger: that is how colluders agree, and how an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ _Images = NDArray[np.float32]
 
 class Trigger(Protocol):
     """Anything that marks images."""
+
+    @classmethod
+    def draw(cls, *shape_and_generator: Any, **options: Any) -> Trigger:
+        """Draw a trigger for an image shape (C, H, W) from a generator."""
+        ...
 
     def apply(self, images: _Images) -> _Images:
         """Mark a copy of images (B, C, H, W) with pixels in [0, 1]."""

@@ -6,8 +6,8 @@ not talk, the colluders' when they share, everybody's when they are omniscient. 
 with the same ``known`` and equally seeded generators send identical vectors (except sign flip of the own
 update).
 
-Standard deviations are those of the population (divided by ``k``). The attacks that have modules of their own
-are in the table of names as well.
+Standard deviations are those of the population (divided by ``k``). Names and options of the attacks are in
+:mod:`flower_coded.attacks.registry`, with those of the attacks that have modules of their own.
 
 Left out: replies that are no update at all (wrong keys or shapes, silence), which the Flower side makes.
 """
@@ -15,36 +15,27 @@ Left out: replies that are no update at all (wrong keys or shapes, silence), whi
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from flower_coded.attacks.crafting import (
-    UpdateAttack,
+    IneffectiveAttackWarning,
     Vector,
-    VoidAttackWarning,
     as_type,
     check_positive,
     check_updates,
     mean_of,
 )
-from flower_coded.attacks.mimic import Mimic
-from flower_coded.attacks.optimized_perturbation import MinMax, MinSum
-from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
-from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.errors import ParameterError
 
 __all__ = [
-    "POISONED_UPDATES",
-    "UPDATE_ATTACKS",
     "ALittleIsEnough",
     "GaussianNoise",
     "InnerProductManipulation",
     "NotANumber",
     "SignFlip",
-    "get_update_attack",
     "little_is_enough_z",
 ]
 
@@ -151,7 +142,7 @@ class ALittleIsEnough:
 
     Warns
     -----
-    VoidAttackWarning
+    IneffectiveAttackWarning
         If ``z_max <= 0``: so few attackers cannot hide any deviation, and the mean itself is sent.
 
     Examples
@@ -169,9 +160,10 @@ class ALittleIsEnough:
             check_positive("z", self.z)
         elif self.z_max <= 0:
             warnings.warn(
-                f"a little is enough is void for {self.num_users} users and {self.num_attackers} attackers "
-                f"(z_max = {self.z_max:.4f} is not positive); more attackers or a fixed z would change that",
-                VoidAttackWarning,
+                "a little is enough is ineffective for "
+                f"{self.num_users} users and {self.num_attackers} attackers (z_max = {self.z_max:.4f} "
+                "is not positive); more attackers or a fixed z would change that",
+                IneffectiveAttackWarning,
                 stacklevel=3,
             )
 
@@ -197,71 +189,6 @@ class NotANumber:
         return np.full_like(own, np.nan)
 
 
-UPDATE_ATTACKS: dict[str, type[UpdateAttack]] = {
-    "sign-flip": SignFlip,
-    "gaussian": GaussianNoise,
-    "inner-product": InnerProductManipulation,
-    "little-is-enough": ALittleIsEnough,
-    "min-max": MinMax,
-    "min-sum": MinSum,
-    "trimmed-mean-attack": TrimmedMeanAttack,
-    "mimic": Mimic,
-    "nan": NotANumber,
-}
-"""Attacks on an honest update."""
-
-POISONED_UPDATES: dict[str, type[UpdateAttack]] = {
-    "model-replacement": ModelReplacement,
-    "neurotoxin": Neurotoxin,
-    "edge-case": NormProjection,
-}
-"""Attacks whose own update was trained on poisoned data."""
-
-
-def get_update_attack(name: str, **parameters: Any) -> UpdateAttack:
-    """Update attack by its name in a run configuration.
-
-    Parameters
-    ----------
-    name : str
-        A key of :data:`UPDATE_ATTACKS` or :data:`POISONED_UPDATES`.
-    **parameters
-        The attack's own parameters.
-
-    Returns
-    -------
-    UpdateAttack
-
-    Raises
-    ------
-    ParameterError
-        If the name is unknown, or a parameter is unknown, missing or outside its range.
-
-    Examples
-    --------
-    >>> get_update_attack("sign-flip", scale=3.0)
-    SignFlip(scale=3.0, of_mean=False)
-    """
-    attacks = {**UPDATE_ATTACKS, **POISONED_UPDATES}
-    if name not in attacks:
-        known_names = ", ".join(attacks)
-        raise ParameterError("attack", "must be a known update attack", name, hint=f"one of {known_names}")
-    attack: Any = attacks[name]
-    known = [entry.name for entry in fields(attack)]
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise ParameterError(
-            f"parameters of {name}", f"must be among {', '.join(known) or 'none'}", ", ".join(unknown)
-        )
-    try:
-        made: UpdateAttack = attack(**parameters)
-    except TypeError as error:
-        raise ParameterError(
-            f"parameters of {name}", f"must include {', '.join(known)}", parameters
-        ) from error
-    return made
-
-
 def little_is_enough_z(num_users: int, num_attackers: int) -> float:
     """``z_max = Phi^-1((n - m - s) / (n - m))`` with ``s = floor(n / 2 + 1) - m``.
 
@@ -275,7 +202,7 @@ def little_is_enough_z(num_users: int, num_attackers: int) -> float:
     Returns
     -------
     float
-        Not positive where the attack is void.
+        Not positive where the attack is ineffective.
 
     Raises
     ------
@@ -291,4 +218,4 @@ def little_is_enough_z(num_users: int, num_attackers: int) -> float:
             hint="a majority of attackers needs no such care: use sign-flip",
         )
     honest = num_users - num_attackers
-    return float(norm.ppf((honest - supporters) / honest))
+    return float(ndtri((honest - supporters) / honest))

@@ -1,7 +1,7 @@
 """A mod that turns any ClientApp into an attacker, chosen per node by the run configuration.
 
-``ClientApp(mods=[attack_mod])`` is all; :mod:`flower_coded.clients.behavior` lists the keys. Only train
-messages are touched. Honest nodes, and attackers before ``attack-from-round``, pass through unchanged.
+``ClientApp(mods=[attack_mod])`` is all; :mod:`flower_coded.clients.attack_settings` lists the keys. Only
+train messages are touched. Honest nodes, and attackers before ``attack-from-round``, pass through unchanged.
 
 * Data attacks change the batches that the app's DataLoaders give (:mod:`flower_coded.clients.batches`).
 * Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
@@ -17,6 +17,10 @@ messages are touched. Honest nodes, and attackers before ``attack-from-round``, 
 * Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`); ``late`` is the
   honest one after a pause, too late for a server that waits less.
 
+An update has the model's floating-point arrays, 0-d ones included, and keeps their types; what a type cannot
+hold becomes its largest number. Arrays of another kind (a batch counter, a mask) are sent as they were
+trained.
+
 Arrays that carry several models stacked (``coded-models``) are crafted model by model, each with the draws
 that all colluders make for that model. What an attacker knows and assumes stays the whole federation: the
 known updates of a model come from all colluders (or users), whether the code assigns it to them or not, and
@@ -26,8 +30,6 @@ known updates of a model come from all colluders (or users), whether the code as
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -35,14 +37,15 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDi
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
-from flower_coded.attacks import POISONED_UPDATES, UPDATE_ATTACKS, RememberingAttack
-from flower_coded.clients.behavior import DATA_ATTACKS, Behavior, behavior_from_config
+from flower_coded.attacks.crafting import Memory, StatefulAttack, as_type
+from flower_coded.clients.attack_settings import AttackSettings, attack_settings_of
 from flower_coded.clients.identity import partition_of
-from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
+from flower_coded.clients.malformed import spoil
+from flower_coded.clients.model_state import models_in
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.record_keys import MODEL_KEY, MODELS_KEY, SERVER_ROUND_KEY
+from flower_coded.strategies.record_keys import SERVER_ROUND_KEY
 
-__all__ = ["MEMORY_KEY", "attack_mod", "byzantine_mod", "server_round_of"]
+__all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "byzantine_mod", "server_round_of"]
 
 MEMORY_KEY = "flower-coded-attack-memory"
 
@@ -55,33 +58,37 @@ def attack_mod(message: Message, context: Context, call_next: ClientAppCallable)
     ParameterError
         If the configuration is wrong, or the attack does not fit the app.
     """
-    behavior = _attacking_behavior(message, context)
-    if behavior is None or behavior.attack not in DATA_ATTACKS:
+    settings = _attack_in_training(message, context)
+    if settings is None or "data" not in settings.row.acts_on:
         return byzantine_mod(message, context, call_next)
-    if behavior.constrain < 1:
+    if settings.option("attack-constrain") != 1:
         raise ParameterError(
-            "attack-constrain", "must be 1 around an app whose loss nobody may edit", behavior.constrain
+            "attack-constrain",
+            "must be 1 around an app whose loss nobody may edit",
+            settings.option("attack-constrain"),
         )
-    if behavior.attack in POISONED_UPDATES:
-        return _send_crafted(behavior, message, context, call_next, _poisoned(call_next, behavior))
-    return _poisoned(call_next, behavior)(message, context)
+    poisoned = _poisoned(call_next, settings)
+    if "updates" in settings.row.acts_on:
+        return _send_crafted(settings, message, context, call_next, poisoned)
+    return poisoned(message, context)
 
 
 def byzantine_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Behave so in updates and replies only: for an app that poisons its data itself."""
-    behavior = _attacking_behavior(message, context)
-    if behavior is None or behavior.attack in set(DATA_ATTACKS) - set(POISONED_UPDATES):
+    settings = _attack_in_training(message, context)
+    if settings is None or settings.row.acts_on == ("data",):
         return call_next(message, context)
-    if behavior.attack in MALFORMED_NAMES:
-        # "no-reply" is None: Flower then delivers nothing, which its own types do not foresee.
+    if "replies" in settings.row.acts_on:
         reply = call_next(copy.deepcopy(message), context)
-        return cast(Message, make_malformed(behavior.attack, reply, message))
-    if behavior.attack == "late":
-        reply = call_next(message, context)
-        time.sleep(behavior.late_seconds)
-        return reply
-    assert behavior.attack in {**UPDATE_ATTACKS, **POISONED_UPDATES}
-    return _send_crafted(behavior, message, context, call_next, call_next)
+        # "no-reply" is None: Flower then delivers nothing, which its own types do not foresee.
+        return cast(Message, spoil(settings.reply_attack(), reply, message))
+    return _send_crafted(settings, message, context, call_next, call_next)
+
+
+def attack_in(message: Message, context: Context) -> AttackSettings | None:
+    """Give the attack that this node makes in the message's round; None where it is honest so far."""
+    settings = attack_settings_of(context)
+    return settings if settings.attacks(partition_of(context)[0], server_round_of(message)) else None
 
 
 def server_round_of(message: Message) -> int:
@@ -95,27 +102,26 @@ def server_round_of(message: Message) -> int:
     return int(head) if head.isdigit() else 1
 
 
-def _attacking_behavior(message: Message, context: Context) -> Behavior | None:
-    if message.metadata.message_type.split(".")[0] != MessageType.TRAIN:
-        return None
-    behavior = behavior_from_config(context.run_config, *partition_of(context))
-    return behavior if behavior.attacks_in(server_round_of(message)) else None
+def _attack_in_training(message: Message, context: Context) -> AttackSettings | None:
+    is_training = message.metadata.message_type.split(".")[0] == MessageType.TRAIN
+    return attack_in(message, context) if is_training else None
 
 
-def _poisoned(call_next: ClientAppCallable, behavior: Behavior) -> ClientAppCallable:
+def _poisoned(call_next: ClientAppCallable, settings: AttackSettings) -> ClientAppCallable:
     """Let the app train on poisoned batches."""
     from flower_coded.clients.batches import PoisonedBatches
 
     def call(message: Message, context: Context) -> Message:
-        entropy = [behavior.seed, behavior.partition_id, server_round_of(message), 0xDA7A]
-        with PoisonedBatches(behavior, np.random.default_rng(entropy)):
+        user = partition_of(context)[0]
+        entropy = [settings.seed, user, server_round_of(message), 0xDA7A]
+        with PoisonedBatches(settings, user, np.random.default_rng(entropy)):
             return call_next(message, context)
 
     return call
 
 
 def _send_crafted(
-    behavior: Behavior,
+    settings: AttackSettings,
     message: Message,
     context: Context,
     call_next: ClientAppCallable,
@@ -125,26 +131,24 @@ def _send_crafted(
     reply = call_own(copy.deepcopy(message), context)
     if reply.has_error():
         return reply
-    name, record = _arrays_of(reply.content, "reply")
+    user, is_honest = partition_of(context)[0], "data" not in settings.row.acts_on
+    name, record = _arrays_of(reply.content)
     reference = _reference_for(record, message.content)
-    num_models = _num_models(message)
-    own = _update(record, reference, num_models)
+    numbers = models_in(message)
+    own = _update(record, reference, max(len(numbers), 1))
     known = np.stack(
         [
-            own
-            if user == behavior.partition_id and behavior.attack not in POISONED_UPDATES
-            else _honest_update(user, message, context, call_next)
-            for user in _known_users(behavior)
+            own if known == user and is_honest else _honest_update(known, message, context, call_next)
+            for known in settings.known_users(user)
         ]
     )
-    models = _flat(reference, num_models)
-    crafted = _craft(behavior, message, context, own, known, models)
+    crafted = _craft(settings, message, context, own, known, _flat(reference, len(own)))
     reply.content[name] = _record_with(record, reference, crafted)
     return reply
 
 
 def _craft(
-    behavior: Behavior,
+    settings: AttackSettings,
     message: Message,
     context: Context,
     own: NDArray[np.float64],
@@ -152,16 +156,17 @@ def _craft(
     models: NDArray[np.float64],
 ) -> NDArray[np.floating[Any]]:
     """Craft model by model, with the node's memory where the attack has one."""
-    attack, numbers = behavior.update_attack(), _models_of(message)
-    entropy = [behavior.seed, server_round_of(message), 0xC0F]
+    attack = settings.update_attack()
+    numbers = models_in(message)
+    entropy = [settings.seed, server_round_of(message), 0xC0F]
     generators = [np.random.default_rng([*entropy, *numbers[i : i + 1]]) for i in range(len(own))]
-    if not isinstance(attack, RememberingAttack):
+    if not isinstance(attack, StatefulAttack):
         return np.stack([attack.craft(own[i], known[:, i], generators[i]) for i in range(len(own))])
     remembered = context.state.array_records.get(MEMORY_KEY, ArrayRecord())
     crafted, kept = [], dict(remembered)
     for i, generator in enumerate(generators):
         model_key = f"{numbers[i] if numbers else i}."
-        memory = {
+        memory: Memory = {
             key.removeprefix(model_key): array.numpy()
             for key, array in remembered.items()
             if key.startswith(model_key)
@@ -173,15 +178,6 @@ def _craft(
     return np.stack(crafted)
 
 
-def _known_users(behavior: Behavior) -> tuple[int, ...]:
-    known = {
-        "own": (behavior.partition_id,),
-        "colluders": behavior.attackers,
-        "all": tuple(range(behavior.num_users)),
-    }
-    return known[behavior.knowledge]
-
-
 def _honest_update(
     user: int, message: Message, context: Context, call_next: ClientAppCallable
 ) -> NDArray[np.float64]:
@@ -190,79 +186,62 @@ def _honest_update(
     run_config = {**context.run_config, "attack": "none"}
     colluder = Context(context.run_id, context.node_id, node_config, RecordDict(), run_config)
     reply = call_next(copy.deepcopy(message), colluder)
-    _, record = _arrays_of(reply.content, "reply")
-    return _update(record, _reference_for(record, message.content), _num_models(message))
+    _, record = _arrays_of(reply.content)
+    return _update(record, _reference_for(record, message.content), max(len(models_in(message)), 1))
 
 
-def _arrays_of(content: RecordDict, what: str) -> tuple[str, ArrayRecord]:
+def _arrays_of(content: RecordDict) -> tuple[str, ArrayRecord]:
     records = content.array_records
     if len(records) != 1:
-        raise ParameterError(what, "must have one ArrayRecord for an update attack", list(records))
+        raise ParameterError("reply", "must have one ArrayRecord for an update attack", list(records))
     name, record = next(iter(records.items()))
     return name, record
 
 
-def _reference_for(record: ArrayRecord, content: RecordDict) -> list[NDArray[Any]]:
+Reference = dict[str, NDArray[Any]]
+"""What the app was sent, by the keys of its reply: floating-point arrays only, which make the update."""
+
+
+def _reference_for(record: ArrayRecord, content: RecordDict) -> Reference:
     """Arrays that the app was sent, found by shape: legacy apps name records differently both ways."""
     for candidate in content.array_records.values():
-        arrays = [candidate[key] for key in record] if list(candidate) == list(record) else None
-        values = [array.numpy() for array in (arrays or candidate.values())]
+        sent = [candidate[key] for key in record] if candidate.keys() == record.keys() else candidate.values()
+        values = [array.numpy() for array in sent]
         if [value.shape for value in values] == [tuple(array.shape) for array in record.values()]:
-            return values
+            floating = {
+                key: value
+                for (key, array), value in zip(record.items(), values, strict=True)
+                if np.issubdtype(array.numpy().dtype, np.floating)
+            }
+            if floating:
+                return floating
     raise ParameterError(
         "attack",
-        "needs a reply with arrays of the shapes that were sent",
-        {key: tuple(array.shape) for key, array in record.items()},
+        "needs a reply with floating-point arrays, and arrays of the shapes that were sent",
+        {key: (array.dtype, tuple(array.shape)) for key, array in record.items()},
         hint="a malformed attack such as wrong-shape works around any ClientApp",
     )
 
 
-def _num_models(message: Message) -> int:
-    return max(len(_models_of(message)), 1)
-
-
-def _models_of(message: Message) -> list[int]:
-    """Numbers of the models of a coded ensemble in a message; none where there is no such number."""
-    for record in message.content.config_records.values():
-        models, model = record.get(MODELS_KEY), record.get(MODEL_KEY)
-        if isinstance(models, list):
-            return [int(each) for each in models]
-        if isinstance(model, int):
-            return [model]
-    return []
-
-
-def _update(record: ArrayRecord, reference: list[NDArray[Any]], num_models: int) -> NDArray[np.float64]:
+def _update(record: ArrayRecord, reference: Reference, num_models: int) -> NDArray[np.float64]:
     """Arrays minus reference as one row per model, (m, d)."""
-    differences = [
-        array.numpy().astype(np.float64) - sent
-        for array, sent in zip(record.values(), reference, strict=True)
-    ]
+    differences = {key: record[key].numpy().astype(np.float64) - sent for key, sent in reference.items()}
     return _flat(differences, num_models)
 
 
-def _flat(arrays: list[NDArray[Any]], num_models: int) -> NDArray[np.float64]:
-    """Arrays of models as one row per model, (m, d)."""
-    rows = [array.astype(np.float64).reshape(num_models, -1) for array in arrays]
+def _flat(arrays: Reference, num_models: int) -> NDArray[np.float64]:
+    """Arrays of models as one row per model, (m, d); a 0-d array of one model is one entry."""
+    rows = [np.asarray(array, np.float64).reshape(num_models, -1) for array in arrays.values()]
     return np.concatenate(rows, axis=1)
 
 
-def _record_with(
-    record: ArrayRecord, reference: list[NDArray[Any]], update: NDArray[np.floating[Any]]
-) -> ArrayRecord:
+def _record_with(record: ArrayRecord, reference: Reference, update: NDArray[np.floating[Any]]) -> ArrayRecord:
     """Add the update to the reference, in the keys, shapes and types of the record."""
-    num_models = len(update)
-    sizes = [sent.size // num_models for sent in reference]
+    sizes = [sent.size // len(update) for sent in reference.values()]
     pieces = np.split(update, np.cumsum(sizes)[:-1], axis=1)
     restored = {}
-    for (key, array), sent, piece in zip(record.items(), reference, pieces, strict=True):
-        dtype = np.dtype(array.dtype)
-        restored[key] = Array(_cast(dtype)(sent.astype(np.float64) + piece.reshape(sent.shape)))
-    return ArrayRecord(restored)
-
-
-def _cast(dtype: np.dtype[Any]) -> Callable[[NDArray[np.float64]], NDArray[Any]]:
-    """Conversion to the array's own type; counters (integers) cannot hold NaN and are rounded."""
-    if np.issubdtype(dtype, np.floating):
-        return lambda values: values.astype(dtype)
-    return lambda values: np.rint(np.nan_to_num(values)).astype(dtype)
+    for (key, sent), piece in zip(reference.items(), pieces, strict=True):
+        # A sum of 0-d arrays is a NumPy scalar, which Flower does not take.
+        moved = np.asarray(sent.astype(np.float64) + piece.reshape(sent.shape))
+        restored[key] = Array(np.asarray(as_type(moved, record[key].numpy())))
+    return ArrayRecord({key: restored.get(key, array) for key, array in record.items()})

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from flower_coded.clients.behavior import Behavior
+from flower_coded.clients.attack_settings import AttackSettings
 from flower_coded.errors import ParameterError
 
 __all__ = ["PoisonedBatches"]
@@ -33,20 +33,22 @@ class PoisonedBatches:
 
     Parameters
     ----------
-    behavior : Behavior
-        With a data attack.
+    settings : AttackSettings
+        With an attack on data.
+    user : int
+        Who trains.
     generator : numpy.random.Generator
         Chooses samples.
 
     Attributes
     ----------
-    num_batches, num_samples, num_poisoned : int
+    num_loaders, num_samples, num_poisoned : int
         What was seen and what was changed.
     """
 
-    def __init__(self, behavior: Behavior, generator: np.random.Generator) -> None:
-        self.behavior, self.generator = behavior, generator
-        self.num_batches = self.num_samples = self.num_poisoned = 0
+    def __init__(self, settings: AttackSettings, user: int, generator: np.random.Generator) -> None:
+        self.settings, self.user, self.generator = settings, user, generator
+        self.num_loaders = self.num_samples = self.num_poisoned = 0
         self._thread = threading.get_ident()
         self._original: Callable[..., Any] = DataLoader.__iter__
 
@@ -57,6 +59,7 @@ class PoisonedBatches:
             if threading.get_ident() != self._thread:
                 yield from original(loader)
             else:
+                self.num_loaders += 1  # and not batches: with drop_last there may be none
                 yield from map(self._poison, original(loader))
 
         DataLoader.__iter__ = iterate  # type: ignore[assignment, method-assign]
@@ -66,16 +69,19 @@ class PoisonedBatches:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         DataLoader.__iter__ = self._original  # type: ignore[method-assign]
-        if error is None and self.num_batches == 0:
+        if error is None and self.num_loaders == 0:
             raise ParameterError(
                 "attack",
                 "must be one that this ClientApp allows: it trained without a torch DataLoader",
-                self.behavior.attack,
+                self.settings.attack,
                 hint="an update attack works around any ClientApp; or poison the data where the app loads it",
             )
 
     def _poison(self, batch: Any) -> Any:
         places: dict[Any, Any] = dict(batch) if isinstance(batch, dict) else dict(enumerate(batch))
+        lengths = {len(value) for value in places.values() if isinstance(value, Tensor) and value.ndim}
+        if lengths == {0}:
+            return batch  # Poisson sampling draws nobody now and then, and gives shapes and types of its own
         image_key, label_key = _image_and_label_keys(places)
         images, labels = places[image_key], places[label_key]
         places[image_key], places[label_key] = self._poison_tensors(images, labels)
@@ -87,14 +93,14 @@ class PoisonedBatches:
         return changed
 
     def _poison_tensors(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = self.behavior.pixel_low, self.behavior.pixel_high
-        if self.behavior.attack != "label-flip":  # which touches no pixel
+        low, high = self.settings.pixel_low, self.settings.pixel_high
+        if self.settings.attack != "label-flip":  # which touches no pixel
             self._check_range(images)
-        pixels = ((images.detach().cpu().numpy() - low) / (high - low)).astype(np.float32)
+        # float() first: NumPy has no bfloat16, and half precision would round the range away
+        pixels = ((images.detach().cpu().float().numpy() - low) / (high - low)).astype(np.float32)
         channels, height, width = pixels.shape[1:]
-        attack = self.behavior.data_attack((channels, height, width), self.behavior.num_classes)
+        attack = self.settings.data_attack((channels, height, width), user=self.user)
         poisoned = attack.craft_batch(pixels, labels.cpu().numpy().astype(np.int64), self.generator)
-        self.num_batches += 1
         self.num_samples += len(labels)
         self.num_poisoned += len(poisoned.indices)
         chosen = torch.from_numpy(poisoned.indices)
@@ -105,7 +111,7 @@ class PoisonedBatches:
         return new_images, new_labels
 
     def _check_range(self, images: Tensor) -> None:
-        low, high, slack = self.behavior.pixel_low, self.behavior.pixel_high, 1e-3
+        low, high, slack = self.settings.pixel_low, self.settings.pixel_high, 1e-3
         least, most = float(images.min()), float(images.max())
         if least < low - slack or most > high + slack:
             raise ParameterError(

@@ -4,8 +4,8 @@
 asks. Two functions make it yours: one that loads this node's images, one that builds the network on any
 backbone. Left alone it trains on :mod:`flower_coded.learning`'s data sets and models by the run
 configuration's keys, those of :mod:`flower_coded.clients.training` and these. A node that the keys of
-:mod:`flower_coded.clients.behavior` make an attacker poisons its images before it trains and before it sums,
-or crafts its update.
+:mod:`flower_coded.clients.attack_settings` make an attacker poisons its images before it trains and before it
+sums, or crafts its update.
 
 ==========================  ========  ===============================================================
 key                         default   meaning
@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.attack_mod import byzantine_mod
-from flower_coded.clients.behavior import behavior_from_config
+from flower_coded.clients.attack_settings import attack_settings_of
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
 from flower_coded.clients.training import ClientSettings, poisoned_samples, user_data
@@ -210,8 +210,8 @@ def contrastive_client_app(
 
     def prepare_to_teach(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
         user, network = prepare(message, context)
-        constrain = behavior_from_config(context.run_config, *partition_of(context)).constrain
-        if constrain < 1:
+        constrain = attack_settings_of(context).option("attack-constrain")
+        if constrain != 1:
             raise ParameterError("attack-constrain", "must be 1 where an output code is trained", constrain)
         taught = poisoned_samples((user.images, user.labels), user.num_classes, message, context)
         return UserImages(*taught, user.num_classes), network

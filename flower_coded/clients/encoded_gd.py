@@ -27,7 +27,7 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from flower_coded.attacks.worker_errors import WORKER_ERRORS, Late, get_worker_error
-from flower_coded.clients.behavior import attackers_from_config
+from flower_coded.clients.attack_settings import attackers_from_config
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
 from flower_coded.errors import ParameterError

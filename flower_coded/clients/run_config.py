@@ -7,14 +7,32 @@ digits in a string, because command lines deliver strings). Anything else is ref
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["RunConfig", "Value", "read_choice", "read_float", "read_int", "read_text", "refuse_unknown_keys"]
+__all__ = [
+    "RunConfig",
+    "Value",
+    "parsed_once",
+    "read_choice",
+    "read_float",
+    "read_int",
+    "read_text",
+    "refuse_misspelt_keys",
+    "refuse_unknown_keys",
+]
 
 Value = bool | int | float | str
 RunConfig = Mapping[str, Value]
+T = TypeVar("T")
+
+_LIKENESS = (
+    0.85  # of two spellings: above it, one key is a slip of the other (a missing letter in ten is .95)
+)
+_LONG_KEY = 7  # letters from which two keys are not that like by chance
 
 
 def read_int(run_config: RunConfig, key: str, default: int, *, least: int = 0) -> int:
@@ -108,6 +126,61 @@ def refuse_unknown_keys(run_config: RunConfig, prefix: str, known: Iterable[str]
                 key,
                 hint=_closest(key, options),
             )
+
+
+def refuse_misspelt_keys(run_config: RunConfig, known: Collection[str]) -> None:
+    """Refuse a key that is nearly one of the known ones: it would be read by nobody, in silence.
+
+    Other keys pass, since a ClientApp finds the server's and its author's in the configuration too. A key
+    that is nearly a short one (``seeds``) passes where the short one is there as well.
+
+    Examples
+    --------
+    >>> refuse_misspelt_keys({"local-epoch": 3, "num-server-rounds": 9}, ["local-epochs"])
+    Traceback (most recent call last):
+        ...
+    flower_coded.errors.ParameterError: run configuration must spell its keys as they are read; received
+    'local-epoch' (did you mean 'local-epochs'? ...)
+    """
+    for key in run_config.keys() - set(known):
+        word = key.replace("_", "-").lower()
+        for own in known:
+            is_like = sorted(word) == sorted(own) or (
+                difflib.SequenceMatcher(None, word, own).ratio() > _LIKENESS
+            )
+            if is_like and (len(own) >= _LONG_KEY or own not in run_config):
+                raise ParameterError(
+                    "run configuration",
+                    "must spell its keys as they are read",
+                    key,
+                    hint=f"did you mean {own!r}? A key of your own needs a name that is less like it",
+                )
+
+
+def parsed_once(read: Callable[..., T]) -> Callable[..., T]:
+    """Keep what ``read(run_config, *more)`` gives, so that a message's configuration is parsed once.
+
+    Nodes that share a process share it too. What ``read`` raises is raised every time.
+
+    Examples
+    --------
+    >>> parse = parsed_once(lambda run_config: print("parsed") or run_config["seed"])
+    >>> parse({"seed": 7}), parse({"seed": 7}), parse({"seed": 7.0})
+    parsed
+    parsed
+    (7, 7, 7.0)
+    """
+
+    @functools.lru_cache(maxsize=16)
+    def parse(items: tuple[tuple[str, type, Value], ...], *more: Any) -> T:
+        return read({key: value for key, _, value in items}, *more)
+
+    @functools.wraps(read)
+    def parse_once(run_config: RunConfig, *more: Any) -> T:
+        # Types belong to the key: 7, 7.0 and True are refused or taken differently, and equal as keys.
+        return parse(tuple((key, type(value), value) for key, value in sorted(run_config.items())), *more)
+
+    return parse_once
 
 
 def _closest(word: str, options: list[str]) -> str:

@@ -5,7 +5,7 @@
 which are trained together; any other carries one model. Both give the same models for the same seed up to
 rounding.
 
-Run-config keys, besides those of :mod:`flower_coded.clients.behavior`:
+Run-config keys, besides those of :mod:`flower_coded.clients.attack_settings`:
 
 ====================  =============  ===============================================================
 key                   default        meaning
@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flower_coded.clients.attack_mod import byzantine_mod, server_round_of
-from flower_coded.clients.behavior import DATA_ATTACKS, behavior_from_config
+from flower_coded.clients.attack_mod import attack_in, byzantine_mod, server_round_of
+from flower_coded.clients.attack_settings import ATTACK_KEYS
 from flower_coded.clients.identity import partition_of, register_identity
-from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
+from flower_coded.clients.run_config import (
+    RunConfig,
+    parsed_once,
+    read_choice,
+    read_float,
+    read_int,
+    read_text,
+    refuse_misspelt_keys,
+)
 from flower_coded.errors import ParameterError
 from flower_coded.learning import (
     OPTIMIZER_NAMES,
@@ -68,7 +76,14 @@ from flower_coded.learning import (
 from flower_coded.learning.training import train_with
 from flower_coded.strategies.record_keys import MODELS_KEY, SEED_KEY
 
-__all__ = ["ClientSettings", "poisoned_samples", "training_client_app", "user_data"]
+__all__ = [
+    "CLIENT_KEYS",
+    "ClientSettings",
+    "client_settings_of",
+    "poisoned_samples",
+    "training_client_app",
+    "user_data",
+]
 
 Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -99,6 +114,7 @@ class ClientSettings:
         >>> ClientSettings.from_config({"local-epochs": 2, "alpha": "0.1"}).local_epochs
         2
         """
+        refuse_misspelt_keys(run_config, CLIENT_KEYS)
         alpha = run_config.get("alpha", cls.alpha)
         return cls(
             dataset=read_text(run_config, "dataset", cls.dataset),
@@ -132,6 +148,17 @@ class ClientSettings:
         }
 
 
+CLIENT_KEYS = (*(each.name.replace("_", "-") for each in fields(ClientSettings)), *ATTACK_KEYS)
+"""Run-config keys of an app that trains, those of its attack among them; other keys are the server's."""
+
+_parsed = parsed_once(ClientSettings.from_config)
+
+
+def client_settings_of(context: Context) -> ClientSettings:
+    """Training settings of a node's run, parsed once however many parts of an app ask for them."""
+    return _parsed(context.run_config)
+
+
 def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Samples:
     """Honest training images and labels of one user, the same in every process.
 
@@ -159,7 +186,7 @@ def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Sa
 
 
 def poisoned_samples(samples: Samples, num_classes: int, message: Message, context: Context) -> Samples:
-    """Poison a node's samples where its behavior is a data attack that has begun: the same in every round.
+    """Poison a node's samples where its attack on data has begun: the same in every round.
 
     Parameters
     ----------
@@ -177,14 +204,14 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
     (ndarray of shape (N, C, H, W) float32, ndarray of shape (N,) int64)
         The samples themselves where the node is honest so far.
     """
-    partition_id, num_users = partition_of(context)
-    behavior = behavior_from_config(context.run_config, partition_id, num_users)
-    if behavior.attack not in DATA_ATTACKS or not behavior.attacks_in(server_round_of(message)):
+    attack = attack_in(message, context)
+    if attack is None or "data" not in attack.row.acts_on:
         return samples
+    user = partition_of(context)[0]
     images, labels = samples
     channels, height, width = images.shape[1:]
-    attack = behavior.data_attack((channels, height, width), num_classes)
-    poisoned = attack.craft(images, labels, np.random.default_rng([behavior.seed, partition_id, 0xDA7A]))
+    data_attack = attack.data_attack((channels, height, width), num_classes, user=user)
+    poisoned = data_attack.craft(images, labels, np.random.default_rng([attack.seed, user, 0xDA7A]))
     return poisoned.images, poisoned.labels
 
 
@@ -228,7 +255,7 @@ def _division(settings: ClientSettings, num_users: int) -> list[NDArray[np.int64
 
 
 def _train(message: Message, context: Context) -> Message:
-    settings = ClientSettings.from_config(context.run_config)
+    settings = client_settings_of(context)
     name, state, config = _read(message)
     honest = user_data(settings, *partition_of(context))
     images, labels = poisoned_samples(honest, settings.load().num_classes, message, context)
@@ -253,7 +280,7 @@ def _train(message: Message, context: Context) -> Message:
 
 def _evaluate(message: Message, context: Context) -> Message:
     """Accuracy on this user's share of the test images; the mean over models where they are stacked."""
-    settings = ClientSettings.from_config(context.run_config)
+    settings = client_settings_of(context)
     _, state, config = _read(message)
     partition_id, num_users = partition_of(context)
     data = settings.load()
@@ -271,9 +298,8 @@ def _evaluate(message: Message, context: Context) -> Message:
 
 def _constrain(message: Message, context: Context) -> float:
     """Share of the training loss: less than 1 for an attacker who constrains and scales."""
-    behavior = behavior_from_config(context.run_config, *partition_of(context))
-    attacks = behavior.attack == "model-replacement" and behavior.attacks_in(server_round_of(message))
-    return behavior.constrain if attacks else 1.0
+    attack = attack_in(message, context)
+    return 1.0 if attack is None else float(attack.option("attack-constrain"))
 
 
 def _train_constrained(

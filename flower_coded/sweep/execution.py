@@ -22,8 +22,7 @@ from torch import nn
 
 from flower_coded import __version__
 from flower_coded.attacks import Backdoor
-from flower_coded.clients import Behavior, ClientSettings, behavior_from_config, training_client_app
-from flower_coded.clients.behavior import DATA_ATTACKS
+from flower_coded.clients import AttackSettings, ClientSettings, training_client_app
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.codes import SubsetCode, certified_against
 from flower_coded.errors import DecodingError
@@ -128,12 +127,12 @@ class _Experiment:
         return self.settings.load()
 
     @cached_property
-    def behavior(self) -> Behavior:
-        return behavior_from_config(self.config, 0, self.run.num_users)
+    def attack(self) -> AttackSettings:
+        return AttackSettings.from_config(self.config, self.run.num_users)
 
     @property
     def attackers(self) -> tuple[int, ...]:
-        return self.behavior.attackers if self.run.attackers else ()
+        return self.attack.attackers if self.run.attackers else ()
 
     def new_model(self) -> nn.Module:
         settings, data = self.settings, self.data
@@ -183,9 +182,9 @@ class _Experiment:
     @cached_property
     def backdoor(self) -> Backdoor | None:
         """The trigger to test with, where the attack plants one."""
-        if not self.run.attackers or self.run.attack not in DATA_ATTACKS:
+        if not self.run.attackers or "data" not in self.attack.row.acts_on:
             return None
-        attack = self.behavior.data_attack(self.data.image_shape, self.data.num_classes)
+        attack = self.attack.data_attack(self.data.image_shape, self.data.num_classes)
         return attack if isinstance(attack, Backdoor) else None
 
     def evaluator(self, code: SubsetCode, options: dict[str, Any]) -> EnsembleEvaluator:
@@ -218,7 +217,7 @@ class _Experiment:
     ) -> dict[str, Any]:
         found = {name: measured[key] for name, key in names.items() if key in measured}
         suspects = measured.get("suspected-users", ())
-        named = named_users(strategy, self.grid, self.behavior.from_round, suspects)
+        named = named_users(strategy, self.grid, self.attack.from_round, suspects)
         detection = Detection.of(named, self.attackers)
         rounds, grid = self.run.num_rounds, self.grid
         traffic = grid.bytes_to_clients + grid.bytes_to_server

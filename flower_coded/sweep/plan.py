@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from flower_coded.clients import ATTACK_NAMES, ClientSettings, behavior_from_config, user_data
-from flower_coded.clients.behavior import ATTACK_KEYS
+from flower_coded.attacks import ATTACKS
+from flower_coded.clients import AttackSettings, ClientSettings, user_data
+from flower_coded.clients.attack_settings import ATTACK_KEYS
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model
 from flower_coded.sweep.defenses import DEFENSE_NAMES, check_defense, model_of_defense
@@ -40,7 +41,7 @@ class SweepRun:
     Parameters
     ----------
     attack, defense : str
-        Names, see :data:`~flower_coded.clients.ATTACK_NAMES` and
+        Names, see :data:`~flower_coded.attacks.ATTACKS` and
         :data:`~flower_coded.sweep.defenses.DEFENSE_NAMES`.
     alpha : str
         Class mix per user: ``iid``, or Dirichlet's parameter as text.
@@ -108,7 +109,7 @@ class SweepRun:
         """
         settings = ClientSettings.from_config(self.run_config())
         _check_training_once(settings, model_of_defense(self.defense, settings.model), self.num_users)
-        behavior_from_config({**self.run_config(), "attack": self.attack}, 0, self.num_users)
+        AttackSettings.from_config({**self.run_config(), "attack": self.attack}, self.num_users)
         options = tuple(sorted(self.defense_settings.items()))
         _check_defense_once(self.defense, self.num_users, self.tolerated_attackers, options)
 
@@ -165,7 +166,7 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
     given = _read_toml(Path(source)) if isinstance(source, str | Path) else dict(source)
     _refuse_unknown("sweep", given, _SWEEP_KEYS)
     axes = {name: _axis(given, name, default) for name, default in _AXES.items()}
-    _refuse_unknown("attacks", axes["attacks"], ATTACK_NAMES)
+    _refuse_unknown("attacks", axes["attacks"], ATTACKS)
     _refuse_unknown("defenses", axes["defenses"], DEFENSE_NAMES)
     for name in ("attackers", "seeds"):
         _check_integers(name, axes[name])
@@ -215,7 +216,7 @@ _AXES: dict[str, list[Any]] = {
     "seeds": [1],
 }
 _NUMBERS = {"num-users": 12, "num-rounds": 8}
-_ATTACK_SETTINGS = [*(key for key in ATTACK_KEYS if key not in {"attack", "attackers"}), "poison-rate"]
+_ATTACK_SETTINGS = [key for key in ATTACK_KEYS if key not in {"attack", "attackers"}]
 _SWEEP_KEYS = [
     *_AXES,
     *_NUMBERS,

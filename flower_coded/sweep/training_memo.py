@@ -14,9 +14,7 @@ import hashlib
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from flower_coded.clients.attack_mod import server_round_of
-from flower_coded.clients.behavior import DATA_ATTACKS, behavior_from_config
-from flower_coded.clients.identity import partition_of
+from flower_coded.clients.attack_mod import attack_in, server_round_of
 
 __all__ = ["TrainingMemo"]
 
@@ -66,5 +64,5 @@ def _digest(message: Message, context: Context) -> bytes:
 
 
 def _is_poisoned(message: Message, context: Context) -> bool:
-    behavior = behavior_from_config(context.run_config, *partition_of(context))
-    return behavior.attack in DATA_ATTACKS and behavior.attacks_in(server_round_of(message))
+    attack = attack_in(message, context)
+    return attack is not None and "data" in attack.row.acts_on

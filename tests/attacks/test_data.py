@@ -67,25 +67,23 @@ def test_poison__marks_the_rounded_share_and_at_least_one(rate: float, count: in
 
 
 def test_colluders_draw_one_backdoor_and_seeds_differ() -> None:
-    first, again = (draw_backdoor("pixel-trigger", (1, 8, 8), 10, seed=3) for _ in range(2))
+    first, again = (draw_backdoor(PixelTrigger, (1, 8, 8), 10, seed=3) for _ in range(2))
     images, _ = samples()
     np.testing.assert_array_equal(first.trigger.apply(images), again.trigger.apply(images))
     assert first.target == again.target
-    assert len({draw_backdoor("pixel-trigger", (1, 8, 8), 10, seed=seed).target for seed in range(40)}) == 10
+    assert len({draw_backdoor(PixelTrigger, (1, 8, 8), 10, seed=seed).target for seed in range(40)}) == 10
 
 
 def test_a_given_target_does_not_move_the_trigger() -> None:
     images, _ = samples()
-    drawn, given = (
-        draw_backdoor("pixel-trigger", (1, 8, 8), 10, seed=3, target=target) for target in (None, 4)
-    )
+    drawn, given = (draw_backdoor(PixelTrigger, (1, 8, 8), 10, seed=3, target=target) for target in (None, 4))
     assert given.target == 4
     np.testing.assert_array_equal(drawn.trigger.apply(images), given.trigger.apply(images))
 
 
 def test_craft_batch__poisons_with_the_rate_as_probability() -> None:
     images, labels = samples(2000)
-    backdoor = draw_backdoor("blended-trigger", (1, 8, 8), 10, seed=0, rate=0.1)
+    backdoor = draw_backdoor(BlendedTrigger, (1, 8, 8), 10, seed=0, rate=0.1)
     poisoned = backdoor.craft_batch(images, labels, np.random.default_rng(0))
     assert 150 <= len(poisoned.indices) <= 250  # binomial: mean 200, standard deviation 13
 
@@ -124,8 +122,7 @@ def test_random_label_flip_never_keeps_a_label_and_reaches_all_others() -> None:
         lambda: LabelFlip(10, source=3),
         lambda: LabelFlip(10, source=3, target=10),
         lambda: LabelFlip(10, source=3, target=4, random_labels=True),
-        lambda: draw_backdoor("pixel", (1, 8, 8), 10, seed=0),
-        lambda: draw_backdoor("pixel-trigger", (1, 8, 8), 10, seed=0, target=10),
+        lambda: draw_backdoor(PixelTrigger, (1, 8, 8), 10, seed=0, target=10),
     ],
 )
 def test_values_outside_their_range_are_refused(make: object) -> None:

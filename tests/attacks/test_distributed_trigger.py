@@ -44,7 +44,7 @@ def test_each_of_four_colluders_trains_with_one_bar() -> None:
 
 def test_training_marks_a_part_and_the_test_the_union() -> None:
     backdoors = [
-        draw_backdoor("distributed-trigger", (1, 8, 8), 10, seed=3, rate=1.0, colluder=(rank, 4))
+        draw_backdoor(DistributedTrigger, (1, 8, 8), 10, seed=3, rate=1.0, colluder=(rank, 4))
         for rank in range(4)
     ]
     union = backdoors[0].trigger.apply(BLACK)
@@ -83,6 +83,6 @@ def test_parts_that_overlap_or_do_not_fit_are_refused() -> None:
 
 def test_other_triggers_have_no_part() -> None:
     assert isinstance(
-        backdoor := draw_backdoor("pixel-trigger", (1, 8, 8), 10, seed=0, colluder=(1, 3)), Backdoor
+        backdoor := draw_backdoor(PixelTrigger, (1, 8, 8), 10, seed=0, colluder=(1, 3)), Backdoor
     )
     assert backdoor.part is None

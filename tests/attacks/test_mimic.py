@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flower_coded.attacks import Memory, Mimic, RememberingAttack
+from flower_coded.attacks import Memory, Mimic, StatefulAttack
 from flower_coded.errors import ParameterError
 
 NUM_CLIENTS, DIMENSION = 6, 8
@@ -102,6 +102,6 @@ def test_equal_updates_leave_a_direction() -> None:
 
 
 def test_mimic_remembers_and_wants_a_warm_up() -> None:
-    assert isinstance(Mimic(), RememberingAttack)
+    assert isinstance(Mimic(), StatefulAttack)
     with pytest.raises(ParameterError, match="warm_up"):
         Mimic(0)

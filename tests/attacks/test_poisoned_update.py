@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flower_coded.attacks import ModelReplacement, Neurotoxin, NormProjection, RememberingAttack
+from flower_coded.attacks import ModelReplacement, Neurotoxin, NormProjection, StatefulAttack
 from flower_coded.errors import ParameterError
 
 GENERATOR = np.random.default_rng(0)
@@ -42,8 +42,8 @@ def test_neurotoxin_then_spares_what_the_last_aggregate_moved() -> None:
     )
     np.testing.assert_array_equal(sent, [0.5, -1.0, 0.0, 0.25])
     np.testing.assert_array_equal(memory["model"], [1.1, 0.9, -4.0, 1.0])
-    assert isinstance(attack, RememberingAttack)
-    assert not isinstance(ModelReplacement(2.0), RememberingAttack)
+    assert isinstance(attack, StatefulAttack)
+    assert not isinstance(ModelReplacement(2.0), StatefulAttack)
 
 
 @pytest.mark.parametrize(("share", "spared"), [(0.001, 1), (0.3, 3), (0.99, 10)])

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from flower_coded.attacks import (
-    UPDATE_ATTACKS,
     ALittleIsEnough,
     GaussianNoise,
+    IneffectiveAttackWarning,
     InnerProductManipulation,
     NotANumber,
     SignFlip,
-    VoidAttackWarning,
-    get_update_attack,
     little_is_enough_z,
 )
 from flower_coded.errors import ParameterError
@@ -36,7 +34,7 @@ def test_z_max_has_its_published_values(num_users: int, num_attackers: int, expe
 
 def test_a_void_attack_warns_and_sends_the_mean() -> None:
     assert little_is_enough_z(10, 2) == pytest.approx(0.0, abs=1e-12)
-    with pytest.warns(VoidAttackWarning, match="10 users and 2 attackers"):
+    with pytest.warns(IneffectiveAttackWarning, match="10 users and 2 attackers"):
         attack = ALittleIsEnough(10, 2)
     np.testing.assert_allclose(attack.craft(KNOWN[0], KNOWN, GENERATOR), MEAN)
 
@@ -79,22 +77,14 @@ def test_not_a_number_is_nowhere_a_number() -> None:
     assert np.isnan(NotANumber().craft(KNOWN[0], KNOWN, GENERATOR)).all()
 
 
-def test_get_update_attack__knows_every_name() -> None:
-    assert get_update_attack("inner-product", scale=0.3) == InnerProductManipulation(0.3)
-    assert get_update_attack("little-is-enough", num_users=50, num_attackers=24) == ALittleIsEnough(50, 24)
-    assert all(get_update_attack(name) for name in UPDATE_ATTACKS if name != "little-is-enough")
+@pytest.mark.parametrize("scale", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_scale_that_is_no_positive_number_is_refused(scale: float) -> None:
+    for attack in (SignFlip, GaussianNoise, InnerProductManipulation):
+        with pytest.raises(ParameterError, match="scale"):
+            attack(scale)
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "named"),
-    [
-        ("sign-flop", {}, "one of sign-flip"),
-        ("sign-flip", {"scael": 1.0}, "scale, of_mean"),
-        ("little-is-enough", {}, "num_users"),
-        ("gaussian", {"scale": -1.0}, "scale"),
-        ("gaussian", {"scale": float("nan")}, "scale"),
-    ],
-)
-def test_get_update_attack__says_what_would_work(name: str, parameters: dict[str, float], named: str) -> None:
-    with pytest.raises(ParameterError, match=named):
-        get_update_attack(name, **parameters)
+def test_an_update_too_large_for_its_type_is_the_largest_of_it() -> None:
+    known = np.array([[6e4, -6e4, 1.0]], np.float16)
+    crafted = SignFlip(2.0).craft(known[0], known, GENERATOR)
+    np.testing.assert_array_equal(crafted, np.array([-65504, 65504, -2], np.float16))

@@ -15,7 +15,7 @@ from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
 from flower_coded.attacks import Backdoor
-from flower_coded.clients import ClientSettings, behavior_from_config, training_client_app
+from flower_coded.clients import AttackSettings, ClientSettings, training_client_app
 from flower_coded.codes import SubsetCode, backdoor_correction_code, confusion_counts, majority_vote
 from flower_coded.learning import (
     CodedEnsemble,
@@ -68,7 +68,7 @@ def fedavg_triggered_accuracy(config: dict[str, Any]) -> tuple[float, float]:
 
 
 def backdoor_of(config: dict[str, Any]) -> Backdoor:
-    attack = behavior_from_config(config, 0, NUM_USERS).data_attack((1, 8, 8), 10)
+    attack = AttackSettings.from_config(config, NUM_USERS).data_attack((1, 8, 8), 10)
     assert isinstance(attack, Backdoor)
     return attack
 

@@ -10,8 +10,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 
+from flower_coded.attacks import ATTACKS
 from flower_coded.clients import (
-    ATTACK_NAMES,
     ClientSettings,
     attack_mod,
     identity_mod,
@@ -152,7 +152,7 @@ def test_colluders_of_the_shipped_app_send_one_vector(single: ModelState) -> Non
 SILENT = {"silence", "exception", "no-reply"}
 
 
-@pytest.mark.parametrize("attack", sorted(set(ATTACK_NAMES) - SILENT))
+@pytest.mark.parametrize("attack", sorted(set(ATTACKS) - SILENT))
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_shipped_app_replies_under_every_attack(single: ModelState, attack: str, stacked: bool) -> None:
     config = {**CONFIG, "attack": attack, "attackers": "0,1,2,3,4", "samples-per-user": 40}

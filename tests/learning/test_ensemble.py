@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from flower_coded.attacks import draw_backdoor
+from flower_coded.attacks import PixelTrigger, draw_backdoor
 from flower_coded.codes import SubsetDecoder, backdoor_correction_code, confusion_counts
 from flower_coded.errors import ParameterError
 from flower_coded.learning import (
@@ -36,7 +36,7 @@ def data() -> ImageData:
 def ensemble(data: ImageData) -> CodedEnsemble:
     """Three models, each trained on its users' images together; user 1 plants a backdoor."""
     parts = np.array_split(np.arange(len(data.train_labels)), 3)
-    backdoor = draw_backdoor("pixel-trigger", data.image_shape, 10, seed=0, rate=0.3, target=0)
+    backdoor = draw_backdoor(PixelTrigger, data.image_shape, 10, seed=0, rate=0.3, target=0)
     users = [(data.train_images[part], data.train_labels[part]) for part in parts]
     poisoned = backdoor.craft(*users[POISONER], np.random.default_rng(0))
     users[POISONER] = (poisoned.images, poisoned.labels)
@@ -63,7 +63,7 @@ def ensemble(data: ImageData) -> CodedEnsemble:
 
 
 def triggered(data: ImageData) -> np.ndarray:
-    backdoor = draw_backdoor("pixel-trigger", data.image_shape, 10, seed=0, target=0)
+    backdoor = draw_backdoor(PixelTrigger, data.image_shape, 10, seed=0, target=0)
     return backdoor.trigger.apply(data.test_images[300:])
 
 

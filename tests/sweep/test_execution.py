@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from flower_coded.attacks import VoidAttackWarning
-from flower_coded.clients import ATTACK_NAMES, behavior_from_config
+from flower_coded.attacks import ATTACKS, IneffectiveAttackWarning
+from flower_coded.clients import AttackSettings
 from flower_coded.errors import DecodingError
 from flower_coded.strategies import EnsembleEvaluator
 from flower_coded.sweep.defenses import CODED_DEFENSES, DEFENSE_NAMES, RAMP_DEFENSE
@@ -49,9 +49,10 @@ def tiny_run(attack: str, defense: str, **changes: object) -> SweepRun:
 
 @pytest.mark.parametrize("defense", QUICK_DEFENSES)
 def test_every_attack_runs_to_its_end(defense: str) -> None:
-    for attack in ATTACK_NAMES if defense in ONE_OF_EACH_KIND else ONE_ATTACK_OF_EACH_KIND:
+    for attack in ATTACKS if defense in ONE_OF_EACH_KIND else ONE_ATTACK_OF_EACH_KIND:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VoidAttackWarning)  # one attacker of eight is too few for some
+            # One attacker of eight is too few for some.
+            warnings.simplefilter("ignore", IneffectiveAttackWarning)
             found = execute(tiny_run(attack, defense))
         assert 0 <= found["accuracy"] <= 1, attack
         assert ("attack-success" in found) == (attack in BACKDOORS), attack
@@ -133,7 +134,7 @@ def test_krum_names_an_attacker_that_turns_its_update_around() -> None:
 def test_whom_the_decoder_of_a_coded_ensemble_suspects_counts_as_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    guilty = behavior_from_config({"attackers": 1, "seed": 1}, 0, 8).attackers[0]
+    guilty = AttackSettings.from_config({"attackers": 1, "seed": 1}, 8).attackers[0]
     innocent = (guilty + 1) % 8
     found = {"suspect-rates": [0.0] * 8, "suspected-users": [guilty, innocent]}
     monkeypatch.setattr(EnsembleEvaluator, "_suspects", lambda self, decoded: found)
@@ -150,20 +151,18 @@ def test_secret_shared_krum_takes_part() -> None:
 
 @pytest.mark.experiment
 @pytest.mark.parametrize("defense", DEFENSE_NAMES)
-@pytest.mark.parametrize("attack", ATTACK_NAMES)
+@pytest.mark.parametrize("attack", ATTACKS)
 def test_every_attack_against_every_defense_in_a_tiny_round(attack: str, defense: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VoidAttackWarning)
+        warnings.simplefilter("ignore", IneffectiveAttackWarning)
         assert math.isfinite(execute(tiny_run(attack, defense))["accuracy"])
 
 
 @pytest.mark.experiment
-@pytest.mark.parametrize(
-    ("defense", "attack"), [*itertools.product(DEFENSE_NAMES, ATTACK_NAMES)], ids="/".join
-)
+@pytest.mark.parametrize(("defense", "attack"), [*itertools.product(DEFENSE_NAMES, ATTACKS)], ids="/".join)
 def test_every_attack_against_every_defense_in_whole_trainings(defense: str, attack: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VoidAttackWarning)
+        warnings.simplefilter("ignore", IneffectiveAttackWarning)
         settings = {} if defense != "coded-tracking" else {"row-weight": 4}
         run = SweepRun(attack, defense, "iid", 2 * (attack != "none"), 1, defense_settings=settings)
         found = execute(run)

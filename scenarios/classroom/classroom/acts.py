@@ -17,7 +17,7 @@ FEDAVG, KRUM, CODED, SECRET = "FedAvg", "multi-Krum", "coded ensemble", "secret-
 
 @dataclass(frozen=True)
 class Attack:
-    """What the attackers do: the settings of :mod:`flower_coded.clients.behavior` that an act decides."""
+    """What the attackers do: those of :mod:`flower_coded.clients.attack_settings` that an act decides."""
 
     name: str = "none"
     num_attackers: int = 0

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from classroom.acts import ACTS, EXPECTED_ATTACKERS, TRIGGER, Attack
 from flower_coded.attacks import Backdoor
-from flower_coded.clients import Behavior, ClientSettings, behavior_from_config
+from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.codes import SubsetCode, build_code
 from flower_coded.errors import ParameterError
 from flower_coded.learning import ImageData, ModelState, build_model, initial_states, predict_stacked
@@ -57,13 +57,13 @@ class Lecture:
     @cached_property
     def backdoor(self) -> Backdoor:
         """The attackers' trigger and target; images with it are shown to every model."""
-        attack = self._behavior(TRIGGER).data_attack(self.data.image_shape, self.data.num_classes)
+        attack = self._attack_settings(TRIGGER).data_attack(self.data.image_shape, self.data.num_classes)
         assert isinstance(attack, Backdoor)
         return attack
 
     def attackers(self, attack: Attack) -> tuple[int, ...]:
         """Users who attack: drawn from the seed, the two of one act among the three of another."""
-        return self._behavior(attack).attackers
+        return self._attack_settings(attack).attackers
 
     def evaluator(self, code: SubsetCode) -> EnsembleEvaluator:
         """Measure on the test images, clean and triggered; half of them calibrate act 3's decoder."""
@@ -111,5 +111,5 @@ class Lecture:
             fraction_evaluate=0.0,
         )
 
-    def _behavior(self, attack: Attack) -> Behavior:
-        return behavior_from_config({**self.config, **attack.settings()}, 0, self.num_users)
+    def _attack_settings(self, attack: Attack) -> AttackSettings:
+        return AttackSettings.from_config({**self.config, **attack.settings()}, self.num_users)

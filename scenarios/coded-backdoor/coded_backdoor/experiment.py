@@ -10,8 +10,7 @@ import numpy as np
 from torch import nn
 
 from flower_coded.attacks import Backdoor
-from flower_coded.clients import Behavior, ClientSettings, behavior_from_config
-from flower_coded.clients.behavior import DATA_ATTACKS
+from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.codes import SubsetCode, build_code, partition_code, random_code
 from flower_coded.errors import ParameterError
 from flower_coded.learning import ImageData, ModelState, build_model, initial_states, predict_stacked
@@ -52,21 +51,21 @@ class Experiment:
         return self.settings.load()
 
     @cached_property
-    def behavior(self) -> Behavior:
+    def attack(self) -> AttackSettings:
         """What the attackers do."""
-        return behavior_from_config(self.config, 0, self.num_users)
+        return AttackSettings.from_config(self.config, self.num_users)
 
     @property
     def attackers(self) -> tuple[int, ...]:
         """Users who attack."""
-        return self.behavior.attackers if self.behavior.attack != "none" else ()
+        return self.attack.attackers if self.attack.attack != "none" else ()
 
     @cached_property
     def backdoor(self) -> Backdoor | None:
         """The trigger to test with: also without attackers, to see what it does to a clean model."""
-        if self.behavior.attack not in DATA_ATTACKS:
+        if "data" not in self.attack.row.acts_on:
             return None
-        attack = self.behavior.data_attack(self.data.image_shape, self.data.num_classes)
+        attack = self.attack.data_attack(self.data.image_shape, self.data.num_classes)
         return attack if isinstance(attack, Backdoor) else None
 
     @cached_property

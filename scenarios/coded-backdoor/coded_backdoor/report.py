@@ -8,8 +8,6 @@ from flwr.common.logger import log
 
 from coded_backdoor import pictures
 from coded_backdoor.experiment import Experiment
-from flower_coded.attacks import POISONED_UPDATES, UPDATE_ATTACKS
-from flower_coded.clients.behavior import DATA_ATTACKS
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.strategies import CodedSubsetAggregation
@@ -129,20 +127,22 @@ def _introduction(experiment: Experiment) -> str:
 
 def _about_attack(experiment: Experiment) -> str:
     """Say what the attackers do, which the kind of attack decides."""
-    behavior, users = experiment.behavior, experiment.attackers
+    settings, users = experiment.attack, experiment.attackers
+    name, acts_on = settings.attack, settings.row.acts_on
     if not users:
         return "Nobody attacks."
-    if behavior.attack == "label-flip":
+    if name == "label-flip":
         does = "they train on images with wrong labels"
-    elif behavior.attack in DATA_ATTACKS:
-        does = f"they poison {100 * behavior.poison_rate:g} % of their images and "
-        crafted = behavior.attack in POISONED_UPDATES
-        does += "craft the update that they learn from them" if crafted else "then train honestly"
-    elif behavior.attack in UPDATE_ATTACKS:
+    elif "data" in acts_on:
+        does = f"they poison {100 * float(settings.option('poison-rate')):g} % of their images and "
+        does += (
+            "craft the update that they learn from them" if "updates" in acts_on else "then train honestly"
+        )
+    elif "updates" in acts_on:
         does = "they train honestly and send a crafted update"
     else:
-        does = "they answer late" if behavior.attack == "late" else "they send malformed replies"
-    return f"Attackers are {_listed(users)} of {experiment.num_users} users (`{behavior.attack}`): {does}."
+        does = "they answer late" if name == "late" else "they send malformed replies"
+    return f"Attackers are {_listed(users)} of {experiment.num_users} users (`{name}`): {does}."
 
 
 def _about_code(experiment: Experiment) -> str:

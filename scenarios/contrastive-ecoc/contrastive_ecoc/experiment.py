@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.clients.behavior import behavior_from_config
+from flower_coded.clients.attack_settings import AttackSettings
 from flower_coded.clients.contrastive_ecoc import code_book_attack, contrastive_settings, train_settings
 from flower_coded.clients.training import ClientSettings
 from flower_coded.codes.output_code import OutputCode
@@ -59,7 +59,7 @@ class Experiment:
         self.strategy()
         contrastive_settings(self.config)
         train_settings(self.config, self.seed)
-        behavior_from_config(self.config, 0, self.num_users)
+        AttackSettings.from_config(self.config, self.num_users)
         for user in range(self.num_users):
             code_book_attack(self.config, user, self.num_users)
 

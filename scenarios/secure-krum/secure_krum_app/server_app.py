@@ -9,7 +9,7 @@ from flwr.app import Array, ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, MultiKrum, Strategy
 
-from flower_coded.clients import ClientSettings, behavior_from_config
+from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.ramp_krum import deviations_from_config
 from flower_coded.learning import build_model, get_state, predict_labels, set_state
 from flower_coded.reporting import RunDirectory
@@ -25,7 +25,7 @@ app.lifespan()(one_thread)
 def main(grid: Grid, context: Context) -> None:
     config = dict(context.run_config)
     num_users = int(config["num-clients"])
-    behavior_from_config(config, 0, num_users)  # refuses a bad configuration before anything runs
+    AttackSettings.from_config(config, num_users)  # refuses a bad configuration before anything runs
     deviations_from_config(config)
     settings = ClientSettings.from_config(config)
     data = settings.load()

@@ -1,0 +1,269 @@
+"""Every attack that a run configuration can name: what it acts on, its classes, its options and their bounds.
+
+A new attack is a class in a file of its own and a row here; nothing else names it. A row has up to three
+parts. The part on *data* changes images and labels before the training, the part on *updates* crafts what is
+sent from honest updates, the part on *replies* spoils the reply to a train message. An attack with a part on
+data and one on updates trains its own update on poisoned data and crafts it afterwards.
+
+Left out: the lies of one protocol only, which that protocol's clients read
+(:mod:`~flower_coded.attacks.worker_errors`, :mod:`~flower_coded.attacks.analog_collusion`,
+:mod:`~flower_coded.attacks.ramp_krum_deviations`, :mod:`~flower_coded.attacks.code_book_poisoning`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from flower_coded.attacks.crafting import UpdateAttack
+from flower_coded.attacks.data import DataAttack, LabelFlip, draw_backdoor
+from flower_coded.attacks.edge_case import EdgeCase
+from flower_coded.attacks.mimic import Mimic
+from flower_coded.attacks.optimized_perturbation import PERTURBATIONS, MinMax, MinSum
+from flower_coded.attacks.options import Option, OptionValue
+from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
+from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedMetrics, NoAnswer, ReplyAttack
+from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
+from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
+from flower_coded.attacks.updates import (
+    ALittleIsEnough,
+    GaussianNoise,
+    InnerProductManipulation,
+    NotANumber,
+    SignFlip,
+)
+
+__all__ = ["ATTACKS", "OPTIONS", "AttackRow", "Colluders", "DataTask", "Part"]
+
+ActsOn = Literal["data", "updates", "replies"]
+
+
+@dataclass(frozen=True)
+class DataTask:
+    """What an attack on data is made for.
+
+    Attributes
+    ----------
+    image_shape : (int, int, int)
+        Channels, height, width.
+    num_classes : int
+    seed : int
+        The colluders' common seed, from which they draw trigger and target.
+    colluder : (int, int)
+        Rank among the colluders, and their number.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    seed: int
+    colluder: tuple[int, int] = (0, 1)
+
+
+@dataclass(frozen=True)
+class Colluders:
+    """What an attack on updates is made for: ``m`` attackers among ``n`` users."""
+
+    num_users: int
+    num_attackers: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an attack does to one thing.
+
+    Attributes
+    ----------
+    kind : type
+        The class that does it.
+    options : tuple of Option
+        What may be chosen; an option that is not set keeps the class's default.
+    make : callable or None
+        ``make(circumstances, **chosen)`` gives the attack; None is ``kind(**chosen)``, whatever the
+        circumstances, which are a :class:`DataTask`, :class:`Colluders`, or None for replies.
+    """
+
+    kind: type
+    options: tuple[Option, ...] = ()
+    make: Callable[..., Any] | None = None
+
+    def made(self, circumstances: object, values: Mapping[str, OptionValue]) -> Any:
+        """Make the attack with option values by run-config key."""
+        chosen = {
+            option.parameter: values[option.key]
+            for option in self.options
+            if values.get(option.key, option.unset) != option.unset
+        }
+        return self.kind(**chosen) if self.make is None else self.make(circumstances, **chosen)
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """One attack.
+
+    Attributes
+    ----------
+    name : str
+        In a run configuration.
+    data, updates, replies : Part or None
+        What it does to each; nothing where None.
+    training : tuple of Option
+        Options of how an attacker trains; an app reads them that can.
+
+    Examples
+    --------
+    >>> ATTACKS["neurotoxin"].acts_on, ATTACKS["sign-flip"].acts_on
+    (('data', 'updates'), ('updates',))
+    >>> ATTACKS["sign-flip"].on_updates(Colluders(12, 2), {"attack-scale": 3.0})
+    SignFlip(scale=3.0, of_mean=False)
+    """
+
+    name: str
+    data: Part | None = None
+    updates: Part | None = None
+    replies: Part | None = None
+    training: tuple[Option, ...] = ()
+
+    @property
+    def acts_on(self) -> tuple[ActsOn, ...]:
+        """What the attack changes."""
+        names: tuple[ActsOn, ...] = ("data", "updates", "replies")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Options of all parts."""
+        parts = (part.options for part in (self.data, self.updates, self.replies) if part is not None)
+        return (*itertools.chain(*parts), *self.training)
+
+    def on_data(self, task: DataTask, values: Mapping[str, OptionValue]) -> DataAttack:
+        """Make the attack on data."""
+        assert self.data is not None
+        attack: DataAttack = self.data.made(task, values)
+        return attack
+
+    def on_updates(self, colluders: Colluders, values: Mapping[str, OptionValue]) -> UpdateAttack:
+        """Make the attack on updates."""
+        assert self.updates is not None
+        attack: UpdateAttack = self.updates.made(colluders, values)
+        return attack
+
+    def on_replies(self, values: Mapping[str, OptionValue]) -> ReplyAttack:
+        """Make the attack on replies."""
+        assert self.replies is not None
+        attack: ReplyAttack = self.replies.made(None, values)
+        return attack
+
+
+_RATE = Option(
+    "poison-rate", "rate", float, 0.05, above=0, most=1, meaning="share of an attacker's samples poisoned"
+)
+_TARGET = Option("attack-target", "target", int, -1, above=-1, meaning="target class; -1 draws it")
+_DIRECTION = Option(
+    "attack-perturbation", "perturbation", str, "deviation", choices=PERTURBATIONS, meaning="direction p"
+)
+_CONSTRAIN = Option(
+    "attack-constrain", "constrain", float, 1.0, above=0, most=1, meaning="share of the training loss"
+)
+
+
+def _scale(
+    meaning: str,
+    parameter: str = "scale",
+    *,
+    above: float = 0,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> Option:
+    """Make the option ``attack-scale``, an attack's own number; 0 is that attack's default."""
+    return Option("attack-scale", parameter, float, 0.0, above=above, most=most, below=below, meaning=meaning)
+
+
+def _backdoor(trigger: type[Trigger], *options: Option) -> Part:
+    def draw(task: DataTask, **chosen: Any) -> DataAttack:
+        return draw_backdoor(
+            trigger, task.image_shape, task.num_classes, seed=task.seed, colluder=task.colluder, **chosen
+        )
+
+    return Part(trigger, (_RATE, _TARGET, *options), draw)
+
+
+def _edge_case(task: DataTask, **chosen: Any) -> EdgeCase:
+    return EdgeCase.draw(task.num_classes, seed=task.seed, **chosen)
+
+
+def _label_flip(task: DataTask) -> LabelFlip:
+    return LabelFlip(task.num_classes)
+
+
+def _little_is_enough(colluders: Colluders, **chosen: Any) -> ALittleIsEnough:
+    return ALittleIsEnough(colluders.num_users, colluders.num_attackers, **chosen)
+
+
+def _model_replacement(colluders: Colluders, **chosen: Any) -> ModelReplacement:
+    # gamma = n / eta under a server learning rate of 1, shared by the m colluders
+    return ModelReplacement(**({"scale": colluders.num_users / colluders.num_attackers} | chosen))
+
+
+def _malformed(kind: type, fault: str) -> Part:
+    return Part(kind, make=lambda _, **chosen: partial(kind, fault)(**chosen))
+
+
+_ROWS = (
+    AttackRow("none"),
+    AttackRow("pixel-trigger", data=_backdoor(PixelTrigger)),
+    AttackRow(
+        "blended-trigger",
+        data=_backdoor(BlendedTrigger, _scale("strength, 0.2", "strength", most=1)),
+    ),
+    AttackRow("distributed-trigger", data=_backdoor(DistributedTrigger)),
+    AttackRow("label-flip", data=Part(LabelFlip, make=_label_flip)),
+    AttackRow(
+        "model-replacement",
+        data=_backdoor(PixelTrigger),
+        updates=Part(ModelReplacement, (_scale("γ, n / m"),), _model_replacement),
+        training=(_CONSTRAIN,),
+    ),
+    AttackRow(
+        "neurotoxin",
+        data=_backdoor(PixelTrigger),
+        updates=Part(Neurotoxin, (_scale("share of coordinates, 0.05", below=1),)),
+    ),
+    AttackRow(
+        "edge-case",
+        data=Part(EdgeCase, (_RATE, _TARGET), _edge_case),
+        updates=Part(NormProjection, (_scale("radius, the largest known honest norm"),)),
+    ),
+    AttackRow("sign-flip", updates=Part(SignFlip, (_scale("c, 1"),))),
+    AttackRow("gaussian", updates=Part(GaussianNoise, (_scale("s, 200"),))),
+    AttackRow("inner-product", updates=Part(InnerProductManipulation, (_scale("e, 0.5"),))),
+    AttackRow(
+        "little-is-enough",
+        updates=Part(ALittleIsEnough, (_scale("z, z_max", "z"),), _little_is_enough),
+    ),
+    AttackRow("min-max", updates=Part(MinMax, (_DIRECTION,))),
+    AttackRow("min-sum", updates=Part(MinSum, (_DIRECTION,))),
+    AttackRow("trimmed-mean-attack", updates=Part(TrimmedMeanAttack, (_scale("b, 2", above=1),))),
+    AttackRow("mimic", updates=Part(Mimic)),
+    AttackRow("nan", updates=Part(NotANumber)),
+    AttackRow("wrong-shape", replies=_malformed(MalformedArrays, "wrong-shape")),
+    AttackRow("infinite", replies=_malformed(MalformedArrays, "infinite")),
+    AttackRow("huge", replies=_malformed(MalformedArrays, "huge")),
+    AttackRow("wrong-keys", replies=_malformed(MalformedArrays, "wrong-keys")),
+    AttackRow("negative-num-examples", replies=_malformed(MalformedMetrics, "negative-num-examples")),
+    AttackRow("no-num-examples", replies=_malformed(MalformedMetrics, "no-num-examples")),
+    AttackRow("no-metrics", replies=_malformed(MalformedMetrics, "no-metrics")),
+    AttackRow("silence", replies=_malformed(NoAnswer, "silence")),
+    AttackRow("no-reply", replies=_malformed(NoAnswer, "no-reply")),
+    AttackRow("exception", replies=_malformed(NoAnswer, "exception")),
+    AttackRow("late", replies=Part(LateAnswer, (_scale("seconds, 5", "seconds"),))),
+)
+
+ATTACKS: dict[str, AttackRow] = {row.name: row for row in _ROWS}
+"""Every attack by its name, honesty (``none``) among them."""
+
+OPTIONS: dict[str, OptionValue] = {option.key: option.unset for row in _ROWS for option in row.options}
+"""Every option's run-config key, and the value that leaves the choice to the attack."""
