@@ -14,6 +14,7 @@ import typer
 from flower_coded import __version__
 from flower_coded.cli.exit_codes import COMPLETED, EXIT_STATUS_HELP, refusals_as_status
 from flower_coded.cli.plan import PlanGroup
+from flower_coded.cli.reference import reference_app
 from flower_coded.cli.scenario import copy_scenario, find_scenario, scenario_directories
 from flower_coded.threads import available_processors
 
@@ -31,6 +32,7 @@ plan = typer.Typer(
     cls=PlanGroup, no_args_is_help=True, help="Work out a system's parameters before anything runs."
 )
 app.add_typer(plan, name="plan")
+app.add_typer(reference_app, name="reference")
 
 ResultsOption = Annotated[Path, typer.Option(help="Where runs leave their files.")]
 

@@ -3,7 +3,7 @@
 A structured reference string is ``(g, beta g, .., beta**(n-1) g)`` in G1 with ``(h, beta h, ..)`` in G2,
 where nobody knows beta (Setup in [1]_, section II; there the group is written multiplicatively). Whoever
 knows beta can open a commitment to anything, so it comes from a ceremony
-(:meth:`ReferenceString.from_compressed` takes the points that Ethereum's published) or from one party that
+(:mod:`flower_coded.crypto.ceremony` reads what Ethereum's published) or from one party that
 everybody trusts to forget it (:func:`generate_reference_string`). Whether points are powers of *some* number
 is checked with two pairings after a random combination.
 
@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,7 +36,6 @@ SECURITY_BITS = 128
 """Length of the random weights of combined checks: a false one passes with probability ``2**-128``."""
 
 _HEADER = struct.Struct("<8sQQ")
-_MAGIC = b"fc-srs-1"
 _DIGEST_BYTES = 32
 _SCALAR_BITS = FIELD_MODULUS.bit_length()
 
@@ -64,6 +64,9 @@ class ReferenceString:
     powers: tuple[Point, ...]
     powers_g2: tuple[PointG2, ...]
 
+    MAGIC: ClassVar[bytes] = b"fc-srs-1"
+    """How what :meth:`to_bytes` writes begins."""
+
     def __post_init__(self) -> None:
         for name, points in (("powers", self.powers), ("powers_g2", self.powers_g2)):
             if len(points) < 2:
@@ -89,7 +92,9 @@ class ReferenceString:
         generators_lead = backend.equal(self.powers[0], backend.generator) and (
             backend.compress_g2(self.powers_g2[0]) == backend.compress_g2(backend.generator_g2)
         )
-        if not generators_lead or backend.equal(self.powers[1], backend.identity):
+        # Powers of 0 and of 1 would pass as powers of one number, and bind nothing.
+        trivial = (backend.identity, backend.generator)
+        if not generators_lead or any(backend.equal(self.powers[1], point) for point in trivial):
             return False
         weights = from_ints([secrets.randbits(SECURITY_BITS) for _ in self.powers[1:]])
         later, earlier = backend.msm(self.powers[1:], weights), backend.msm(self.powers[:-1], weights)
@@ -132,7 +137,7 @@ class ReferenceString:
             raise SetupError(what, f"its digest is {stated.hex()}, expected {digest}")
         magic, size, size_g2 = _HEADER.unpack_from(body)
         end_g1 = _HEADER.size + size * AFFINE_BYTES
-        if magic != _MAGIC or len(body) != end_g1 + size_g2 * G2_BYTES:
+        if magic != cls.MAGIC or len(body) != end_g1 + size_g2 * G2_BYTES:
             raise SetupError(what, "it has another format or length")
         backend = backend or get_backend()
         try:
@@ -175,7 +180,7 @@ class ReferenceString:
         return self
 
     def _body(self) -> bytes:
-        header = _HEADER.pack(_MAGIC, len(self.powers), len(self.powers_g2))
+        header = _HEADER.pack(self.MAGIC, len(self.powers), len(self.powers_g2))
         points_g2 = b"".join(self.backend.compress_g2(point) for point in self.powers_g2)
         return header + self.backend.to_affine_bytes(self.powers) + points_g2
 

@@ -10,7 +10,13 @@ import pytest
 from flower_coded.crypto.backends import Backend, available_backends, get_backend
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, random_elements, to_ints
 from flower_coded.crypto.srs import ReferenceString, fixed_base_multiples, generate_reference_string
-from flower_coded.crypto.srs_cache import cache_directory, cached_reference_string
+from flower_coded.crypto.srs_cache import (
+    cache_directory,
+    cached_reference_string,
+    kept_digests,
+    load_reference_string,
+    store_reference_string,
+)
 from flower_coded.errors import ParameterError, PointError, SetupError
 
 BETA = 987654321
@@ -133,33 +139,60 @@ def test_generate__refuses_too_few_powers(size: int, size_g2: int) -> None:
         )
 
 
+def sized_file(directory: Path) -> Path:
+    return directory / "reference-string-3-2.bin"
+
+
 def test_cache__generates_once_and_loads_afterwards(tmp_path: Path) -> None:
     first = cached_reference_string(3, directory=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["reference-string-3-2.bin"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"reference-string-3-2.bin", f"reference-{first.digest}.bin"}
     assert cached_reference_string(3, directory=tmp_path).digest == first.digest
     assert cached_reference_string(3, directory=tmp_path, digest=first.digest).digest == first.digest
     assert cached_reference_string(4, directory=tmp_path).digest != first.digest
 
 
+def test_cache__finds_imported_strings_by_digest_whatever_their_size(tmp_path: Path) -> None:
+    imported = known_string()
+    path = store_reference_string(imported, directory=tmp_path)
+    assert store_reference_string(imported, directory=tmp_path) == path
+    assert kept_digests(tmp_path) == (imported.digest,)
+    for size, size_g2 in ((2, 2), (5, 3)):
+        found = cached_reference_string(size, size_g2=size_g2, digest=imported.digest, directory=tmp_path)
+        assert (found.size, found.digest) == (5, imported.digest)
+    for size, size_g2 in ((6, 2), (2, 4)):
+        with pytest.raises(SetupError, match="it has 5 and 3 powers"):
+            cached_reference_string(size, size_g2=size_g2, digest=imported.digest, directory=tmp_path)
+
+
 def test_cache__refuses_a_corrupted_file(tmp_path: Path) -> None:
-    cached_reference_string(3, directory=tmp_path)
-    (path,) = tmp_path.iterdir()
+    digest = cached_reference_string(3, directory=tmp_path).digest
+    path = sized_file(tmp_path)
     path.write_bytes(path.read_bytes()[:-40] + bytes(40))
     with pytest.raises(SetupError, match="delete the file"):
         cached_reference_string(3, directory=tmp_path)
+    with pytest.raises(SetupError, match="delete the file"):
+        load_reference_string(digest, directory=tmp_path)
 
 
 def test_cache__refuses_another_string_than_the_pinned_one(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="does not exist"):
+    with pytest.raises(SetupError, match="reference import"):
         cached_reference_string(3, directory=tmp_path, digest="ab" * 32)
-    cached_reference_string(3, directory=tmp_path)
+    kept = store_reference_string(known_string(), directory=tmp_path)
+    kept.rename(tmp_path / f"reference-{'ab' * 32}.bin")
     with pytest.raises(SetupError, match="expected abab"):
         cached_reference_string(3, directory=tmp_path, digest="ab" * 32)
 
 
+@pytest.mark.parametrize("digest", ["", "../" + "a" * 61, "A" * 64, "a" * 65, "a" * 64 + "\n", b"a" * 64])
+def test_cache__makes_no_file_name_of_what_is_no_digest(tmp_path: Path, digest: object) -> None:
+    with pytest.raises(ParameterError, match="64 digits"):
+        load_reference_string(digest, directory=tmp_path)  # type: ignore[arg-type]
+
+
 def test_cache__refuses_a_string_of_another_size(tmp_path: Path) -> None:
     cached_reference_string(3, directory=tmp_path)
-    (tmp_path / "reference-string-3-2.bin").rename(tmp_path / "reference-string-4-2.bin")
+    sized_file(tmp_path).rename(tmp_path / "reference-string-4-2.bin")
     with pytest.raises(SetupError, match="3 powers, not 4"):
         cached_reference_string(4, directory=tmp_path)
 
@@ -170,12 +203,12 @@ def test_cache__keeps_the_file_of_the_process_that_was_faster(
     faster = generate_reference_string(3)
 
     def slow_generation(*arguments: object, **options: object) -> ReferenceString:
-        (tmp_path / "reference-string-3-2.bin").write_bytes(faster.to_bytes())
+        sized_file(tmp_path).write_bytes(faster.to_bytes())
         return generate_reference_string(3)
 
     monkeypatch.setattr("flower_coded.crypto.srs_cache.generate_reference_string", slow_generation)
     assert cached_reference_string(3, directory=tmp_path).digest == faster.digest
-    assert len(list(tmp_path.iterdir())) == 1
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".writing")]
 
 
 def test_cache_directory__follows_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
