@@ -1,8 +1,8 @@
 """``flower-coded reference``: make, import and show the public parameters that commitments rest on.
 
 Whoever knows the secret behind a reference string can open commitments to anything. In a deployment it comes
-from a public ceremony (``import``), or from one machine that everybody trusts (``make``). Its digest goes into
-every SuperNode's own configuration, which then takes no other string from any server.
+from a public ceremony (``import``), or from one machine that everybody trusts (``make``). Its digest goes
+into every SuperNode's own configuration, which then takes no other string from any server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def make(
     size_g2: Annotated[int, typer.Option(min=2, max=1 << 10, help="Powers in G2.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Write the string to this file too, for others.")] = None,
 ) -> None:
-    """Draw a secret, compute its powers, forget it, and keep the powers: this machine is trusted from now on."""
+    """Draw a secret, compute its powers, forget it, and keep them: this machine is trusted from now on."""
     with refusals_as_status():
         from flower_coded.crypto.srs import generate_reference_string
         from flower_coded.crypto.srs_cache import store_reference_string

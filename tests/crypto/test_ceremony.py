@@ -1,4 +1,4 @@
-"""Trusted set-ups in the forms in which ceremonies publish them, made here with a secret known to everybody."""
+"""Trusted set-ups in the forms in which ceremonies publish them, made here with a secret known to all."""
 
 from __future__ import annotations
 
