@@ -21,8 +21,8 @@ from flower_coded.learning.output_code_network import build_output_code_network
 from flower_coded.learning.training import predict_logits
 from flower_coded.reporting import Table
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
-from flower_coded.strategies.ensemble_states import to_array_record
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import to_array_record
 
 NUM_CLIENTS, NUM_CLASSES, NUM_BITS, SCATTER = 10, 5, 24, 0.1
 TRAINING = {"learning-rate": 0.003, "local-epochs": 2, "batch-size": 32, "images-per-draw": 10}

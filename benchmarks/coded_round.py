@@ -23,8 +23,9 @@ from flower_coded.clients import training_client_app
 from flower_coded.codes import SubsetCode, backdoor_correction_code, partition_code
 from flower_coded.learning import initial_states, load_images
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.strategies.ensemble_states import select_models, to_array_record
+from flower_coded.strategies.ensemble_states import select_models
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import to_array_record
 
 NUM_USERS, REPEATS = 12, 3
 RUN_CONFIG = {"local-epochs": 5, "samples-per-user": 100, "model": "small-cnn"}

@@ -14,6 +14,7 @@ __all__ = [
     "FlowerCodedError",
     "MalformedReplyError",
     "MissingClassError",
+    "NoRoundSucceededError",
     "NodesMissingError",
     "ParameterError",
     "PointError",
@@ -175,13 +176,13 @@ class SetupError(FlowerCodedError):
 class MalformedReplyError(FlowerCodedError):
     """One reply of one node cannot be used.
 
-    Raised by the checks of :mod:`flower_coded.strategies.judging`, and turned there into a record that costs
+    Raised by the checks of :mod:`flower_coded.wire.validation`, and turned there into a record that costs
     the node its place in the round; it never ends a run.
 
     Parameters
     ----------
     code : str
-        The kind of fault, one of ``flower_coded.strategies.judging.REASON_CODES``.
+        The kind of fault, one of ``flower_coded.wire.validation.REASON_CODES``.
     reason : str
         The fault in words, with the values received.
     """
@@ -208,6 +209,23 @@ class NodesMissingError(FlowerCodedError, TimeoutError):
             f"{num_connected} of {num_needed} nodes connected within {timeout:g} s (in a simulation, run "
             f'with --federation-config "num-supernodes={num_needed}")'
         )
+
+
+class NoRoundSucceededError(FlowerCodedError):
+    """A run has ended, and no round of training changed anything.
+
+    Parameters
+    ----------
+    num_rounds : int
+        Rounds that were run.
+    reasons : list of str
+        Why they changed nothing, each reason once.
+    """
+
+    def __init__(self, num_rounds: int, reasons: list[str]) -> None:
+        self.num_rounds, self.reasons = num_rounds, reasons
+        shown = " | ".join(reason[:600] for reason in reasons[:3])
+        super().__init__(f"none of {num_rounds} rounds changed the arrays: {shown}")
 
 
 class MissingClassError(FlowerCodedError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,15 +22,17 @@ ALLOWED: dict[str, set[str]] = {
     "attacks": {"aggregation", "codes", "crypto"},
     "protocols": {"codes", "crypto", "aggregation", "attacks"},
     "learning": {"codes", "aggregation", "attacks", "protocols"},
-    "strategies": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
-    "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "strategies"},
+    "wire": {"codes", "crypto", "aggregation", "attacks", "protocols"},
+    "strategies": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "wire"},
+    "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "wire"},
     "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
-    "testing": {"strategies", "clients", "attacks", "protocols", "learning"},
+    "testing": set(),
     "sweep": {
         "codes",
         "aggregation",
         "attacks",
         "learning",
+        "wire",
         "strategies",
         "clients",
         "testing",
@@ -39,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols"}
 NO_FLOWER = {"learning", "reporting"}
-FLOWER_MAY_BE_IMPORTED_BY = {"strategies", "clients", "testing", "sweep", "cli"}
+FLOWER_MAY_BE_IMPORTED_BY = {"wire", "strategies", "clients", "testing", "sweep", "cli"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -104,3 +108,24 @@ def test_mathematics_imports_neither_flower_nor_torch_at_module_level(path: Path
     assert not roots & forbidden, (
         f"{path.relative_to(PACKAGE)} imports {sorted(roots & forbidden)} at module level"
     )
+
+
+@pytest.mark.parametrize("module", ["encoded_gd", "robust_alcc", "ramp_krum", "attack_mod", "identity"])
+def test_a_client_that_does_not_train_loads_neither_torch_nor_a_strategy(module: str) -> None:
+    """In a deployment every message starts a process."""
+    code = (
+        f"import sys, flower_coded.clients.{module}\n"
+        "print(*[m for m in sys.modules if m == 'torch' or m.startswith('flower_coded.strategies')])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_no_two_parts_import_each_other() -> None:
+    both_ways = {
+        frozenset({part, other})
+        for part, allowed in ALLOWED.items()
+        for other in allowed
+        if part in ALLOWED.get(other, set())
+    }
+    assert not both_ways

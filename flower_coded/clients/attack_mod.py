@@ -43,7 +43,7 @@ from flower_coded.clients.identity import partition_of
 from flower_coded.clients.malformed import spoil
 from flower_coded.clients.model_state import models_in
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.record_keys import SERVER_ROUND_KEY
+from flower_coded.wire.keys import SERVER_ROUND_KEY
 
 __all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "byzantine_mod", "server_round_of"]
 

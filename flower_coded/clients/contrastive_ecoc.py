@@ -58,14 +58,14 @@ from flower_coded.learning.contrastive_training import (
 from flower_coded.learning.models import ModelState, get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
 from flower_coded.learning.training import OPTIMIZER_NAMES, TrainSettings, predict_logits
-from flower_coded.strategies.contrastive_ecoc import (
+from flower_coded.wire.contrastive_ecoc import (
     CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
     CODEWORDS_KEY,
     FOLLOW_KEY,
     PHASE_KEY,
 )
-from flower_coded.strategies.record_keys import SEED_KEY
+from flower_coded.wire.keys import SEED_KEY
 
 __all__ = [
     "UserImages",

@@ -32,7 +32,7 @@ from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient import Faults, GrowingShare, answer
-from flower_coded.strategies.encoded_gd_records import (
+from flower_coded.wire.encoded_gd import (
     APPEND_MESSAGE_TYPE,
     ARRAYS_KEY,
     CONFIG_KEY,

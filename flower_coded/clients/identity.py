@@ -12,7 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.roster import IDENTITY_MESSAGE_TYPE, PARTITION_ID_KEY
+from flower_coded.wire.keys import IDENTITY_MESSAGE_TYPE, IDENTITY_RECORD, PARTITION_ID_KEY
 
 __all__ = ["answer_identity", "identity_mod", "partition_of", "register_identity"]
 
@@ -21,7 +21,7 @@ def answer_identity(message: Message, context: Context) -> Message:
     """Reply with a ConfigRecord ``{"partition-id": int}``."""
     partition_id, _ = partition_of(context)
     record = ConfigRecord({PARTITION_ID_KEY: partition_id})
-    return Message(RecordDict({"identity": record}), reply_to=message)
+    return Message(RecordDict({IDENTITY_RECORD: record}), reply_to=message)
 
 
 def register_identity(app: ClientApp) -> ClientApp:

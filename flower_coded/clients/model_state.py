@@ -17,7 +17,7 @@ from dataclasses import replace
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from flower_coded.strategies.record_keys import MODEL_KEY, MODELS_KEY
+from flower_coded.wire.keys import MODEL_KEY, MODELS_KEY
 
 __all__ = ["models_in", "separate_models_mod"]
 

@@ -44,16 +44,17 @@ from flower_coded.protocols.ramp_krum.dealing import Resources
 from flower_coded.protocols.ramp_krum.member import REQUEST_PHASES, answer_request
 from flower_coded.protocols.ramp_krum.messages import KeyRequest, Request
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
-from flower_coded.strategies.ramp_krum_records import (
+from flower_coded.wire.keys import SEED_KEY
+from flower_coded.wire.model_state import flatten_update
+from flower_coded.wire.ramp_krum import (
     DATA_RECORD,
     MESSAGE_RECORD,
     SETTINGS_RECORD,
     message_to_records,
     records_to_message,
+    reference_size,
     settings_to_parameters,
 )
-from flower_coded.strategies.ramp_krum_updates import flatten_update, reference_size
-from flower_coded.strategies.record_keys import SEED_KEY
 
 __all__ = ["deviating_ramp_krum_mod", "deviations_from_config", "ramp_krum_mod"]
 

@@ -49,7 +49,7 @@ from flower_coded.clients.run_config import (
 )
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing import AnalogWorker
-from flower_coded.strategies.robust_alcc_records import (
+from flower_coded.wire.robust_alcc import (
     COMPUTE_MESSAGE_TYPE,
     SHARE_CONFIG_KEY,
     SHARE_KEY,

@@ -74,7 +74,7 @@ from flower_coded.learning import (
     user_indices,
 )
 from flower_coded.learning.training import train_with
-from flower_coded.strategies.record_keys import MODELS_KEY, SEED_KEY
+from flower_coded.wire.keys import MODELS_KEY, SEED_KEY
 
 __all__ = [
     "CLIENT_KEYS",

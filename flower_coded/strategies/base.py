@@ -1,6 +1,6 @@
 """What every strategy of this package starts from: judging replies singly, a roster, and a round's record.
 
-This module gathers :mod:`~flower_coded.strategies.array_reading`,
+This module gathers :mod:`~flower_coded.wire.array_reading`,
 :mod:`~flower_coded.strategies.judging` and :mod:`~flower_coded.strategies.roster`, and adds the form in
 which rejections reach the log and the metrics.
 """
@@ -14,7 +14,6 @@ from logging import WARNING
 from flwr.app import MetricRecord
 from flwr.common.logger import log
 
-from flower_coded.strategies.array_reading import ArrayTemplate, read_array, read_array_record, template_of
 from flower_coded.strategies.judging import (
     DEFAULT_MAX_WEIGHT,
     REASON_CODES,
@@ -28,6 +27,7 @@ from flower_coded.strategies.judging import (
     the_only_record,
 )
 from flower_coded.strategies.roster import IDENTITY_MESSAGE_TYPE, Roster, assemble_roster, wait_for_nodes
+from flower_coded.wire.array_reading import ArrayTemplate, read_array, read_array_record, template_of
 
 __all__ = [
     "DEFAULT_MAX_WEIGHT",

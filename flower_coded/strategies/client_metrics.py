@@ -1,36 +1,41 @@
-"""Weights and metrics that clients claim: capped, and averaged over those that report the same things.
+"""Counts and metrics that clients report: capped, and aggregated over those that report the same things.
 
-Flower's metric helpers stop the run where two clients report different metrics. Here the metrics reported
-by most replies are averaged; the others are left out of the average, and counted.
+Flower's metric helpers stop the run where two clients report different metrics. Here the metrics that most
+replies report are aggregated; who reports something else, or a value that is not finite, is left out of the
+aggregate and named. A user's own function gets the replies as they came, as FedAvg would give them; where
+it fails on them, the round loses its metrics and nothing else.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from logging import WARNING
 
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
-from flower_coded.strategies.judging import Update
+from flower_coded.wire.validation import Accepted, Rejected, Update
 
-__all__ = ["aggregate_client_metrics", "capped_weights"]
+__all__ = ["aggregate_client_metrics", "capped_weights", "finite_lengths", "most_common_lengths"]
 
 MetricsAggregation = Callable[[list[RecordDict], str], MetricRecord]
-_Signature = tuple[tuple[str, int], ...]
+Lengths = dict[str, int]
 
 
-def capped_weights(claims: Sequence[float], max_claim_ratio: float) -> list[float]:
-    """Cap claimed numbers of examples at ``max_claim_ratio`` times their median.
+def capped_weights(counts: Sequence[float], max_claim_ratio: float) -> list[float]:
+    """Cap reported counts of examples at ``max_claim_ratio`` times the median of those that are not zero.
 
-    The weight is the client's own word. Uncapped, one client that claims 10**9 examples *is* the average of
+    The count is the client's own word. Uncapped, one client that reports 10**9 examples *is* the average of
     every model it reaches; capped, it counts as at most ``max_claim_ratio`` ordinary clients.
 
     Parameters
     ----------
-    claims : sequence of float
-        Positive.
+    counts : sequence of float
+        Not negative.
     max_claim_ratio : float
         At least 1.
 
@@ -40,68 +45,106 @@ def capped_weights(claims: Sequence[float], max_claim_ratio: float) -> list[floa
 
     Examples
     --------
-    >>> capped_weights([100, 120, 1e9], max_claim_ratio=10)
-    [100.0, 120.0, 1200.0]
+    >>> capped_weights([100, 120, 0, 1e9], max_claim_ratio=10)
+    [100.0, 120.0, 0.0, 1200.0]
     """
-    if not claims:
-        return []
-    cap = max_claim_ratio * float(np.median(claims))
-    return [min(float(claim), cap) for claim in claims]
+    positive = [count for count in counts if count > 0]
+    cap = max_claim_ratio * float(np.median(positive)) if positive else 0.0
+    return [min(float(count), cap) for count in counts]
 
 
 def aggregate_client_metrics(
-    updates: Sequence[Update],
+    accepted: Sequence[Accepted[Update]],
     weights: Sequence[float],
     weighted_by_key: str,
     aggregate: MetricsAggregation,
-) -> tuple[MetricRecord, int]:
+) -> tuple[MetricRecord, list[Rejected]]:
     """Aggregate the metrics of accepted replies.
 
     Parameters
     ----------
-    updates : sequence of Update
-        Accepted replies, in canonical order.
+    accepted : sequence of Accepted
+        In canonical order.
     weights : sequence of float
-        What each counts, in place of its claim.
+        What each counts, in place of its reported count; who counts nothing is no part of the mean.
     weighted_by_key : str
-        Where the claim stands in the metrics.
+        Where the count stands in the metrics.
     aggregate : callable
-        Flower's ``(list[RecordDict], weighted_by_key) -> MetricRecord``; it sees the MetricRecords of the
-        replies that agree on what they report, all values finite.
+        Flower's ``(list[RecordDict], weighted_by_key) -> MetricRecord``. Flower's own mean is given the
+        capped weights; a user's function the replies as they came, of those that agree on what they report.
 
     Returns
     -------
     metrics : MetricRecord
         Empty where nothing was left to aggregate.
-    num_left_out : int
-        Replies that report something else than most, or a value that is not finite.
+    left_out : list of Rejected
+        Who lacks a metric that most report, or reports a value that is not finite.
 
     Examples
     --------
-    >>> from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
     >>> reported = [{"n": 1, "loss": 1.0}, {"n": 1, "loss": 3.0}, {"n": 1, "acc": 0.5}]
-    >>> updates = [Update({}, 1.0, MetricRecord(each)) for each in reported]
-    >>> aggregate_client_metrics(updates, [1, 1, 1], "n", aggregate_metricrecords)
-    ({'loss': 2.0}, 1)
+    >>> accepted = [Accepted(7, i, Update({}, 1.0, MetricRecord(each))) for i, each in enumerate(reported)]
+    >>> metrics, left_out = aggregate_client_metrics(accepted, [1, 1, 1], "n", aggregate_metricrecords)
+    >>> metrics, [str(each) for each in left_out]
+    ({'loss': 2.0}, ["participant 2 (node 7): reports no 'loss' as most do [metrics]"])
     """
-    signatures = [_signature(update.metrics) for update in updates]
-    counts = Counter(each for each in signatures if each is not None)
-    if not counts:
-        return MetricRecord(), len(updates)
-    common, _ = counts.most_common(1)[0]  # of equals the first seen, in canonical order
-    agreeing = [
-        RecordDict({"metrics": MetricRecord({**update.metrics, weighted_by_key: float(weight)})})
-        for update, weight, signature in zip(updates, weights, signatures, strict=True)
-        if signature == common
+    lengths = [finite_lengths(each.content.metrics, but=weighted_by_key) for each in accepted]
+    common = most_common_lengths(lengths)
+    faults = [
+        _fault(each.content.metrics, own, common, but=weighted_by_key)
+        for each, own in zip(accepted, lengths, strict=True)
     ]
-    return MetricRecord(dict(aggregate(agreeing, weighted_by_key))), len(updates) - len(agreeing)
+    left_out = [
+        Rejected(each.node_id, each.participant, fault, "metrics", each.model)
+        for each, fault in zip(accepted, faults, strict=True)
+        if fault
+    ]
+    is_mean = aggregate is aggregate_metricrecords
+    contents = [
+        _weighted(each.content, common, weighted_by_key, weight)
+        if is_mean
+        else RecordDict(dict(each.content.content))
+        for each, weight, fault in zip(accepted, weights, faults, strict=True)
+        if not fault and weight > 0
+    ]
+    if not contents:
+        return MetricRecord(), left_out
+    try:
+        return MetricRecord(dict(aggregate(contents, weighted_by_key))), left_out
+    except Exception as error:  # a user's function on what strangers sent: it may raise anything
+        if is_mean:
+            raise
+        log(WARNING, "metrics are left out: %r raised %s: %s", aggregate, type(error).__name__, error)
+        return MetricRecord(), left_out
 
 
-def _signature(metrics: MetricRecord) -> _Signature | None:
-    """Names with lengths (-1 for a single number); None where a value is not finite."""
+def finite_lengths(metrics: MetricRecord, *, but: str = "") -> Lengths:
+    """Lengths (-1 for a single number) of the metrics whose values are all finite, sorted by name."""
     lengths = {}
-    for name, value in metrics.items():
-        if not all(math.isfinite(each) for each in (value if isinstance(value, list) else [value])):
-            return None
-        lengths[name] = len(value) if isinstance(value, list) else -1
-    return tuple(sorted(lengths.items()))
+    for name, value in sorted(metrics.items()):
+        values = value if isinstance(value, list) else [value]
+        if name != but and all(math.isfinite(each) for each in values):
+            lengths[name] = len(value) if isinstance(value, list) else -1
+    return lengths
+
+
+def most_common_lengths(reports: Sequence[Lengths]) -> Lengths:
+    """Names and lengths that most replies report; of equals, those of the first."""
+    counts = Counter(tuple(each.items()) for each in reports)
+    return dict(counts.most_common(1)[0][0]) if counts else {}
+
+
+def _weighted(update: Update, names: Iterable[str], key: str, weight: float) -> RecordDict:
+    values = {name: update.metrics[name] for name in names}
+    return RecordDict({"metrics": MetricRecord({**values, key: float(weight)})})
+
+
+def _fault(metrics: MetricRecord, own: Lengths, common: Lengths, *, but: str) -> str:
+    """Say what is wrong with a reply's metrics; names are a peer's choice and are cut short."""
+    for name in metrics:
+        if name != but and name not in own:
+            return f"reports a {name[:60]!r} that is not finite"
+    for name, length in common.items():
+        if own.get(name) != length:
+            return f"reports no {name[:60]!r} as most do"
+    return ""

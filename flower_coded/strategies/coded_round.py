@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from flower_coded.codes import SubsetCode
 from flower_coded.strategies.base import Accepted, ArrayTemplate, Rejected, Roster, Update, template_of
-from flower_coded.strategies.ensemble_states import State, select_models, to_array_record, weighted_average
-from flower_coded.strategies.record_keys import (
+from flower_coded.strategies.ensemble_states import select_models, weighted_average
+from flower_coded.wire.keys import (
     MODEL_KEY,
     MODELS_KEY,
     SEED_KEY,
     SERVER_ROUND_KEY,
     USER_KEY,
 )
+from flower_coded.wire.model_state import State, to_array_record
 
 __all__ = ["Exchange", "Place", "RoundRecord", "average_models"]
 

@@ -36,10 +36,11 @@ from flower_coded.strategies.base import (
     log_rejections,
     rejection_metrics,
 )
-from flower_coded.strategies.client_metrics import aggregate_client_metrics, capped_weights
+from flower_coded.strategies.base_metrics import aggregate_client_metrics, capped_weights
 from flower_coded.strategies.coded_round import Exchange, Place, RoundRecord, average_models
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator
-from flower_coded.strategies.ensemble_states import State, expand_initial, to_array_record
+from flower_coded.strategies.ensemble_states import expand_initial
+from flower_coded.wire.model_state import State, to_array_record
 
 if TYPE_CHECKING:
     from torch import nn

@@ -53,17 +53,20 @@ from flower_coded.strategies.base import (
     template_of,
     the_only_record,
 )
-from flower_coded.strategies.client_metrics import aggregate_client_metrics, capped_weights
+from flower_coded.strategies.base_metrics import aggregate_client_metrics, capped_weights
 from flower_coded.strategies.collecting import collect_replies
-from flower_coded.strategies.ensemble_states import State, to_array_record, weighted_average
-from flower_coded.strategies.record_keys import SEED_KEY, SERVER_ROUND_KEY, USER_KEY
+from flower_coded.strategies.ensemble_states import weighted_average
+from flower_coded.wire.contrastive_ecoc import (
+    CODE_BOOK_KEY,
+    CODE_BOOK_MESSAGE_TYPE,
+    CODEWORDS_KEY,
+    FOLLOW_KEY,
+    PHASE_KEY,
+)
+from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY, USER_KEY
+from flower_coded.wire.model_state import State, to_array_record
 
 __all__ = [
-    "CODEWORDS_KEY",
-    "CODE_BOOK_KEY",
-    "CODE_BOOK_MESSAGE_TYPE",
-    "FOLLOW_KEY",
-    "PHASE_KEY",
     "ContrastiveECOC",
     "Phase",
     "Variant",
@@ -72,14 +75,6 @@ __all__ = [
 
 Phase = Literal["pretrain", "fine-tune", "retrain"]
 Variant = Literal["pf", "cfpc", "tfc", "fixed"]
-
-CODE_BOOK_MESSAGE_TYPE = "query.flower_coded_code_book"
-"""Asks a client for its class sums; the reply is one ArrayRecord with ``sums`` and ``counts``."""
-CODE_BOOK_KEY, CODEWORDS_KEY = "code-book", "codewords"
-PHASE_KEY = "ecoc-phase"
-"""str: what the client is to do with the network."""
-FOLLOW_KEY = "ecoc-code-book-follows"
-"""bool: whether the code book follows the weights while fine-tuning (ACL-CFPC)."""
 
 _TRAIN, _EVALUATE = 0, 1
 Evaluator = Callable[[State, NDArray[np.float64] | None], Mapping[str, float]]

@@ -53,7 +53,8 @@ from flower_coded.strategies.base import (
     the_only_record,
 )
 from flower_coded.strategies.collecting import collect_replies
-from flower_coded.strategies.encoded_gd_records import (
+from flower_coded.strategies.quorum import ask_until
+from flower_coded.wire.encoded_gd import (
     APPEND_MESSAGE_TYPE,
     MULTIPLY_MESSAGE_TYPE,
     SHARE_MESSAGE_TYPE,
@@ -62,7 +63,6 @@ from flower_coded.strategies.encoded_gd_records import (
     product_content,
     share_content,
 )
-from flower_coded.strategies.quorum import ask_until
 
 __all__ = ["EncodedGradientDescent", "GradientRound"]
 

@@ -11,21 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
+from flower_coded.wire.model_state import State
 
 __all__ = [
-    "State",
     "expand_initial",
     "is_stacked",
     "select_models",
-    "to_array_record",
     "weighted_average",
 ]
-
-State = dict[str, NDArray[Any]]
 
 
 def is_stacked(state: Mapping[str, NDArray[Any]], num_models: int) -> bool:
@@ -109,11 +105,6 @@ def select_models(stacked: Mapping[str, NDArray[Any]], models: int | Sequence[in
     """
     chosen = models if isinstance(models, int) else list(models)
     return {name: each[chosen] for name, each in stacked.items()}
-
-
-def to_array_record(state: Mapping[str, NDArray[Any]]) -> ArrayRecord:
-    """Serialize a state for the wire."""
-    return ArrayRecord({name: Array(np.asarray(each)) for name, each in state.items()})
 
 
 def weighted_average(states: Sequence[Mapping[str, NDArray[Any]]], weights: Sequence[float]) -> State:

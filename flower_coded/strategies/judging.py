@@ -18,7 +18,7 @@ from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from flower_coded.errors import MalformedReplyError
-from flower_coded.strategies.array_reading import ArrayTemplate, read_array_record
+from flower_coded.wire.array_reading import ArrayTemplate, read_array_record
 
 __all__ = [
     "DEFAULT_MAX_WEIGHT",
@@ -187,7 +187,7 @@ def judge_arrays(
     message : Message
         The reply.
     template : mapping of str to ArrayTemplate
-        What the arrays must look like; see :func:`~flower_coded.strategies.array_reading.template_of`.
+        What the arrays must look like; see :func:`~flower_coded.wire.array_reading.template_of`.
     user, model : int, optional
         For the record.
     weighted_by_key : str or None
@@ -204,7 +204,7 @@ def judge_arrays(
     --------
     >>> from flwr.app import Array, ArrayRecord
     >>> from flwr.clientapp import ClientApp
-    >>> from flower_coded.strategies.array_reading import template_of
+    >>> from flower_coded.wire.array_reading import template_of
     >>> from flower_coded.testing import InProcessGrid
     >>> app = ClientApp()
     >>> @app.train()

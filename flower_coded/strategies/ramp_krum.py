@@ -51,15 +51,16 @@ from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, larg
 from flower_coded.protocols.ramp_krum.replies import Reply
 from flower_coded.protocols.ramp_krum.simulation import RoundReport, run_server
 from flower_coded.strategies.base import Roster, Update, assemble_roster, read_weight, the_only_record
-from flower_coded.strategies.client_metrics import aggregate_client_metrics
-from flower_coded.strategies.ramp_krum_records import (
+from flower_coded.strategies.base_metrics import aggregate_client_metrics
+from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY
+from flower_coded.wire.model_state import add_to_state, update_length
+from flower_coded.wire.ramp_krum import (
     SETTINGS_RECORD,
     message_to_records,
     parameters_to_settings,
     records_to_message,
+    reference_size,
 )
-from flower_coded.strategies.ramp_krum_updates import add_to_state, reference_size, update_length
-from flower_coded.strategies.record_keys import SEED_KEY, SERVER_ROUND_KEY
 
 __all__ = ["RampKrumRound", "RampSharedMultiKrum"]
 

@@ -46,7 +46,7 @@ from flower_coded.strategies.base import (
 )
 from flower_coded.strategies.collecting import collect_replies
 from flower_coded.strategies.quorum import ask_until
-from flower_coded.strategies.robust_alcc_records import COMPUTE_MESSAGE_TYPE, request_content
+from flower_coded.wire.robust_alcc import COMPUTE_MESSAGE_TYPE, request_content
 
 __all__ = ["ComputationRound", "RobustALCC"]
 

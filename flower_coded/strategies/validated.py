@@ -28,11 +28,11 @@ from flwr.serverapp.exception import AggregationError, InconsistentMessageReplie
 from flwr.serverapp.strategy import Strategy
 
 from flower_coded.errors import FlowerCodedError, ParameterError
-from flower_coded.strategies.array_reading import ArrayTemplate, template_of
 from flower_coded.strategies.base import log_rejections, rejection_metrics
-from flower_coded.strategies.client_metrics import capped_weights
-from flower_coded.strategies.ensemble_states import to_array_record
+from flower_coded.strategies.base_metrics import capped_weights
 from flower_coded.strategies.judging import Accepted, Rejected, Update, judge_arrays, judge_metrics
+from flower_coded.wire.array_reading import ArrayTemplate, template_of
+from flower_coded.wire.model_state import to_array_record
 
 __all__ = ["Questions", "ValidatedReplies", "ValidatedRound"]
 

@@ -35,7 +35,6 @@ from flower_coded.learning import (
     predict_stacked,
 )
 from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator
-from flower_coded.strategies.ensemble_states import to_array_record
 from flower_coded.sweep.defenses import (
     CODED_DEFENSES,
     RAMP_DEFENSE,
@@ -48,6 +47,7 @@ from flower_coded.sweep.detection import Detection, named_users
 from flower_coded.sweep.metered import MeteredGrid
 from flower_coded.sweep.plan import SweepRun
 from flower_coded.sweep.training_memo import TrainingMemo
+from flower_coded.wire.model_state import to_array_record
 
 __all__ = ["execute", "versions"]
 

@@ -29,8 +29,8 @@ from flower_coded.clients.run_config import parsed_once, refuse_misspelt_keys
 from flower_coded.clients.training import CLIENT_KEYS, ClientSettings, training_client_app
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model, get_state
-from flower_coded.strategies.ensemble_states import to_array_record
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import to_array_record
 
 
 def settings(num_users: int = 12, **config: Any) -> AttackSettings:

@@ -15,15 +15,15 @@ from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
 from flower_coded.learning.models import get_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork
-from flower_coded.strategies.contrastive_ecoc import (
+from flower_coded.testing import InProcessGrid
+from flower_coded.wire.contrastive_ecoc import (
     CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
     CODEWORDS_KEY,
     FOLLOW_KEY,
     PHASE_KEY,
 )
-from flower_coded.strategies.ensemble_states import to_array_record
-from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import to_array_record
 
 NUM_CLASSES, NUM_BITS = 4, 6
 CODE_BOOK = OutputCode.random(NUM_CLASSES, NUM_BITS, np.random.default_rng(0)).codewords

@@ -7,20 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import MetricRecord
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flower_coded.strategies.client_metrics import aggregate_client_metrics, capped_weights
-from flower_coded.strategies.judging import Update
+from flower_coded.wire.validation import Accepted, Update
 
 
 def aggregated(
     reported: list[dict[str, Any]], weights: list[float] | None = None
 ) -> tuple[MetricRecord, int]:
-    updates = [Update({}, 1.0, MetricRecord({"n": 7} | each)) for each in reported]
-    return aggregate_client_metrics(updates, weights or [1.0] * len(updates), "n", aggregate_metricrecords)
+    accepted = [
+        Accepted(7, index, Update({}, 1.0, MetricRecord({"n": 7} | each)))
+        for index, each in enumerate(reported)
+    ]
+    counts = weights or [1.0] * len(accepted)
+    metrics, left_out = aggregate_client_metrics(accepted, counts, "n", aggregate_metricrecords)
+    assert all(each.code == "metrics" for each in left_out)
+    return metrics, len(left_out)
 
 
 def test_capped_weights__bounds_a_boaster() -> None:
@@ -47,11 +53,43 @@ def test_metrics_are_weighted_by_what_replies_count() -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [{"acc": 1.0}, {"loss": [1.0, 2.0]}, {"loss": math.nan}, {"loss": math.inf}, {}, {"loss": 1.0, "x": 1}],
+    [
+        {"acc": 1.0},
+        {"loss": [1.0, 2.0]},
+        {"loss": math.nan},
+        {"loss": math.inf},
+        {},
+        {"loss": 1.0, "x": math.nan},
+    ],
 )
 def test_a_reply_that_reports_something_else_is_left_out(odd: dict[str, Any]) -> None:
     metrics, num_left_out = aggregated([odd, {"loss": 1.0}, {"loss": 3.0}])
     assert (dict(metrics), num_left_out) == ({"loss": 2.0}, 1)
+
+
+def test_a_metric_that_others_do_not_report_is_dropped_and_its_sender_counts() -> None:
+    assert aggregated([{"loss": 5.0, "x": 1}, {"loss": 1.0}, {"loss": 3.0}]) == (
+        MetricRecord({"loss": 3.0}),
+        0,
+    )
+
+
+def test_who_has_no_examples_is_no_part_of_the_mean() -> None:
+    assert aggregated([{"loss": 5.0}, {"loss": 1.0}], [0.0, 2.0]) == (MetricRecord({"loss": 1.0}), 0)
+    assert aggregated([{"loss": 5.0}], [0.0]) == (MetricRecord(), 0)
+
+
+def test_a_function_of_the_users_gets_whole_replies_and_may_fail() -> None:
+    content = RecordDict({"m": MetricRecord({"n": 3}), "more": ConfigRecord({"name": "ada"})})
+    accepted = [Accepted(7, 0, Update({}, 3.0, content["m"], content))]
+
+    def names(contents: list[RecordDict], key: str) -> MetricRecord:
+        assert key == "n"
+        return MetricRecord({each["more"]["name"]: each["m"][key] for each in contents})
+
+    assert aggregate_client_metrics(accepted, [1.0], "n", names) == (MetricRecord({"ada": 3}), [])
+    del content["more"]
+    assert aggregate_client_metrics(accepted, [1.0], "n", names) == (MetricRecord(), [])
 
 
 def test_lists_of_one_length_are_averaged() -> None:

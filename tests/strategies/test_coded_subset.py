@@ -14,14 +14,14 @@ from flwr.serverapp.strategy import Result, Strategy
 from flower_coded.codes import SubsetCode, backdoor_correction_code, partition_code
 from flower_coded.errors import NodesMissingError, ParameterError
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.strategies.record_keys import (
+from flower_coded.testing import InProcessGrid
+from flower_coded.wire.keys import (
     MODEL_KEY,
     MODELS_KEY,
     SEED_KEY,
     SERVER_ROUND_KEY,
     USER_KEY,
 )
-from flower_coded.testing import InProcessGrid
 
 CODE = SubsetCode(np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1]], dtype=bool))  # 3 models, 4 users
 START = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "steps": np.array(0)}

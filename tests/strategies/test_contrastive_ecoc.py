@@ -19,14 +19,10 @@ from flower_coded.learning.contrastive_training import class_word_sums
 from flower_coded.learning.models import get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork
 from flower_coded.learning.training import predict_logits
-from flower_coded.strategies.contrastive_ecoc import (
-    CODE_BOOK_KEY,
-    CODE_BOOK_MESSAGE_TYPE,
-    ContrastiveECOC,
-    load_code_book,
-)
-from flower_coded.strategies.ensemble_states import State, to_array_record
+from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC, load_code_book
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.contrastive_ecoc import CODE_BOOK_KEY, CODE_BOOK_MESSAGE_TYPE
+from flower_coded.wire.model_state import State, to_array_record
 
 NUM_USERS, NUM_CLASSES, NUM_BITS = 5, 4, 12
 RUN_CONFIG: dict[str, Any] = {

@@ -24,14 +24,14 @@ from flower_coded.protocols.encoded_gradient import (
     smoothness,
 )
 from flower_coded.strategies import EncodedGradientDescent
-from flower_coded.strategies.encoded_gd_records import (
+from flower_coded.testing import InProcessGrid
+from flower_coded.wire.encoded_gd import (
     MULTIPLY_MESSAGE_TYPE,
     SHARE_MESSAGE_TYPE,
     product_content,
     stored_content,
     values_content,
 )
-from flower_coded.testing import InProcessGrid
 
 CODE = RealErrorLocatingCode(9, 2, 2)
 LIARS, MISSING = (1, 4), (0, 7)

@@ -10,9 +10,9 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from flower_coded.strategies.array_reading import template_of
 from flower_coded.strategies.judging import Accepted, Rejected, judge, judge_arrays, judge_metrics
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.array_reading import template_of
 
 TEMPLATE = template_of({"w": np.zeros((2, 2), np.float32), "b": np.zeros(2, np.float32)})
 GOOD = {"w": np.ones((2, 2), np.float32), "b": np.ones(2, np.float32)}

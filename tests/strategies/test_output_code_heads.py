@@ -17,8 +17,8 @@ from flower_coded.learning import build_model, initial_states, load_images, pred
 from flower_coded.learning.models import get_state
 from flower_coded.learning.stacked import predict_stacked
 from flower_coded.strategies import CodedSubsetAggregation, RampSharedMultiKrum
-from flower_coded.strategies.ensemble_states import to_array_record
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import to_array_record
 
 PAGE = Path(__file__).parents[2] / "docs" / "contrastive_ecoc.md"
 MODEL, SHAPE = "small-cnn+hadamard", (1, 8, 8)

@@ -19,13 +19,13 @@ from flower_coded.errors import MalformedReplyError, ParameterError
 from flower_coded.protocols.ramp_krum.messages import Complaints, Dealing, KeyRequest
 from flower_coded.protocols.ramp_krum.selection import plain_multi_krum
 from flower_coded.strategies.ramp_krum import RampSharedMultiKrum
-from flower_coded.strategies.ramp_krum_records import (
+from flower_coded.testing import InProcessGrid
+from flower_coded.wire.ramp_krum import (
     message_to_records,
     parameters_to_settings,
     records_to_message,
     settings_to_parameters,
 )
-from flower_coded.testing import InProcessGrid
 
 NUM_USERS = 9
 START = {"weight": np.ones((2, 3), dtype=np.float32), "bias": np.zeros(2), "seen": np.array(5)}

@@ -18,8 +18,8 @@ from flower_coded.codes.index_assignment import evaluation_order
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing import PolynomialFunction, register_function
 from flower_coded.strategies.robust_alcc import RobustALCC
-from flower_coded.strategies.robust_alcc_records import SHARE_KEY
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.robust_alcc import SHARE_KEY
 
 # K = (2 + 1 - 1) * 2 + 1 = 5 of 13: four liars, or three liars and two silent.
 CODE = AnalogLagrangeCode(num_workers=13, num_blocks=2, num_colluders=1, noise_scale=100.0)
@@ -179,7 +179,7 @@ def test_faults__are_refused_when_misspelled(run_config) -> None:
 
 def test_a_request_without_a_share__is_an_error_reply() -> None:
     from flower_coded.protocols.analog_computing import Request
-    from flower_coded.strategies.robust_alcc_records import COMPUTE_MESSAGE_TYPE, request_content
+    from flower_coded.wire.robust_alcc import COMPUTE_MESSAGE_TYPE, request_content
 
     grid = InProcessGrid(robust_alcc_client_app(), 1)
     message = Message(request_content(Request("gram"), 1, None), grid.node_ids[0], COMPUTE_MESSAGE_TYPE)

@@ -11,7 +11,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Result
 
 from flower_coded.aggregation import AGGREGATION_RULES, get_aggregation_rule
-from flower_coded.errors import ParameterError
+from flower_coded.clients.identity import register_identity
+from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.strategies.rule_aggregation import RuleAggregation
 from flower_coded.testing import InProcessGrid
 
@@ -22,7 +23,7 @@ START = np.array([1000.0, -1000.0])
 
 
 def stepping_app(steps: np.ndarray = STEPS) -> ClientApp:
-    app = ClientApp()
+    app = register_identity(ClientApp())
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -59,42 +60,41 @@ def test_the_global_model_moves_by_what_the_rule_makes_of_the_updates(name: str)
 @pytest.mark.parametrize("name", [*AGGREGATION_RULES, "bucketing+median", "nearest-neighbor-mixing+krum"])
 def test_every_rule_gives_what_it_gives_alone(name: str) -> None:
     strategy = strategy_of(name, seed=3)
-    state, _, grid = run(strategy)
-    by_node = np.argsort(grid.node_ids)  # replies are used in the order of node ids
-    expected = strategy.rule.aggregate(STEPS[by_node], np.random.default_rng([3, 1]))
+    state, _, _ = run(strategy)
+    expected = strategy.rule.aggregate(STEPS, np.random.default_rng([3, 1]))  # in the order of partition ids
     np.testing.assert_allclose(state - START, expected, rtol=1e-9)
 
 
 def test_krum_names_the_nodes_that_it_left_out() -> None:
     strategy = strategy_of("krum")
-    _, result, grid = run(strategy)
-    others = sorted(grid.node_ids[node] for node in (0, 1, 3, 4))
-    assert sorted(strategy.history[0].unselected) == others
-    assert result.train_metrics_clientapp[1]["unselected-nodes"] == others
+    _, result, _ = run(strategy)
+    assert strategy.history[0].unselected == (0, 1, 3, 4)
+    assert result.train_metrics_clientapp[1]["unselected-participants"] == [0, 1, 3, 4]
 
 
 def test_a_reply_that_is_not_finite_costs_its_sender_the_place() -> None:
     steps = STEPS.copy()
     steps[4] = np.nan
     strategy = strategy_of("mean")
-    state, result, grid = run(strategy, app=stepping_app(steps))
+    state, result, _ = run(strategy, app=stepping_app(steps))
     np.testing.assert_allclose(state - START, STEPS[:4].mean(axis=0))
-    assert result.train_metrics_clientapp[1]["rejected-nodes"] == [grid.node_ids[4]]
+    assert result.train_metrics_clientapp[1]["rejected-participants"] == [4]
 
 
 def test_too_few_replies_for_the_rule_keep_the_old_model() -> None:
     strategy = strategy_of("krum")  # n >= 2 f + 3 = 5, and one is silent
-    state, result, _ = run(strategy, drop=lambda node, message: node == 0)
-    np.testing.assert_array_equal(state, START)
+    silent_once = {"drop": lambda node, message: node == 0 and message.metadata.group_id == "1"}
+    state, result, _ = run(strategy, num_rounds=2, **silent_once)
+    np.testing.assert_allclose(state - START, EXPECTED["krum"])
     assert "2 f + 3" in strategy.history[0].refusal or "num_byzantine" in strategy.history[0].refusal
-    assert result.train_metrics_clientapp[1]["refused-rounds"] == 1
+    assert [result.train_metrics_clientapp[number]["unchanged"] for number in (1, 2)] == [1, 0]
 
 
-def test_nobody_answers_and_the_old_model_stays() -> None:
+def test_a_run_in_which_nobody_answers_does_not_end_well() -> None:
     strategy = strategy_of("median")
-    state, _, _ = run(strategy, drop=lambda node, message: True)
-    np.testing.assert_array_equal(state, START)
-    assert strategy.history[0].refusal.startswith("no reply could be used")
+    with pytest.raises(NoRoundSucceededError, match=r"none of 2 rounds .*: 5 x no reply"):
+        run(strategy, num_rounds=2, drop=lambda node, message: message.metadata.message_type == "train")
+    assert all(each.is_unchanged for each in strategy.history)
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:

@@ -12,8 +12,9 @@ from flower_coded.clients import training_client_app
 from flower_coded.codes import backdoor_correction_code
 from flower_coded.learning import initial_states, load_images
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.strategies.ensemble_states import select_models, to_array_record
+from flower_coded.strategies.ensemble_states import select_models
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import to_array_record
 
 CODE = backdoor_correction_code(1, 2, 4)
 RUN_CONFIG = {

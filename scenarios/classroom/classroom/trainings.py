@@ -18,7 +18,7 @@ from flower_coded.codes import SubsetCode
 from flower_coded.learning import build_model, get_state
 from flower_coded.strategies import CodedSubsetAggregation, RampSharedMultiKrum, RuleAggregation
 from flower_coded.strategies.base import assemble_roster
-from flower_coded.strategies.ensemble_states import State, to_array_record
+from flower_coded.wire.model_state import State, to_array_record
 
 _SINGLE = ("majority-accuracy", "majority-accuracy-under-attack", "majority-attack-success-rate")
 _ENSEMBLE = ("ensemble-accuracy", "accuracy-under-attack", "attack-success-rate")

@@ -12,7 +12,7 @@ from flower_coded.codes import SubsetCode, majority_vote
 from flower_coded.learning import predict_stacked
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
-from flower_coded.strategies.ensemble_states import State
+from flower_coded.wire.model_state import State
 
 BLUE, VERMILION = COLORS[:2]
 METHOD_COLORS = {"FedAvg": VERMILION}

@@ -11,7 +11,7 @@ from coded_backdoor.experiment import Experiment
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.strategies.ensemble_states import State
+from flower_coded.wire.model_state import State
 
 TRIGGERED = "accuracy under attack"
 TRIGGERED_IMAGES = (

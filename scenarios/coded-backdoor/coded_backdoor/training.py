@@ -13,7 +13,7 @@ from coded_backdoor.experiment import Experiment
 from flower_coded.codes import SubsetCode
 from flower_coded.learning import get_state
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.strategies.ensemble_states import State, to_array_record
+from flower_coded.wire.model_state import State, to_array_record
 
 SINGLE = ("majority-accuracy", "majority-accuracy-under-attack", "majority-attack-success-rate")
 ENSEMBLE = ("ensemble-accuracy", "accuracy-under-attack", "attack-success-rate")

@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 
 from flower_coded.clients.contrastive_ecoc import contrastive_client_app
 from flower_coded.clients.training import training_client_app
-from flower_coded.strategies.contrastive_ecoc import PHASE_KEY
+from flower_coded.wire.contrastive_ecoc import PHASE_KEY
 
 
 class BothApps(ClientApp):

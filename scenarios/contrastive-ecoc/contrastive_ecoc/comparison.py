@@ -21,8 +21,8 @@ from contrastive_ecoc.experiment import RADII, Experiment, shrunk
 from contrastive_ecoc.trainers import Central, Federated, Trained, Trainer
 from flower_coded.learning.models import get_state
 from flower_coded.learning.robustness import Scores, evaluate_robustness, robust_accuracy
-from flower_coded.strategies.ensemble_states import State
 from flower_coded.sweep.workers import work_through
+from flower_coded.wire.model_state import State
 
 METHODS = ("Standard", "SimCLR", "ACL-PF", "ACL-CFPC", "ACL-TFC")
 TRAINERS: dict[str, type[Central] | type[Federated]] = {"central": Central, "federated": Federated}

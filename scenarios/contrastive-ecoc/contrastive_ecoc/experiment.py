@@ -19,7 +19,7 @@ from flower_coded.learning.output_code_network import OutputCodeNetwork, build_o
 from flower_coded.learning.robustness import Scores, codeword_scores, softmax_scores, unsquashed_scores
 from flower_coded.learning.training import predict_labels, predict_logits
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
-from flower_coded.strategies.ensemble_states import State
+from flower_coded.wire.model_state import State
 
 RADII = (0.25, 0.5, 1.0, 1.5)  # multiples of the radius, for curves
 

@@ -13,7 +13,7 @@ from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness, robust_accuracy
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
-from flower_coded.strategies.ensemble_states import State
+from flower_coded.wire.model_state import State
 
 
 def write_results(

@@ -12,9 +12,9 @@ from contrastive_ecoc.experiment import Experiment
 from contrastive_ecoc.report import write_results
 from flower_coded.learning.models import get_state
 from flower_coded.reporting import RunDirectory
-from flower_coded.strategies.ensemble_states import State, to_array_record
 from flower_coded.strategies.roster import wait_for_nodes
 from flower_coded.threads import one_thread
+from flower_coded.wire.model_state import State, to_array_record
 
 app = ServerApp()
 app.lifespan()(one_thread)

@@ -27,8 +27,8 @@ from flower_coded.learning.contrastive_training import (
 )
 from flower_coded.learning.models import get_state, set_state
 from flower_coded.learning.training import TrainSettings, train
-from flower_coded.strategies.ensemble_states import State, to_array_record
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.model_state import State, to_array_record
 
 CodeBook = NDArray[np.float64]
 

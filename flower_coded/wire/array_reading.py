@@ -19,7 +19,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
-from flower_coded.errors import MalformedReplyError
+from flower_coded.errors import MalformedReplyError, ParameterError
+from flower_coded.wire.model_state import is_floating, named_dtype, read_state
 
 __all__ = ["ArrayTemplate", "read_array", "read_array_record", "template_of"]
 
@@ -51,8 +52,8 @@ class ArrayTemplate:
     dtype : dtype
         Exact type, or with ``same_kind`` the type it is converted to.
     same_kind : bool
-        Accept another width of the same kind (float64 for float32), as long as every value survives the
-        conversion: stays finite, or for integers stays equal.
+        Accept another width of the same kind (float64 for float32; any integers or bools for integers), as
+        long as every value survives the conversion: stays finite, or for integers stays equal.
 
     Examples
     --------
@@ -91,7 +92,7 @@ def template_of(
     >>> template_of({"weight": np.zeros((2, 3))})
     {'weight': ArrayTemplate(shape=(2, 3), dtype=dtype('float64'), same_kind=False)}
     """
-    arrays = {name: each.numpy() if isinstance(each, Array) else each for name, each in state.items()}
+    arrays = read_state(state) if isinstance(state, ArrayRecord) else state
     return {name: ArrayTemplate(each.shape, each.dtype, same_kind) for name, each in arrays.items()}
 
 
@@ -164,7 +165,7 @@ def read_array(array: Array, expected: ArrayTemplate, *, name: str = "array") ->
     shape, is_fortran_order, dtype, offset = _read_header(array, name)
     if shape != expected.shape:
         raise MalformedReplyError("shape", f"{name!r} has shape {shape}, expected {expected.shape}")
-    if dtype != expected.dtype and not (expected.same_kind and dtype.kind == expected.dtype.kind):
+    if dtype != expected.dtype and not (expected.same_kind and _is_same_kind(dtype, expected.dtype)):
         raise MalformedReplyError("dtype", f"{name!r} has dtype {dtype}, expected {expected.dtype}")
     num_values = math.prod(shape)
     if len(array.data) - offset != num_values * dtype.itemsize:
@@ -194,9 +195,19 @@ def _read_header(array: Array, name: str) -> tuple[tuple[int, ...], bool, np.dty
         raise MalformedReplyError(
             "undecodable", f"{name!r} is not a NumPy array: {type(error).__name__}"
         ) from error
-    if dtype.hasobject or dtype.kind not in "biufc":
+    try:
+        dtype = named_dtype(str(array.dtype), dtype)
+    except ParameterError as error:
+        raise MalformedReplyError("dtype", f"{name!r}: {error}") from error
+    if dtype.hasobject or (dtype.kind not in "biufc" and not is_floating(dtype)):
         raise MalformedReplyError("dtype", f"{name!r} has dtype {str(dtype)[:40]}, which is not a number")
     return tuple(shape), bool(is_fortran_order), dtype, stream.tell()
+
+
+def _is_same_kind(given: np.dtype[Any], expected: np.dtype[Any]) -> bool:
+    if expected.kind in "biu":
+        return given.kind in "biu"
+    return given.kind == expected.kind or (is_floating(given) and is_floating(expected))
 
 
 def _converted(values: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:

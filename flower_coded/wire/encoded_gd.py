@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from flower_coded.protocols.encoded_gradient import Appended, Product, Share
-from flower_coded.strategies.record_keys import SERVER_ROUND_KEY, USER_KEY
+from flower_coded.wire.keys import SERVER_ROUND_KEY, USER_KEY
 
 __all__ = [
     "APPEND_MESSAGE_TYPE",

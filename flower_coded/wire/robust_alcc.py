@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from flower_coded.protocols.analog_computing import Request, Share
-from flower_coded.strategies.record_keys import SERVER_ROUND_KEY, USER_KEY
+from flower_coded.wire.keys import SERVER_ROUND_KEY, USER_KEY
 
 __all__ = [
     "COMPUTE_MESSAGE_TYPE",

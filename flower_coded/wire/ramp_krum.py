@@ -23,7 +23,7 @@ from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.errors import MalformedReplyError, ParameterError
 from flower_coded.protocols.ramp_krum.messages import Request, UserMessage
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
-from flower_coded.strategies.array_reading import ArrayTemplate, read_array
+from flower_coded.wire.array_reading import ArrayTemplate, read_array
 
 __all__ = [
     "DATA_RECORD",
@@ -32,6 +32,7 @@ __all__ = [
     "message_to_records",
     "parameters_to_settings",
     "records_to_message",
+    "reference_size",
     "settings_to_parameters",
 ]
 
@@ -125,6 +126,18 @@ def settings_to_parameters(settings: ConfigRecord) -> RampKrumParameters:
         raise ParameterError("settings", "must name every parameter of the round", f"no {error}") from None
     sharing = RampSharing(**{name: values.pop(name) for name in _SHARING})
     return RampKrumParameters(sharing, fixed_point=fixed_point, chunk_size=chunk_size or None, **values)
+
+
+def reference_size(parameters: RampKrumParameters) -> int:
+    """Return the size of the reference string to use: a power of two, so that few files serve many models.
+
+    Examples
+    --------
+    >>> sharing = RampSharing(num_users=8, num_parts=2, num_colluders=1)
+    >>> reference_size(RampKrumParameters(sharing, num_selected=2, length=1300))
+    1024
+    """
+    return 1 << max(parameters.largest_chunk - 1, 1).bit_length()
 
 
 def _read_field(name: str, hint: Any, config: ConfigRecord, data: dict[str, Array]) -> Any:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flower_coded.errors import MalformedReplyError
-from flower_coded.strategies.array_reading import ArrayTemplate, read_array, read_array_record, template_of
+from flower_coded.wire.array_reading import ArrayTemplate, read_array, read_array_record, template_of
 
 
 def template(shape: tuple[int, ...], dtype: Any, *, same_kind: bool = False) -> ArrayTemplate:
