@@ -53,7 +53,6 @@ __all__ = ["Claim", "Commitment", "VectorCommitment"]
 Commitment: TypeAlias = tuple[Point, ...]
 """The commitment to one vector: one point of G1 per chunk."""
 
-_TABLES_FROM = 4096
 _BLINDING_MESSAGE = b"blinding base"
 _BLINDING_DOMAIN = b"FLOWER-CODED-V01-BLINDING-with-BLS12381G1_XMD:SHA-256_SSWU_RO_"
 
@@ -98,7 +97,8 @@ class VectorCommitment:
         Threads over multi-scalar multiplications.
     with_tables : bool or None
         Whether tables of the reference string's multiples are computed on first use, which pays from the
-        second or third vector on; None does so for chunks of 4096 and more. See :mod:`.commitment_basis`.
+        second or third vector on. None does so for chunks of 4096 and more, and uses those of another scheme
+        over the same string for shorter ones. See :mod:`.commitment_basis`.
 
     Raises
     ------
@@ -148,11 +148,10 @@ class VectorCommitment:
         """The backend of the points."""
         return self.reference.backend
 
-    @cached_property
+    @property
     def basis(self) -> CommitmentBasis:
-        """The points that a chunk's entries multiply."""
-        with_tables = self.chunk_size >= _TABLES_FROM if self.with_tables is None else self.with_tables
-        return CommitmentBasis(self.backend, self.reference.powers[: self.chunk_size], with_tables)
+        """The points that a chunk's entries multiply, and perhaps some more behind them."""
+        return self.reference.basis(self.chunk_size, with_tables=self.with_tables)
 
     @cached_property
     def blinding_base(self) -> Point:

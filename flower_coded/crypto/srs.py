@@ -19,7 +19,7 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar
@@ -27,13 +27,17 @@ from typing import ClassVar
 import numpy as np
 
 from flower_coded.crypto.backends import AFFINE_BYTES, G2_BYTES, Backend, Point, PointG2, get_backend
+from flower_coded.crypto.commitment_basis import CommitmentBasis
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, from_ints, zeros
 from flower_coded.errors import ParameterError, PointError, SetupError
 
-__all__ = ["SECURITY_BITS", "ReferenceString", "generate_reference_string"]
+__all__ = ["SECURITY_BITS", "TABLES_FROM", "ReferenceString", "generate_reference_string"]
 
 SECURITY_BITS = 128
 """Length of the random weights of combined checks: a false one passes with probability ``2**-128``."""
+
+TABLES_FROM = 4096
+"""Powers from which tables of their multiples are worth computing without being asked for."""
 
 _HEADER = struct.Struct("<8sQQ")
 _DIGEST_BYTES = 32
@@ -63,6 +67,7 @@ class ReferenceString:
     backend: Backend
     powers: tuple[Point, ...]
     powers_g2: tuple[PointG2, ...]
+    _bases: dict[tuple[int, bool], CommitmentBasis] = field(default_factory=dict, init=False, repr=False)
 
     MAGIC: ClassVar[bytes] = b"fc-srs-1"
     """How what :meth:`to_bytes` writes begins."""
@@ -76,6 +81,26 @@ class ReferenceString:
     def size(self) -> int:
         """The number n of powers in G1: the longest vector that one commitment covers."""
         return len(self.powers)
+
+    def basis(self, size: int, *, with_tables: bool | None = None) -> CommitmentBasis:
+        """Return the first powers as a basis of commitments, kept for all who commit over this string.
+
+        Parameters
+        ----------
+        size : int
+            Powers wanted; the basis may have more.
+        with_tables : bool or None
+            Whether to compute tables of multiples; None does so from 4096 powers on, and for fewer takes a
+            longer basis whose tables are there already.
+        """
+        if with_tables is None:
+            longer = [points for points, is_tabled in self._bases if is_tabled and points >= size]
+            with_tables = size >= TABLES_FROM or bool(longer)
+            size = min(longer, default=size)
+        key = (size, with_tables)
+        if key not in self._bases:
+            self._bases[key] = CommitmentBasis(self.backend, self.powers[:size], with_tables)
+        return self._bases[key]
 
     @cached_property
     def digest(self) -> str:

@@ -246,3 +246,17 @@ def test_scheme__takes_one_chunk_where_the_string_is_long_enough() -> None:
     assert VectorCommitment(reference, length=8).num_chunks == 1
     assert VectorCommitment(reference, length=9).num_chunks == 2
     assert VectorCommitment(reference, length=3, chunk=8).chunk_size == 3
+
+
+def test_basis__short_chunks_use_the_tables_of_longer_ones_where_there_are_any() -> None:
+    reference = generate_reference_string(8)
+    long = VectorCommitment(reference, length=8, with_tables=True)
+    before = VectorCommitment(reference, length=3)
+    vectors = from_ints([[1, 2, FIELD_MODULUS - 5]])
+    (expected,) = before.commit(vectors)
+    assert not before.basis.with_tables
+    long.commit(from_ints([[1] * 8]))
+    assert before.basis is long.basis
+    (found,) = before.commit(vectors)
+    assert reference.backend.equal(found[0], expected[0])
+    assert not VectorCommitment(reference, length=3, with_tables=False).basis.with_tables

@@ -85,7 +85,10 @@ class FixedBaseTable:
         if not count:
             raise ParameterError("affine_bytes", "must hold at least one point", 0)
         if window is None:
-            window = min(max(count.bit_length() - 1, _FEWEST_DEFAULT_BITS), _MOST_BITS)
+            # A bit more saves one window of n additions in about 20, and doubles the buckets, each of which
+            # costs as much as 5 additions and a place in the cache: measured, 11 for 2**12 points, 14 from
+            # 2**15 on.
+            window = min(max(count.bit_length() - 2, _FEWEST_DEFAULT_BITS), _MOST_BITS)
         if not _FEWEST_BITS <= window <= _MOST_BITS:
             raise ParameterError("window", f"must be from {_FEWEST_BITS} to {_MOST_BITS} bits", window)
         num_windows = _SCALAR_BITS // window + 1
