@@ -14,6 +14,7 @@ __all__ = [
     "FlowerCodedError",
     "MalformedReplyError",
     "MissingClassError",
+    "MissingReferenceError",
     "NoRoundSucceededError",
     "NodesMissingError",
     "ParameterError",
@@ -171,6 +172,20 @@ class SetupError(FlowerCodedError):
     def __init__(self, what: str, reason: str) -> None:
         self.what, self.reason = what, reason
         super().__init__(f"{what} cannot be used as public parameters: {reason}")
+
+
+class MissingReferenceError(SetupError):
+    """A node does not have the reference string that a request needs, and was not sent it.
+
+    Parameters
+    ----------
+    digest : str
+        Of the string.
+    """
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"the reference string {digest}", "this node does not have it and was not sent it")
 
 
 class MalformedReplyError(FlowerCodedError):
