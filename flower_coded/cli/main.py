@@ -197,20 +197,26 @@ def sweep(
 
 @app.command()
 def report(
-    run_directory: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run's directory, or a parent of some.")
+    run_directories: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="A run's directory, or a parent of some; or several.")
     ],
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Compose overview.html anew from the run's tables and pictures.")
     ] = False,
 ) -> None:
-    """Print a run's table and say where its report is, composing one if it has none."""
+    """Print a run's table and say where its report is, composing one if it has none; or compare several."""
     with refusals_as_status():
+        from flower_coded.reporting.comparison import compare_runs
         from flower_coded.reporting.run_directory import RunDirectory
 
-        found = RunDirectory.open(run_directory)
-        typer.echo(found.metrics().to_text())
-        page = found.report_path
+        runs = [RunDirectory.open(path) for path in run_directories]
+        if len(runs) > 1:
+            settings, found = compare_runs(runs)
+            typer.echo(f"{settings.to_text()}\n\n{found.to_text()}")
+            return
+        [run] = runs
+        typer.echo(run.metrics().to_text())
+        page = run.report_path
         if rebuild or not page.is_file():
-            page = found.report().write(found.path / ("overview.html" if page.is_file() else page.name))
+            page = run.report().write(run.path / ("overview.html" if page.is_file() else page.name))
         typer.echo(f"\nreport: {page}")

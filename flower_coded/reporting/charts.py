@@ -18,6 +18,9 @@ from flower_coded.reporting.tables import Record
 
 __all__ = ["draw_bars", "draw_lines"]
 
+_WIDTH = 1.6
+_COINCIDING = 0.01  # of the vertical range: closer curves cover each other
+
 
 def draw_lines(
     records: Iterable[Record],
@@ -51,13 +54,16 @@ def draw_lines(
     """
     drawn = axes if axes is not None else new_figure().axes[0]
     palette = _palette(_groups(records := list(records), group), colors)
+    collected = {name: _collect(records, x=x, y=y, group=group, name=name) for name in palette}
+    curves = {name: {p: float(np.mean(v)) for p, v in points.items()} for name, points in collected.items()}
     for index, (name, color) in enumerate(palette.items()):
-        points = _collect(records, x=x, y=y, group=group, name=name)
+        points = collected[name]
         if not points:
             continue
-        places = list(points)
-        means = [float(np.mean(values)) for values in points.values()]
-        drawn.plot(places, means, color=color, marker=MARKERS[index % len(MARKERS)], label=name)
+        places, means = list(points), list(curves[name].values())
+        width = _WIDTH + 2.6 * _num_covering(curves, name)
+        marker = MARKERS[index % len(MARKERS)]
+        drawn.plot(places, means, color=color, marker=marker, label=name, linewidth=width)
         if any(len(values) > 1 for values in points.values()):
             low, high = ([float(f(v)) for v in points.values()] for f in (np.min, np.max))
             drawn.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
@@ -103,6 +109,18 @@ def draw_bars(
     if group and len(palette) > 1:
         drawn.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure_of(drawn)
+
+
+def _num_covering(curves: Mapping[str, Mapping[Any, float]], name: str) -> int:
+    """Count the curves drawn later that run where this one does: it is drawn wider, to be seen below them."""
+    everything = [value for curve in curves.values() for value in curve.values()]
+    tolerance = _COINCIDING * (max(everything) - min(everything) or 1.0)
+    own, later = curves[name], list(curves)[list(curves).index(name) + 1 :]
+    return sum(
+        own.keys() == curves[other].keys()
+        and all(abs(own[place] - curves[other][place]) <= tolerance for place in own)
+        for other in later
+    )
 
 
 def _groups(records: Sequence[Record], key: str) -> list[str]:

@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["COLORS", "MARKERS", "figure_bytes", "figure_of", "label_axes", "new_figure", "save_figure"]
+__all__ = [
+    "COLORS",
+    "MARKERS",
+    "describe_figure",
+    "figure_bytes",
+    "figure_of",
+    "label_axes",
+    "new_figure",
+    "save_figure",
+]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#b8a900")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -63,6 +73,34 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(figure_bytes(figure, kind=kinds[target.suffix]))
     return target
+
+
+def describe_figure(figure: Figure) -> str:
+    """Say what a chart shows, for readers who cannot see it: titles, and how each line runs.
+
+    Examples
+    --------
+    >>> figure = new_figure()
+    >>> _ = figure.axes[0].plot([0, 3], [0.97, 0.081], label="FedAvg")
+    >>> label_axes(figure.axes[0], title="Accuracy", x_label="attackers", y_label="accuracy")
+    >>> describe_figure(figure)
+    'Accuracy: accuracy by attackers; FedAvg from 0.97 at 0 to 0.081 at 3.'
+    """
+    return " ".join(filter(None, (_describe_axes(axes) for axes in figure.axes)))
+
+
+def _describe_axes(axes: Axes) -> str:
+    lines = []
+    for line in axes.get_lines():
+        label, points = str(line.get_label()), np.asarray(line.get_xydata(), dtype=np.float64)
+        if label.startswith("_") or not len(points):
+            continue
+        (first_x, first_y), (last_x, last_y) = points[0], points[-1]
+        lines.append(f"{label} from {first_y:.3g} at {first_x:.3g} to {last_y:.3g} at {last_x:.3g}")
+    title = axes.get_title(loc="left") or axes.get_title()
+    by = " by ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+    head = ": ".join(filter(None, (title, by)))
+    return "; ".join(filter(None, [head, *lines])) + "." if head or lines else ""
 
 
 def label_axes(

@@ -26,8 +26,9 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from flower_coded.errors import ParameterError
-from flower_coded.reporting.figures import figure_bytes
-from flower_coded.reporting.tables import Record, Table, Value, plain
+from flower_coded.reporting.figures import describe_figure, figure_bytes
+from flower_coded.reporting.provenance import describe_provenance, provenance_now, read_provenance
+from flower_coded.reporting.tables import Record, Table, Value, plain, shown_number
 
 __all__ = ["Report"]
 
@@ -59,13 +60,23 @@ th, td { border-bottom: 1px solid var(--line); padding: .35rem .9rem .35rem 0; t
 th { border-bottom: 2px solid var(--ink); font-weight: 600; white-space: nowrap; }
 td:first-child { white-space: nowrap; }
 th.number, td.number { padding-left: .9rem; padding-right: .4rem; text-align: right; }
-figure { margin: 1.2rem 0; } figure img { display: block; height: auto; max-width: 100%; }
+figure { margin: 1.2rem 0; overflow-x: auto; }
+figure img { background: #fff; border-radius: 6px; display: block; height: auto; max-width: 100%; }
+dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; max-width: 46rem; }
 figcaption { font-size: .92rem; margin-top: .4rem; max-width: 46rem; }
 details { margin: 1rem 0; } summary { cursor: pointer; font-weight: 600; }
 footer { border-top: 1px solid var(--line); color: var(--soft); font-size: .85rem; margin-top: 3rem;
          padding-top: .8rem; }
+@media (max-width: 36rem) { body { padding: 1.2rem .8rem; } figure img { max-width: none; width: 34rem; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e9ee; --soft: #a3afba; --line: #37424d; --wash: #202a33; --blue: #56b4e9;
+          --good: #35b58a; --bad: #ef8354; }
+  body { background: #141b21; } }
 @media print { body { max-width: none; padding: 0; } figure, tr, .metric { break-inside: avoid; } }
 """
+
+
+_MOST_OPEN_ROWS = 24  # a longer table is folded: it would push what follows off the screen
 
 
 class Report:
@@ -116,8 +127,11 @@ class Report:
         """Add a table, or records as one."""
         shown = table if isinstance(table, Table) else Table.from_records(table)
         heading = _inline(caption or shown.caption)
-        above = f'<p class="caption">{heading}</p>' if heading else ""
-        return self._add(f'<div class="wide">{above}{shown.to_html(digits=digits)}</div>')
+        body = f'<div class="wide">{shown.to_html(digits=digits)}</div>'
+        if len(shown.rows) > _MOST_OPEN_ROWS:
+            summary = f"{heading or 'Table'} ({len(shown.rows)} rows)"
+            return self._add(f"<details><summary>{summary}</summary>{body}</details>")
+        return self._add(f'<p class="caption">{heading}</p>{body}' if heading else body)
 
     def add_figure(self, figure: Figure | str | Path | bytes, *, caption: str, alt: str = "") -> Report:
         """Add a picture: a matplotlib figure (as SVG, sharp at any size), PNG bytes, or the path of a file.
@@ -129,7 +143,8 @@ class Report:
         caption : str
             What a reader should see in it.
         alt : str
-            Text for readers who cannot see it; the caption by default.
+            Text for readers who cannot see it. By default the caption and, for a matplotlib figure, what its
+            axes say: titles, and where each line begins and ends.
 
         Raises
         ------
@@ -138,6 +153,7 @@ class Report:
         """
         if isinstance(figure, Figure):
             content = figure_bytes(figure, kind="svg")
+            alt = alt or f"{caption} {describe_figure(figure)}".strip()
         else:
             content = figure if isinstance(figure, bytes) else Path(figure).read_bytes()
         source = f"data:{_media_type(content)};base64,{base64.b64encode(content).decode('ascii')}"
@@ -150,6 +166,11 @@ class Report:
         return self._add(
             f"<details><summary>{_inline(summary)}</summary><pre>{html.escape(text)}</pre></details>"
         )
+
+    def add_terms(self, terms: Mapping[str, str]) -> Report:
+        """Explain words that the page uses, each once."""
+        items = "".join(f"<dt>{_inline(word)}</dt><dd>{_inline(said)}</dd>" for word, said in terms.items())
+        return self._add(f"<details><summary>Words on this page</summary><dl>{items}</dl></details>")
 
     def to_html(self, *, footer: str = "Made by flower-coded.") -> str:
         """Give the whole page as text."""
@@ -164,10 +185,14 @@ class Report:
         )
 
     def write(self, path: str | Path) -> Path:
-        """Write the page, making the directory if it is missing, and return its absolute path."""
+        """Write the page, making the directory if it is missing, and return its absolute path.
+
+        Its last line says when, by which command and with which versions the run beside it began.
+        """
         target = Path(path).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.to_html(), encoding="utf-8")
+        provenance = read_provenance(target.parent) or provenance_now()
+        target.write_text(self.to_html(footer=describe_provenance(provenance)), encoding="utf-8")
         return target
 
     def _add(self, block: str) -> Report:
@@ -182,7 +207,7 @@ def _inline(text: str) -> str:
 
 
 def _number(value: Value, digits: int) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    return shown_number(value, digits) if isinstance(value, float) else str(value)
 
 
 def _media_type(content: bytes) -> str:

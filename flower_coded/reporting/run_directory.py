@@ -1,7 +1,8 @@
 """Where a run leaves what it found: ``<results>/<scenario>/<name>/``, the same files for every scenario.
 
 ================  ===========================================================================
-``config.json``   every setting of the run, the defaults included
+``config.json``   every setting of the run, the defaults included, and under ``provenance`` when, by which
+                  command and with which versions it began
 ``metrics.json``  the run's records, one per observation; ``metrics.csv`` holds the same table
 ``*.png``         the pictures
 ``report.html``   the self-contained report
@@ -25,6 +26,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.reporting.charts import draw_lines
 from flower_coded.reporting.figures import save_figure
 from flower_coded.reporting.html import Report
+from flower_coded.reporting.provenance import provenance_now, read_provenance
 from flower_coded.reporting.tables import Record, Table, write_json
 
 __all__ = ["RunDirectory"]
@@ -132,8 +134,9 @@ class RunDirectory:
         return self.path / "report.html"
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write ``config.json``."""
-        write_json(self.path / "config.json", dict(config))
+        """Write ``config.json``; the provenance of a run that has begun already stays."""
+        provenance = read_provenance(self.path) or provenance_now()
+        write_json(self.path / "config.json", {**config, "provenance": provenance})
 
     def write_metrics(self, records: Iterable[Record], *, name: str = "metrics") -> None:
         """Write one table twice, as ``name.csv`` and ``name.json``."""
@@ -146,9 +149,10 @@ class RunDirectory:
         return save_figure(figure, self.path / f"{name}.png")
 
     def config(self) -> dict[str, Any]:
-        """Read ``config.json``; empty if the run wrote none."""
+        """Read the settings from ``config.json``; empty if the run wrote none."""
         file = self.path / "config.json"
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        content = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        return {key: value for key, value in content.items() if key != "provenance"}
 
     def metrics(self, name: str = "metrics") -> Table:
         """Read ``name.json``."""

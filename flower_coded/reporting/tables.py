@@ -23,8 +23,9 @@ import numpy as np
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["Record", "Table", "Value", "plain", "write_json"]
+__all__ = ["Record", "Table", "Value", "plain", "shown_number", "write_json"]
 
+_LARGE, _HUGE = 1e5, 1e12  # from here on no decimals, and powers of ten
 Value = str | int | float | bool | None
 Record = Mapping[str, Any]
 
@@ -199,11 +200,26 @@ def _jsonable(content: Any) -> Any:
     return content if content is None or isinstance(content, str | int) else str(content)
 
 
+def shown_number(value: float, digits: int) -> str:
+    """Show a number with as many digits as say something.
+
+    Examples
+    --------
+    >>> [shown_number(value, 3) for value in (0.97, 12.5, 301970.0, 2.5e-7, 0.0, float("nan"))]
+    ['0.970', '12.500', '301,970', '2.5e-07', '0.000', 'nan']
+    """
+    if abs(value) >= _LARGE and math.isfinite(value):
+        return f"{value:,.0f}" if abs(value) < _HUGE else f"{value:.3g}"
+    if 0 < abs(value) < 0.5 * 10.0**-digits:
+        return f"{value:.2g}"
+    return f"{value:.{digits}f}"
+
+
 def _shown(value: Value, digits: int, *, as_float: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) or (as_float and isinstance(value, int)):
-        return f"{value:.{digits}f}"
+        return shown_number(value, digits)
     return str(value)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from flower_coded import __version__
 from flower_coded.errors import ParameterError
-from flower_coded.reporting import Report, draw_lines, draw_matrix, save_figure
+from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix, save_figure
 
 VOID = {"img", "meta", "br"}
 
@@ -67,7 +70,7 @@ def test_every_picture_has_words_for_who_cannot_see_it(tmp_path: Path) -> None:
     reader = Reader()
     reader.feed(full_report(tmp_path).to_html())
     assert [value for _, name, value in reader.attributes if name == "alt"] == [
-        "lines",
+        "lines y by x; a from 1 at 0 to 2 at 1.",
         "from a file",
         "identity matrix",
     ]
@@ -89,3 +92,28 @@ def test_write__makes_the_directory_and_returns_an_absolute_path(
 def test_a_picture_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ParameterError, match="PNG or an SVG"):
         Report("t").add_figure(b"GIF89a", caption="no")
+
+
+def test_a_long_table_is_folded_and_says_how_long_it_is() -> None:
+    records = [{"round": number} for number in range(60)]
+    page = Report("Rounds").add_table(records, caption="Every round").add_table(records[:5]).to_html()
+    assert page.count("<details>") == 1
+    assert "<summary>Every round (60 rows)</summary>" in page
+
+
+def test_a_written_page_says_where_its_numbers_come_from(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, "scenario", name="run")
+    run.write_config({"seed": 7})
+    begun = json.loads((run.path / "config.json").read_text())["provenance"]
+    run.write_config({"seed": 8})  # the server of the run writes again what the command wrote
+    assert json.loads((run.path / "config.json").read_text()) == {"seed": 8, "provenance": begun}
+    assert run.config() == {"seed": 8}
+    page = Report("A run").write(run.report_path).read_text()
+    assert begun["date"] in page
+    assert f"flower-coded {__version__}" in page
+    assert not re.search(r"https?://", page)
+
+
+def test_words_are_explained_once_and_folded() -> None:
+    page = Report("A run").add_terms({"posterior": "what is believed after the answers"}).to_html()
+    assert "<dt>posterior</dt><dd>what is believed after the answers</dd>" in page

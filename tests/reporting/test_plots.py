@@ -105,3 +105,11 @@ def test_save_figure__writes_the_kind_its_name_says_and_the_same_bytes_twice(
 def test_save_figure__refuses_another_ending(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"\.png or \.svg"):
         save_figure(draw_matrix(np.eye(2)), tmp_path / "x.jpg")
+
+
+def test_draw_lines__draws_the_lower_of_two_equal_curves_wider() -> None:
+    points = {"encoded": [3.0, 1.0], "repetition": [3.0, 1.001], "plain": [9.0, 9.0]}
+    records = [{"m": m, "x": x, "y": y} for m, ys in points.items() for x, y in enumerate(ys)]
+    encoded, repetition, plain = draw_lines(records, x="x", y="y", group="m").axes[0].get_lines()
+    assert encoded.get_linewidth() > 2 * repetition.get_linewidth()
+    assert repetition.get_linewidth() == plain.get_linewidth()
