@@ -109,8 +109,42 @@ class AnalogLagrangeCode:
 
     @property
     def num_correctable(self) -> int:
-        """``v = ⌊(N - K) / 2⌋``, the liars that can be located when nobody is silent."""
+        """``v = ⌊(N - K) / 2⌋``, the liars that the code alone can locate when nobody is silent."""
         return (self.num_workers - self.dimension) // 2
+
+    @property
+    def num_spare(self) -> int:
+        """``N - K``, the results that may be lost: liars that keys name, and silent workers, together."""
+        return self.num_workers - self.dimension
+
+    @property
+    def privacy_cliff(self) -> int:
+        """``t + ⌈k/2⌉``, the shares that together give real data exactly, by one linear system.
+
+        At one position ``s`` shares are ``2 s`` real equations in ``k`` real values and ``2 t`` real numbers
+        of noise. From ``t + 1`` shares on, ``2 (s - t)`` exact combinations of the data are known, whatever
+        the noise scale. (Complex data are ``2 k`` real numbers: ``t + k`` shares.)
+        """
+        return self.num_colluders + (self.num_blocks + 1) // 2
+
+    def check_pooling(self, num_pooling: int) -> None:
+        """Refuse if more workers may pool their shares than the noise hides from.
+
+        Liars are among those who may pool: they already work together.
+
+        Raises
+        ------
+        ParameterError
+            If ``num_pooling > t``.
+        """
+        if num_pooling > self.num_colluders:
+            raise ParameterError(
+                "num_colluders",
+                f"must be at least the {num_pooling} workers who lie, as they may pool their shares too: "
+                f"{self.num_colluders + 1} shares leak exactly, {self.privacy_cliff} give the whole table",
+                self.num_colluders,
+                hint="count everybody who may pool, liars included",
+            )
 
     @cached_property
     def data_points(self) -> ComplexArray:
@@ -203,6 +237,39 @@ class AnalogLagrangeCode:
         flat = hidden.reshape(*batch, hidden.shape[-3], -1)
         shares: Array = constant_like(self.encoding_matrix, blocks) @ flat
         return shares.reshape(*batch, self.num_workers, *block_shape)
+
+    def encode_for(self, index: int, blocks: Array, noise: Array) -> Array:
+        """Give one worker's share of :meth:`encode`, so that dealing need not hold all of them.
+
+        Parameters
+        ----------
+        index : int
+            Evaluation index.
+        blocks : array of shape (k, rows, columns), float64 or complex128
+            The private matrices.
+        noise : array of shape (t, rows, columns), complex128
+            The hiding matrices, the same for all workers.
+
+        Returns
+        -------
+        array of shape (rows, columns), complex128
+            The same bits whenever it is made again.
+
+        Examples
+        --------
+        >>> code = AnalogLagrangeCode(num_workers=7, num_blocks=2, num_colluders=1)
+        >>> blocks, noise = np.ones((2, 3, 2)), code.draw_noise((3, 2))
+        >>> np.allclose(code.encode_for(4, blocks, noise), code.encode(blocks, noise)[4])
+        True
+        """
+        row = constant_like(self.encoding_matrix[index], blocks)
+        # One block at a time: a product with the stack would copy all of it to complex numbers first.
+        share: Array = row[0] * blocks[0]
+        for place in range(1, self.num_blocks):
+            share += row[place] * blocks[place]
+        for place in range(self.num_colluders):
+            share += row[self.num_blocks + place] * noise[place]
+        return share
 
     def reconstruct(
         self, results: Array, present: np.ndarray[Any, np.dtype[np.bool_]] | None = None

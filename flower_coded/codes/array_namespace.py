@@ -3,7 +3,7 @@
 The codes of this package are written once, against the functions that NumPy and torch spell alike
 (``matmul``, ``linalg.svd``, ``linalg.qr``, ``fft.ifft``, ``where`` …). This module holds the few steps that
 differ: finding the namespace of an array, and moving the constant matrices of a code to where the data is.
-torch is never imported here: whoever passes a tensor has already done it.
+torch is imported only by whoever names one of its devices; whoever passes a tensor has already done it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "constant_like", "namespace_of", "take_along", "to_numpy"]
+__all__ = ["Array", "constant_like", "namespace_of", "on_device", "take_along", "to_numpy"]
 
 # A NumPy array or a torch tensor. The two share no nominal type, and this layer must not import torch.
 Array = Any
@@ -68,3 +68,30 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     array([0, 1])
     """
     return np.asarray(array if namespace_of(array) is np else array.detach().cpu().numpy())
+
+
+def on_device(array: np.ndarray[Any, Any], device: str) -> Array:
+    """Hand an array to where it is computed on: ``"cpu"`` is NumPy, anything else a torch device.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any numbers.
+    device : str
+        ``"cpu"``, ``"cuda"``, …; ``"cpu:0"`` is torch on the CPU.
+
+    Returns
+    -------
+    ndarray or torch tensor
+        The same memory where it stays on the CPU.
+
+    Examples
+    --------
+    >>> on_device(np.zeros(2), "cpu")
+    array([0., 0.])
+    """
+    if device == "cpu":
+        return array
+    import torch
+
+    return torch.from_numpy(array).to(device)

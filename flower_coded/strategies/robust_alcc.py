@@ -1,14 +1,16 @@
 """Robust analog Lagrange coded computing as a Flower strategy: the server's table, computed on by strangers.
 
-The server holds a table, hides it in one share per node, and asks all nodes for a polynomial of their share:
-a Gram matrix, both sides of the normal equations, a gradient of least squares, or a polynomial of the user's.
-A share is sent once, with the first request, and kept by the node; one round of Flower is one request. The
-nodes never see the table, any ``t`` of them together learn no more than
-:func:`flower_coded.codes.analog_privacy.worst_leakage` says, and ``A`` liars are located and ``s`` silent
-nodes survived as long as ``2A + s ≤ N - K``.
+The server holds a table, centers and scales it, hides it in one share per node, and asks all nodes for a
+polynomial of their share: a Gram matrix, both sides of the normal equations, a gradient of least squares, a
+product of two private matrices, or a polynomial of the user's. A share is sent once, with the first request,
+and kept by the node; one round of Flower is one request. The nodes never see the table; any ``t`` of them,
+liars included, learn together no more than :func:`flower_coded.codes.analog_privacy.worst_leakage` says; and
+``A`` liars are named and ``s`` silent nodes survived as long as ``A + s ≤ N - K`` (``2A + s`` where the code
+alone decides).
 
-Every reply is judged alone; a malformed one is missing and named in the metrics, a wrong one is located by
-the code. If what came cannot be trusted the round keeps the old arrays and says so.
+Every reply is judged alone: a malformed one is missing and named in the metrics, a wrong one is named by its
+key. Every result has a bound on its error. If that is above the accuracy asked for, or too few results are
+right, the round keeps the old arrays and says so.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real_tables import as_real_matrix
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.analog_computing import (
     AnalogMaster,
     Outcome,
     Request,
-    Share,
+    ScaledTable,
+    Verification,
     get_function,
+    pack_factors,
     split_rows,
 )
 from flower_coded.strategies.base import (
@@ -80,15 +85,22 @@ class ComputationRound:
     def metrics(self) -> MetricRecord:
         """Summarize for Flower's history."""
         metrics = rejection_metrics(self.rejected)
-        metrics["decoded"] = int(self.outcome is not None)
+        metrics["unchanged"] = int(self.is_unchanged)
         metrics["waiting-seconds"] = self.waiting_seconds
         metrics["decoding-seconds"] = self.decoding_seconds
         if self.outcome is not None:
             metrics["residual"] = self.outcome.residual
-            metrics["error-std"] = float(self.outcome.error_std.max())
+            metrics["error-bound"] = self.outcome.total_error_bound
+            metrics["relative-error-bound"] = self.outcome.relative_error_bound
+            metrics["vouched-by-keys"] = int(self.outcome.vouched_by == "keys")
             if self.outcome.liars:
-                metrics["located-workers"] = list(self.outcome.liars)
+                metrics["misbehaving-participants"] = list(self.outcome.liars)
         return metrics
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nothing could be trusted, so that the arrays stayed as they were."""
+        return self.outcome is None
 
 
 class RobustALCC(Strategy):
@@ -102,33 +114,51 @@ class RobustALCC(Strategy):
     ----------
     code : AnalogLagrangeCode
         One worker per node; see :func:`flower_coded.protocols.analog_computing.plan_computation`.
-    table : ndarray of shape (n, d), float64
-        The private data, split by rows into the code's blocks. For ``"normal-equations"`` and ``"gradient"``
-        the last column is the target.
+    table : array-like of shape (n, d)
+        The private data: anything :func:`flower_coded.codes.real_tables.as_real_matrix` takes. For
+        ``"normal-equations"`` and ``"gradient"`` the last column is the target; for ``"product"`` the first
+        ``left_columns`` are the left factor.
     function : str
         A function that adds up rows; see :func:`flower_coded.protocols.analog_computing.get_function`.
+    left_columns : int, optional
+        For ``"product"``.
     step_size : float
         For ``"gradient"``: ``w ← w - step_size · gradient / n``.
-    num_missing : int
+    num_byzantine : int, optional
+        ``A``, the liars to be survived, at most ``t``: they may pool their shares. As many as can be if
+        absent.
+    num_stragglers : int
         ``s``: a round goes on when only so many replies are outstanding.
+    verification : "keys" or "code"
+        Who tells liars: secret keys of the shares, or the paper's decoder.
+    accuracy : float
+        Largest error bound, as a part of ``‖X_l‖ ‖X R‖`` of the centered and scaled table
+        (:class:`flower_coded.protocols.analog_computing.QuadraticForm`); a worse result is refused, and so is
+        a set-up that cannot promise it.
     evaluation_order : ndarray of shape (N,), int, optional
-        Which share each worker gets (:func:`flower_coded.codes.index_assignment.evaluation_order`).
+        Which share each worker gets (:func:`flower_coded.codes.index_assignment.evaluation_order`); a secret
+        random order if absent.
     unreliable : ndarray of shape (N,), bool, optional
-        Workers that may lie; all if absent.
+        Workers that may lie; all if absent. For ``verification="code"``.
+    device : str
+        Where shares are made: ``"cpu"`` is NumPy, anything else a torch device.
     reply_timeout : float
         Seconds to wait for the replies of a round.
-    setup_timeout : float
+    connect_timeout : float
         Seconds to wait for the nodes to connect.
 
     Attributes
     ----------
     history : list of ComputationRound
+    scaled_table : ScaledTable
+        The table as it is hidden; ``outcome`` of a round is in its units.
 
     Raises
     ------
     ParameterError
-        If the table is not finite or too small, the function does not add up rows or has too large a degree,
-        or a timeout is not positive.
+        If the table is no table of finite real numbers or too small, the function does not add up rows or
+        has too large a degree, more may lie than pool shares or than there are spare results, the accuracy
+        cannot be promised, or a timeout is not positive.
 
     Examples
     --------
@@ -136,7 +166,7 @@ class RobustALCC(Strategy):
     >>> from flower_coded.testing import InProcessGrid
     >>> code = AnalogLagrangeCode(num_workers=9, num_blocks=1, num_colluders=2, noise_scale=100.0)
     >>> grid = InProcessGrid(robust_alcc_client_app(), 9, {"attack": "full-noise", "attackers": "0,4"})
-    >>> strategy = RobustALCC(code, np.arange(6.0).reshape(3, 2), "gram")
+    >>> strategy = RobustALCC(code, [[0, 1], [2, 3], [4, 5]], "gram", num_byzantine=2)
     >>> result = strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
     >>> result.arrays["result"].numpy().round(6)
     array([[20., 26.],
@@ -148,52 +178,77 @@ class RobustALCC(Strategy):
     def __init__(
         self,
         code: AnalogLagrangeCode,
-        table: FloatArray,
+        table: Any,
         function: str = "normal-equations",
         *,
+        left_columns: int | None = None,
         step_size: float = 1.0,
-        num_missing: int = 0,
+        num_byzantine: int | None = None,
+        num_stragglers: int = 0,
+        verification: Verification = "keys",
+        accuracy: float = 1e-2,
         evaluation_order: IntArray | None = None,
         unreliable: BoolArray | None = None,
+        device: str = "cpu",
         reply_timeout: float = 60.0,
-        setup_timeout: float = 300.0,
+        connect_timeout: float = 300.0,
     ) -> None:
         for name, value in (
             ("step_size", step_size),
             ("reply_timeout", reply_timeout),
-            ("setup_timeout", setup_timeout),
+            ("connect_timeout", connect_timeout),
         ):
             if not value > 0:
                 raise ParameterError(name, "must be positive", value)
-        if not 0 <= num_missing <= code.num_workers - code.dimension:
-            raise ParameterError(
-                "num_missing", f"must be from 0 to N - K = {code.num_workers - code.dimension}", num_missing
-            )
-        if not get_function(function).is_sum_over_rows:
+        chosen = get_function(function)
+        if not chosen.is_sum_over_rows:
             raise ParameterError(
                 "function", "must add up rows, so that blocks of rows do", function, hint="use AnalogMaster"
             )
         self.code, self.function, self.step_size = code, function, step_size
-        self.num_missing = num_missing
-        self.reply_timeout, self.setup_timeout = reply_timeout, setup_timeout
-        table = np.asarray(table, dtype=np.float64)
-        blocks = split_rows(table, code.num_blocks)
-        self._num_rows, self._num_columns = table.shape
+        self.num_stragglers, self.accuracy = num_stragglers, accuracy
+        self.reply_timeout, self.connect_timeout = reply_timeout, connect_timeout
+        self.scaled_table = ScaledTable.of(table)
+        values: np.ndarray[Any, Any] = self.scaled_table.values
+        self._num_rows, self._num_columns = values.shape
+        self._left_columns = left_columns
+        if chosen.form is None:
+            # Nobody knows how a user's polynomial changes with the units of its columns.
+            values = as_real_matrix(table, "table")
+        elif function == "product":
+            values = pack_factors(values, left_columns or 0)
+        blocks = split_rows(values, code.num_blocks)
         self._master = AnalogMaster(
             code,
             (blocks.shape[1], blocks.shape[2]),
-            data_scale=max(float(table.std()), np.finfo(np.float64).tiny),
+            verification,
+            self._agreed_liars(num_byzantine, verification if chosen.form else "code"),
+            num_stragglers,
+            accuracy,
             evaluation_order=evaluation_order,
             unreliable=unreliable,
+            device=device,
         )
-        self._result_shape = self._master.precision(
-            self._request(np.zeros(self._num_columns - 1))
-        ).noise_std.shape
-        self._shares: dict[int, Share] = {share.worker: share for share in self._master.deal(blocks)}
+        self.num_byzantine = self._master.num_byzantine
+        self._master.deal(blocks)
+        first = self._request(np.zeros(self._num_columns - 1))
+        self.promised_accuracy = self._master.require_accuracy(first)
+        self._result_shape = self._master.precision(first).noise_std.shape
+        self._lacking = set(range(code.num_workers))
         self._roster: Roster | None = None
         self._grid: Grid | None = None
         self._arrays = self.initial_arrays()
         self.history: list[ComputationRound] = []
+
+    def _agreed_liars(self, num_byzantine: int | None, verification: Verification) -> int:
+        """Give ``A``: as told, or as many as spare results and privacy allow."""
+        if num_byzantine is None:
+            spare = max(self.code.num_spare - self.num_stragglers, 0)
+            return min(self.code.num_colluders, spare if verification == "keys" else spare // 2)
+        # A code without noise hides nothing from anybody, and nobody expects it to.
+        if self.code.num_colluders:
+            self.code.check_pooling(num_byzantine)
+        return num_byzantine
 
     def initial_arrays(self) -> ArrayRecord:
         """Zeros to start from: the result, or the weights."""
@@ -207,12 +262,17 @@ class RobustALCC(Strategy):
         log(INFO, "\t├──> %s", code)
         log(
             INFO,
-            "\t└──> %s of %d rows, %d columns; %d results needed, %d liars corrected",
+            "\t└──> %s of %d rows, %d columns; %d results needed, %d liars and %d silent survived (by %s); "
+            "hidden from any %d, given away by %d",
             self.function,
             self._num_rows,
             self._num_columns,
             code.dimension,
-            (code.num_workers - code.dimension - self.num_missing) // 2,
+            self.num_byzantine,
+            self.num_stragglers,
+            self._master.verification,
+            code.num_colluders,
+            code.privacy_cliff,
         )
 
     def configure_train(
@@ -222,7 +282,7 @@ class RobustALCC(Strategy):
         del server_round, config
         self._grid, self._arrays = grid, arrays
         if self._roster is None:
-            self._roster = assemble_roster(grid, self.code.num_workers, self.setup_timeout)
+            self._roster = assemble_roster(grid, self.code.num_workers, self.connect_timeout)
         return []
 
     def aggregate_train(
@@ -260,10 +320,28 @@ class RobustALCC(Strategy):
 
     @property
     def _is_descent(self) -> bool:
-        return get_function(self.function).needs_parameters
+        return self.function == "gradient"
 
     def _request(self, weights: FloatArray | None) -> Request:
-        return Request(self.function, weights if self._is_descent else None)
+        if self._is_descent:
+            assert weights is not None
+            return Request(self.function, self.scaled_table.scaled_weights(weights))
+        if self.function == "product":
+            return Request(self.function, np.array([float(self._left_columns or 0)]))
+        return Request(self.function)
+
+    def _message_to(self, worker: int, request: Request, server_round: int) -> Message:
+        """Write to one worker; a share is made when it is sent, and its key with it."""
+        assert self._roster is not None
+        share = self._master.share_of(worker) if worker in self._lacking else None
+        if share is not None:
+            self._master.make_key(worker, request, share)
+        return Message(
+            request_content(request, server_round, share),
+            self._roster.node_of(worker),
+            COMPUTE_MESSAGE_TYPE,
+            group_id=str(server_round),
+        )
 
     def _ask(
         self, request: Request, server_round: int
@@ -272,16 +350,8 @@ class RobustALCC(Strategy):
         assert self._grid is not None, "configure_train comes first"
         assert self._roster is not None, "configure_train comes first"
         workers = range(self.code.num_workers)
-        messages = [
-            Message(
-                request_content(request, server_round, self._shares.get(worker)),
-                self._roster.node_of(worker),
-                COMPUTE_MESSAGE_TYPE,
-                group_id=str(server_round),
-            )
-            for worker in workers
-        ]
-        enough = self.code.num_workers - self.num_missing
+        messages = [self._message_to(worker, request, server_round) for worker in workers]
+        enough = self.code.num_workers - self.num_stragglers
         received, _ = ask_until(
             self._grid,
             messages,
@@ -298,8 +368,7 @@ class RobustALCC(Strategy):
         results = {
             each.user: np.asarray(each.content.state["values"]) for each in accepted if each.user is not None
         }
-        for worker in results:
-            self._shares.pop(worker, None)  # it has arrived; it is not kept any longer than needed
+        self._lacking -= set(results)
         return results, rejected
 
     def _decode(
@@ -312,9 +381,11 @@ class RobustALCC(Strategy):
             return None
 
     def _updated(self, outcome: Outcome) -> ArrayRecord:
-        if not self._is_descent:
-            return ArrayRecord({"result": Array(outcome.total)})
-        weights = self._arrays["weights"].numpy()
-        return ArrayRecord(
-            {"weights": Array(weights - self.step_size * outcome.total[:, 0] / self._num_rows)}
-        )
+        """Undo the scaling, and move the weights one step where they descend."""
+        weights = self._arrays["weights"].numpy() if self._is_descent else None
+        request = self._request(weights)
+        form = get_function(self.function).quadratic_form(self._num_columns, request.parameters)
+        total = outcome.total if form is None else self.scaled_table.restore(form, outcome.total, weights)
+        if weights is None:
+            return ArrayRecord({"result": Array(total)})
+        return ArrayRecord({"weights": Array(weights - self.step_size * total[:, 0] / self._num_rows)})

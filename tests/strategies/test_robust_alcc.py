@@ -21,8 +21,8 @@ from flower_coded.strategies.robust_alcc import RobustALCC
 from flower_coded.testing import InProcessGrid
 from flower_coded.wire.robust_alcc import SHARE_KEY
 
-# K = (2 + 1 - 1) * 2 + 1 = 5 of 13: four liars, or three liars and two silent.
-CODE = AnalogLagrangeCode(num_workers=13, num_blocks=2, num_colluders=1, noise_scale=100.0)
+# K = (1 + 4 - 1) * 2 + 1 = 9 of 13: four liars who may pool their shares, or two liars and two silent.
+CODE = AnalogLagrangeCode(num_workers=13, num_blocks=1, num_colluders=4, noise_scale=100.0)
 GENERATOR = np.random.default_rng(0)
 FEATURES = GENERATOR.standard_normal((41, 3))
 TARGET = FEATURES @ [1.0, -2.0, 0.5] + 0.1 * GENERATOR.standard_normal(41)
@@ -32,7 +32,8 @@ TABLE = np.column_stack([FEATURES, TARGET])
 def run(run_config=None, function="normal-equations", num_rounds=1, **options):
     grid_options = {key: options.pop(key) for key in ("drop", "tamper", "delay") if key in options}
     grid = InProcessGrid(robust_alcc_client_app(), 13, run_config or {}, **grid_options)
-    strategy = RobustALCC(CODE, TABLE, function, reply_timeout=1.0, setup_timeout=5.0, **options)
+    table = options.pop("table", TABLE)
+    strategy = RobustALCC(CODE, table, function, reply_timeout=1.0, connect_timeout=5.0, **options)
     result = strategy.start(grid, strategy.initial_arrays(), num_rounds=num_rounds)
     arrays = result.arrays or strategy.initial_arrays()  # Flower's result is empty if no round succeeded
     return strategy, next(iter(arrays.values())).numpy(), grid
@@ -45,12 +46,46 @@ def test_regression__equals_scikit_learns_while_four_of_thirteen_lie(attack) -> 
     expected = LinearRegression(fit_intercept=False).fit(FEATURES, TARGET).coef_
     assert np.allclose(coefficients, expected, atol=1e-6)
     assert strategy.history[0].outcome.liars == (0, 1, 7, 12)
-    assert strategy.history[0].metrics()["located-workers"] == [0, 1, 7, 12]
+    assert strategy.history[0].metrics()["misbehaving-participants"] == [0, 1, 7, 12]
 
 
 def test_gram__is_the_tables() -> None:
     _, gram, _ = run(function="gram")
     assert np.allclose(gram, TABLE.T @ TABLE, atol=1e-6)
+
+
+def test_product__of_two_private_matrices_is_packed_and_right() -> None:
+    strategy, product, _ = run(
+        {"attack": "full-noise", "attackers": "0,1,7,12"}, "product", left_columns=1, accuracy=1e-6
+    )
+    assert np.allclose(product, TABLE[:, :1].T @ TABLE[:, 1:], atol=1e-6)
+    assert strategy.history[0].outcome.liars == (0, 1, 7, 12)
+
+
+@pytest.mark.parametrize("function", ["gram", "normal-equations", "gradient"])
+def test_unscaled_columns_with_large_means__are_centered_scaled_and_restored(function) -> None:
+    """Columns from 1e-8 to 1e8, one of them constant: what made honest workers look like liars."""
+    factors = np.array([1e-8, 1.0, 1e8, 1e3])
+    table = np.column_stack([TABLE * factors + 1e4 * factors, np.full(41, 7.0), TABLE[:, 0] + TABLE[:, 1]])
+    strategy, found, _ = run(
+        {"attack": "full-noise", "attackers": "0,1,7,12"}, function, table=table, step_size=1e-20
+    )
+    features, target = table[:, :-1], table[:, -1]
+    expected = {
+        "gram": table.T @ table,
+        "normal-equations": features.T @ table,
+        "gradient": 1e-20 * features.T @ target / 41,
+    }[function]
+    assert np.allclose(found, expected, rtol=1e-6, atol=1e-6 * abs(expected).min())
+    assert strategy.history[0].outcome.liars == (0, 1, 7, 12)
+
+
+def test_code__is_selectable_and_says_that_it_vouches() -> None:
+    strategy, equations, _ = run({"attack": "full-noise", "attackers": "0,7"}, verification="code")
+    assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+    outcome = strategy.history[0].outcome
+    assert (outcome.liars, outcome.vouched_by) == ((0, 7), "code")
+    assert strategy.history[0].metrics()["vouched-by-keys"] == 0
 
 
 def test_gradient__descends_to_the_solution_with_one_share_sent_once() -> None:
@@ -81,18 +116,18 @@ def test_a_malformed_reply_costs_its_sender_the_place_and_nothing_else(name) -> 
 
 def test_silent_workers__are_not_waited_for_beyond_the_agreed_number() -> None:
     strategy, equations, _ = run(
-        {"stragglers": "5,6", "attack": "full-noise", "attackers": "1,2,3"}, num_missing=2
+        {"stragglers": "5,6", "attack": "full-noise", "attackers": "1,2"}, num_stragglers=2
     )
     assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
     assert strategy.history[0].outcome.missing == (5, 6)
-    assert strategy.history[0].outcome.liars == (1, 2, 3)
+    assert strategy.history[0].outcome.liars == (1, 2)
 
 
 def test_too_many_liars__leave_the_arrays_as_they_were() -> None:
     strategy, equations, _ = run({"attack": "full-noise", "attackers": 6, "seed": 4})
     assert not equations.any()
     assert strategy.history[0].outcome is None
-    assert strategy.history[0].metrics()["decoded"] == 0
+    assert strategy.history[0].metrics()["unchanged"] == 1
 
 
 def test_attack_from_a_later_round__is_located_then() -> None:
@@ -122,11 +157,9 @@ def test_nodes__receive_noise_and_not_the_table() -> None:
 
     run(drop=spy)
     shares = np.array(received)
-    blocks = np.concatenate([TABLE, np.zeros((1, 4))]).reshape(2, 21, 4)
     for share in shares:
-        for block in blocks:
-            correlation = np.corrcoef(share.real.ravel(), block.ravel())[0, 1]
-            assert abs(correlation) < 0.5
+        correlation = np.corrcoef(share.real.ravel(), TABLE.ravel())[0, 1]
+        assert abs(correlation) < 0.5
         assert abs(share).mean() > 5 * abs(TABLE).mean()
 
 
@@ -140,7 +173,7 @@ def test_a_lost_share__is_sent_again_and_is_the_same() -> None:
             return len(lost) == 1
         return False
 
-    strategy, equations, _ = run(num_rounds=2, drop=drop, num_missing=1)
+    strategy, equations, _ = run(num_rounds=2, drop=drop, num_stragglers=1)
     assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
     assert [each.outcome.missing for each in strategy.history] == [(4,), ()]
     assert np.array_equal(*lost)
@@ -150,10 +183,16 @@ def test_a_lost_share__is_sent_again_and_is_the_same() -> None:
     ("options", "name"),
     [
         ({"reply_timeout": 0.0}, "reply_timeout"),
-        ({"num_missing": 9}, "num_missing"),
+        ({"num_stragglers": 9}, "num_stragglers"),
+        ({"num_byzantine": 3, "num_stragglers": 2}, "num_byzantine"),
+        ({"num_byzantine": 3, "verification": "code"}, "num_byzantine"),
+        ({"num_byzantine": 5}, "num_colluders"),
+        ({"accuracy": 1e-15}, "accuracy"),
         ({"function": "elementwise-square"}, "function"),
-        ({"table": TABLE * np.nan}, "blocks"),
-        ({"table": TABLE[:1]}, "num_blocks"),
+        ({"function": "product"}, "left"),
+        ({"table": TABLE * np.nan}, "table"),
+        ({"table": TABLE[:1]}, "table"),
+        ({"table": [["a", "b"]]}, "table"),
     ],
 )
 def test_strategy__refuses_bad_parameters_before_anything_is_sent(options, name) -> None:

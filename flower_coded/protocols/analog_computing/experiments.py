@@ -29,7 +29,7 @@ from flower_coded.codes.analog_lagrange import (
     relative_error,
     to_decibel,
 )
-from flower_coded.codes.array_namespace import Array, constant_like, to_numpy
+from flower_coded.codes.array_namespace import Array, constant_like, on_device, to_numpy
 from flower_coded.codes.dft_code import DFTCode
 from flower_coded.codes.dft_correction import fit_errors, residual_ratio
 from flower_coded.errors import ParameterError
@@ -202,7 +202,7 @@ def measure(
     """
     if decoder not in DECODERS:
         raise ParameterError("decoder", f"must be one of {', '.join(DECODERS)}", decoder)
-    words = _on_device(repetitions.received, device)
+    words = on_device(repetitions.received, device)
     started = time.perf_counter()
     located, is_trusted = np.zeros_like(repetitions.is_liar), np.ones(len(repetitions.is_liar), dtype=bool)
     if decoder != "plain":
@@ -255,12 +255,3 @@ def _correct_knowing(
     num_fitted = repetitions.is_liar.sum(axis=1, keepdims=True)
     residual = residual_ratio(left / repetitions.noise_std, num_fitted, 1e-3)
     return words - errors, repetitions.is_liar, residual <= 1.0
-
-
-def _on_device(words: ComplexArray, device: str) -> Array:
-    """Hand NumPy arrays to torch where a torch device is asked for."""
-    if device == "cpu":
-        return words
-    import torch
-
-    return torch.from_numpy(words).to(device)

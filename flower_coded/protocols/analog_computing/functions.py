@@ -1,4 +1,4 @@
-"""Polynomials a master can outsource: Gram matrix, normal equations, gradient of least squares, your own.
+"""Polynomials a master can outsource: Gram matrix, normal equations, gradient, product of two, your own.
 
 A function takes one block, a complex matrix (or a stack of them), and public parameters that every worker
 knows, and gives a matrix. It must be a polynomial in the block's entries: transposes are plain, never
@@ -15,12 +15,65 @@ from typing import Any
 import numpy as np
 
 from flower_coded.codes.analog_lagrange import verify_degree
-from flower_coded.codes.array_namespace import Array
+from flower_coded.codes.array_namespace import Array, constant_like, namespace_of
 from flower_coded.errors import ParameterError
 
-__all__ = ["FUNCTION_NAMES", "PolynomialFunction", "get_function", "register_function", "split_rows"]
+__all__ = [
+    "FUNCTION_NAMES",
+    "PolynomialFunction",
+    "QuadraticForm",
+    "get_function",
+    "register_function",
+    "split_rows",
+]
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticForm:
+    """``f(X) = X[:, :left]ᵀ X[:, first:] R``: every built-in function, and what verification keys can check.
+
+    Parameters
+    ----------
+    left : int
+        Columns of ``X`` in the left factor.
+    first : int
+        First column of ``X`` in the right factor.
+    right : ndarray of shape (columns - first, h), float64, or None
+        ``R``, public; None for the identity.
+
+    Examples
+    --------
+    >>> form = get_function("gradient").quadratic_form(3, np.array([2.0, 5.0]))
+    >>> form.left, form.right.ravel()
+    (2, array([ 2.,  5., -1.]))
+    """
+
+    left: int
+    first: int = 0
+    right: FloatArray | None = None
+
+    def times_right(self, matrix: Array) -> Array:
+        """Give the right factor of a block, ``X[:, first:] R``, or the same of a key's columns."""
+        columns = matrix[..., self.first :]
+        if self.right is None:
+            return columns
+        right = constant_like(self.right, matrix)
+        # torch multiplies equal types only.
+        return columns @ (right if namespace_of(matrix) is np else right.to(matrix.dtype))
+
+    def scale(self, blocks: np.ndarray[Any, Any]) -> float:
+        """Give ``‖X_l‖ ‖X R‖`` of all blocks together: what an accuracy refers to.
+
+        It is known without computing the function, and never smaller than the norm of its value.
+        """
+        left = np.linalg.norm(blocks[..., : self.left])
+        return float(left * np.linalg.norm(self.times_right(blocks)))
+
+    def apply(self, block: Array) -> Array:
+        """Compute ``f``, without conjugating; a narrow ``R`` comes first, as that is cheaper."""
+        return _transposed(block[..., : self.left]) @ self.times_right(block)
 
 
 @dataclass(frozen=True)
@@ -41,6 +94,9 @@ class PolynomialFunction:
         rows, the results of all blocks may be added, and precision can be measured on fewer rows.
     needs_parameters : bool
         Whether ``apply`` reads its parameters.
+    form : callable, optional
+        ``form(columns, parameters)`` gives the :class:`QuadraticForm` that ``apply`` computes. Without one
+        there is no key for a worker's result, and the code decides who lied.
 
     Examples
     --------
@@ -55,6 +111,11 @@ class PolynomialFunction:
     apply: Callable[[Array, FloatArray | None], Array]
     is_sum_over_rows: bool = False
     needs_parameters: bool = False
+    form: Callable[[int, FloatArray | None], QuadraticForm] | None = None
+
+    def quadratic_form(self, num_columns: int, parameters: FloatArray | None) -> QuadraticForm | None:
+        """Give the form computed on blocks of so many columns, or None if the function has none."""
+        return None if self.form is None else self.form(num_columns, parameters)
 
     def verify(self, block_shape: tuple[int, int], parameters: FloatArray | None = None) -> None:
         """Check the degree on random lines of complex blocks (three rows of them where rows are added up).
@@ -70,19 +131,20 @@ class PolynomialFunction:
         verify_degree(lambda block: self.apply(block, parameters), shape, self.degree)
 
 
-def split_rows(matrix: FloatArray, num_blocks: int) -> FloatArray:
+def split_rows(matrix: np.ndarray[Any, Any], num_blocks: int) -> np.ndarray[Any, Any]:
     """Split a table into blocks of equally many rows, the last ones padded with zero rows.
 
     Parameters
     ----------
-    matrix : ndarray of shape (rows, columns), float64
+    matrix : ndarray of shape (rows, columns), float64 or (packed) complex128
         The table.
     num_blocks : int
         ``k``.
 
     Returns
     -------
-    ndarray of shape (k, ceil(rows / k), columns), float64
+    ndarray of shape (k, ceil(rows / k), columns)
+        The same memory where nothing had to be padded.
 
     Examples
     --------
@@ -94,8 +156,10 @@ def split_rows(matrix: FloatArray, num_blocks: int) -> FloatArray:
             "num_blocks", f"must be from 1 to the table's {matrix.shape[0]} rows", num_blocks
         )
     rows = -(-matrix.shape[0] // num_blocks)
-    padded = np.zeros((num_blocks * rows, matrix.shape[1]))
-    padded[: matrix.shape[0]] = matrix
+    padded = matrix
+    if num_blocks * rows > matrix.shape[0]:
+        padded = np.zeros((num_blocks * rows, matrix.shape[1]), dtype=matrix.dtype)
+        padded[: matrix.shape[0]] = matrix
     return padded.reshape(num_blocks, rows, matrix.shape[1])
 
 
@@ -137,33 +201,61 @@ def _transposed(block: Array) -> Array:
     return block.swapaxes(-1, -2)
 
 
-def _gram(block: Array, parameters: FloatArray | None) -> Array:
+def _gram_form(num_columns: int, parameters: FloatArray | None) -> QuadraticForm:
     """``XᵀX``."""
     del parameters
-    return _transposed(block) @ block
+    return QuadraticForm(num_columns)
 
 
-def _normal_equations(block: Array, parameters: FloatArray | None) -> Array:
+def _normal_equations_form(num_columns: int, parameters: FloatArray | None) -> QuadraticForm:
     """``Xᵀ[X, y]`` of the block ``[X, y]``: both sides of the normal equations."""
     del parameters
-    return _transposed(block[..., :-1]) @ block
+    if num_columns < 2:
+        raise ParameterError("columns", "must be at least 2, the last being the target", num_columns)
+    return QuadraticForm(num_columns - 1)
 
 
-def _gradient(block: Array, parameters: FloatArray | None) -> Array:
+def _gradient_form(num_columns: int, parameters: FloatArray | None) -> QuadraticForm:
     """``Xᵀ(Xw - y)`` of the block ``[X, y]`` for public ``w``, as a column."""
-    if parameters is None or parameters.shape != (block.shape[-1] - 1,):
+    if parameters is None or parameters.shape != (num_columns - 1,):
         received = None if parameters is None else parameters.shape
-        raise ParameterError("parameters", f"must have shape ({block.shape[-1] - 1},)", received)
-    weights = np.append(parameters, -1.0)[:, None]
-    return _transposed(block[..., :-1]) @ (block @ weights)
+        raise ParameterError("parameters", f"must have shape ({num_columns - 1},)", received)
+    return QuadraticForm(num_columns - 1, right=np.append(parameters, -1.0)[:, None])
+
+
+def _product_form(num_columns: int, parameters: FloatArray | None) -> QuadraticForm:
+    """``AᵀB`` of the block ``[A, B]``; the one parameter says how many columns ``A`` has."""
+    if parameters is None or parameters.shape != (1,) or not 0 < parameters[0] < num_columns:
+        raise ParameterError(
+            "parameters",
+            f"must hold the number of columns of the left factor, from 1 to {num_columns - 1}",
+            None if parameters is None else parameters.tolist(),
+        )
+    left = int(parameters[0])
+    return QuadraticForm(left, first=left)
+
+
+def _built_in(
+    name: str,
+    form: Callable[[int, FloatArray | None], QuadraticForm],
+    *,
+    needs_parameters: bool = False,
+) -> PolynomialFunction:
+    def apply(block: Array, parameters: FloatArray | None) -> Array:
+        return form(block.shape[-1], parameters).apply(block)
+
+    return PolynomialFunction(
+        name, 2, apply, is_sum_over_rows=True, needs_parameters=needs_parameters, form=form
+    )
 
 
 _FUNCTIONS = {
     function.name: function
     for function in (
-        PolynomialFunction("gram", 2, _gram, is_sum_over_rows=True),
-        PolynomialFunction("normal-equations", 2, _normal_equations, is_sum_over_rows=True),
-        PolynomialFunction("gradient", 2, _gradient, is_sum_over_rows=True, needs_parameters=True),
+        _built_in("gram", _gram_form),
+        _built_in("normal-equations", _normal_equations_form),
+        _built_in("gradient", _gradient_form, needs_parameters=True),
+        _built_in("product", _product_form, needs_parameters=True),
     )
 }
 

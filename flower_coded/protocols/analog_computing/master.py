@@ -1,28 +1,54 @@
-"""The master's side: deal shares, judge results one by one, locate liars, decode, state the error.
+"""The master's side: deal shares, judge results one by one, name liars, decode, bound the error.
 
-The data leaves the master only as shares. What comes back is judged result by result: one of the wrong shape,
-of the wrong type or not finite costs its sender the place and counts as missing. ``A`` liars and ``s``
-missing results are survived as long as ``2A + s ≤ N - K``; past that the residual test fails and
-:class:`~flower_coded.errors.DecodingError` is raised instead of returning something wrong.
+The data leaves the master only as shares. What comes back is judged result by result: one of the wrong shape
+or type or not finite costs its sender the place and counts as missing. Then one of two tells liars from
+honest workers:
+
+* *keys* (:mod:`.form_keys`), the default: the master dealt the shares and keeps a secret check of each. A
+  liar is an erasure, whatever the others send: ``A + s ≤ N - K``. The decoded value is checked once more
+  against the table itself, which bounds its error. If that is above the accuracy asked for, the results that
+  fit their keys worst are set aside, as far as there are spare ones.
+* the *code* ([1]_), for functions without a key, or on request: ``2A + s ≤ N - K``. A word that passes may
+  be wrong at ``A`` workers that the decoder took for honest, so that the bound is that of an interpolation
+  from the others, the worst ones left out.
+
+Evaluation points are given to the workers in an order drawn in secret for each master.
+
+References
+----------
+.. [1] R. Borah, J. Harshan, "Robust Analog Lagrange Coded Computing: Theory and Algorithms via Discrete
+   Fourier Transforms".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.array_namespace import Array, on_device, to_numpy
 from flower_coded.codes.dft_code import DFTCode
-from flower_coded.errors import ParameterError
-from flower_coded.protocols.analog_computing.functions import get_function
+from flower_coded.codes.verification_keys import VerificationKey
+from flower_coded.errors import DecodingError, ParameterError
+from flower_coded.protocols.analog_computing.acceptance import (
+    Verification,
+    check_numbers,
+    drop_far,
+    usable_results,
+)
+from flower_coded.protocols.analog_computing.form_keys import TableKeys, share_key
+from flower_coded.protocols.analog_computing.functions import QuadraticForm, get_function
 from flower_coded.protocols.analog_computing.messages import Outcome, Refused, Request, Share
+from flower_coded.protocols.analog_computing.planning import promised_errors
 from flower_coded.protocols.analog_computing.precision import (
     Precision,
     error_amplification,
     measure_precision,
+    worst_amplification,
 )
 
 __all__ = ["AnalogMaster"]
@@ -31,12 +57,10 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
-
-_MOST_ABOVE_MEDIAN = 1e15
-"""Honest results have one size; beyond this many times the median not even rounding of the others is left."""
+Results = Mapping[int, np.ndarray[Any, Any]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class AnalogMaster:
     """Who holds the data.
 
@@ -46,47 +70,88 @@ class AnalogMaster:
         Encoder for ``N`` workers; its degree bounds that of every function asked for.
     block_shape : tuple of (int, int)
         Rows and columns of a block.
+    verification : "keys" or "code"
+        Who tells liars; the code does for functions without a key in any case.
+    num_byzantine : int, optional
+        ``A``, the most workers that lie; as many as can be if absent.
+    num_stragglers : int
+        ``s``, the most workers that may be silent at the same time.
+    accuracy : float
+        A result whose error bound exceeds this part of its scale is refused.
     data_scale : float
-        Standard deviation of the data, for measuring rounding noise.
+        Standard deviation of the data, for measuring rounding noise before the data is there.
     evaluation_order : ndarray of shape (N,), int, optional
-        Evaluation index of each worker (:func:`~flower_coded.codes.index_assignment.evaluation_order`); the
-        identity if absent.
+        Evaluation index of each worker (:func:`~flower_coded.codes.index_assignment.evaluation_order`); a
+        secret random order if absent.
     unreliable : ndarray of shape (N,), bool, optional
-        Workers that may lie; all if absent.
+        Workers that may lie; all if absent. Only the code needs to know.
+    device : str
+        Where shares are made: ``"cpu"`` is NumPy, anything else a torch device, such as ``"cuda"``.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range, or the workers are too few for the liars and silent ones.
 
     Examples
     --------
     >>> code = AnalogLagrangeCode(num_workers=11, num_blocks=3, num_colluders=1)
     >>> master = AnalogMaster(code, (20, 4))
     >>> blocks = np.random.default_rng(0).standard_normal((3, 20, 4))
-    >>> shares = master.deal(blocks)
-    >>> results = {share.worker: share.block.T @ share.block for share in shares}
+    >>> results = {share.worker: share.block.T @ share.block for share in master.deal(blocks)}
     >>> results[7] = results[7] + 1.0                                            # a liar
     >>> outcome = master.decode(Request("gram"), results)
-    >>> outcome.liars, bool(abs(outcome.values[0] - blocks[0].T @ blocks[0]).max() < 1e-4)
-    ((7,), True)
+    >>> outcome.liars, outcome.vouched_by
+    ((7,), 'keys')
+    >>> error = np.linalg.norm(outcome.total - sum(block.T @ block for block in blocks))
+    >>> bool(error < outcome.total_error_bound < 100 * error)
+    True
     """
 
     code: AnalogLagrangeCode
     block_shape: tuple[int, int]
+    verification: Verification = "keys"
+    num_byzantine: int | None = None
+    num_stragglers: int = 0
+    accuracy: float = 1e-2
     data_scale: float = 1.0
     evaluation_order: IntArray | None = None
     unreliable: BoolArray | None = None
+    device: str = "cpu"
     _precision: dict[str, Precision] = field(default_factory=dict, init=False, repr=False)
+    _share_keys: dict[tuple[int, int, int], VerificationKey] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _table_keys: dict[tuple[int, int], TableKeys] = field(default_factory=dict, init=False, repr=False)
+    _data: tuple[np.ndarray[Any, Any], Array, Array] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that the order is one and that lies can be told from the truth."""
-        if self.code.dimension >= self.code.num_workers:
+        """Check the numbers, and draw the order."""
+        code = self.code
+        if self.verification not in ("keys", "code"):
+            raise ParameterError("verification", "must be 'keys' or 'code'", self.verification)
+        if not self.accuracy > 0:
+            raise ParameterError("accuracy", "must be positive", self.accuracy)
+        if code.num_spare < 1:
             raise ParameterError(
-                "code", "must have more workers than it needs results, to tell lies", self.code.num_workers
+                "code", "must have more workers than it needs results, to tell lies", code.num_workers
             )
-        if sorted(self._order.tolist()) != list(range(self.code.num_workers)):
+        if not 0 <= self.num_stragglers <= code.num_spare:
             raise ParameterError(
-                "evaluation_order", "must name every evaluation index once", self._order.tolist()
+                "num_stragglers", f"must be from 0 to N - K = {code.num_spare}", self.num_stragglers
             )
-        if self.unreliable is not None and self.unreliable.shape != (self.code.num_workers,):
+        check_numbers(code, self.num_byzantine or 0, self.num_stragglers, self.verification)
+        if self.evaluation_order is None:
+            # Whoever pools shares finds out where they lie relative to each other; nobody chooses where.
+            order = secrets.SystemRandom().sample(range(code.num_workers), code.num_workers)
+            self.evaluation_order = np.array(order)
+        if sorted(self.evaluation_order.tolist()) != list(range(code.num_workers)):
             raise ParameterError(
-                "unreliable", f"must have shape ({self.code.num_workers},)", self.unreliable.shape
+                "evaluation_order", "must name every evaluation index once", self.evaluation_order.tolist()
+            )
+        if self.unreliable is not None and self.unreliable.shape != (code.num_workers,):
+            raise ParameterError(
+                "unreliable", f"must have shape ({code.num_workers},)", self.unreliable.shape
             )
 
     @property
@@ -94,30 +159,105 @@ class AnalogMaster:
         """The code that results of functions of the full degree belong to."""
         return DFTCode(self.code.num_workers, self.code.dimension)
 
-    def deal(self, blocks: FloatArray, generator: np.random.Generator | None = None) -> list[Share]:
-        """Encode the blocks, one share per worker.
+    def deal(
+        self, blocks: np.ndarray[Any, Any], generator: np.random.Generator | None = None
+    ) -> Iterator[Share]:
+        """Take the data, draw the noise that hides it, and make the shares, one at a time.
 
         Parameters
         ----------
-        blocks : ndarray of shape (k, rows, columns), float64
-            The private data.
+        blocks : ndarray of shape (k, rows, columns), float64 or (packed) complex128
+            The private data. It is kept, not copied.
         generator : numpy.random.Generator, optional
             For experiments. Without it the hiding noise comes from the system's random source.
 
         Returns
         -------
-        list of Share
-            In order of worker.
+        iterator of Share
+            In order of worker; :meth:`share_of` makes any of them again.
         """
-        if blocks.shape != (self.code.num_blocks, *self.block_shape):
-            raise ParameterError(
-                "blocks", f"must have shape {(self.code.num_blocks, *self.block_shape)}", blocks.shape
-            )
-        encoded = self.code.encode(blocks, generator=generator)
-        return [Share(worker, encoded[index]) for worker, index in enumerate(self._order)]
+        shape = (self.code.num_blocks, *self.block_shape)
+        if blocks.shape != shape:
+            raise ParameterError("blocks", f"must have shape {shape}", blocks.shape)
+        if not np.isfinite(blocks).all():
+            raise ParameterError("blocks", "must be finite", "NaN or infinity")
+        noise = self.code.draw_noise(self.block_shape, generator)
+        self._data = (blocks, on_device(blocks, self.device), on_device(noise, self.device))
+        for kept in (self._precision, self._share_keys, self._table_keys):
+            kept.clear()
+        return (self.share_of(worker) for worker in range(self.code.num_workers))
 
-    def decode(self, request: Request, results: Mapping[int, np.ndarray[Any, Any]]) -> Outcome:
-        """Locate liars and rebuild the function's value at every block.
+    def share_of(self, worker: int) -> Share:
+        """Make one worker's share; the same bits each time.
+
+        Raises
+        ------
+        ParameterError
+            If no data has been dealt.
+        """
+        _, blocks, noise = self._dealt
+        return Share(worker, to_numpy(self.code.encode_for(int(self._order[worker]), blocks, noise)))
+
+    def make_key(self, worker: int, request: Request, share: Share | None = None) -> None:
+        """Make the key of a worker's share, if there is none and the function has one.
+
+        :meth:`decode` does it for keys that are missing, which means making the shares again.
+
+        Parameters
+        ----------
+        worker : int
+            Whose.
+        request : Request
+            What will be asked.
+        share : Share, optional
+            The share, where it is at hand.
+        """
+        form = self._form(request)
+        if form is not None:
+            self._share_key(worker, form, share)
+
+    def require_accuracy(self, request: Request) -> float:
+        """Refuse what cannot be promised, before anything is sent.
+
+        Parameters
+        ----------
+        request : Request
+            What will be asked; the data has been dealt.
+
+        Returns
+        -------
+        float
+            The error bound of the sum over the blocks as a part of its scale, with the most liars and silent
+            workers, in the worst places.
+
+        Raises
+        ------
+        ParameterError
+            If it exceeds the accuracy.
+        """
+        form = get_function(request.function).quadratic_form(self.block_shape[1], request.parameters)
+        verification: Verification = "code" if form is None else self.verification
+        promised, _ = promised_errors(
+            self.code,
+            self.precision(request).noise_std,
+            num_byzantine=self._most_liars(verification),
+            num_stragglers=self.num_stragglers,
+            verification=verification,
+        )
+        # A function without a form has a scale only once it is computed.
+        scale = np.inf if form is None else form.scale(self._dealt[0])
+        relative = self.code.num_blocks * promised / scale if scale > 0 else np.inf
+        if relative > self.accuracy:
+            raise ParameterError(
+                "accuracy",
+                f"must be at least {relative:.2g} with these workers and this hiding noise",
+                self.accuracy,
+                hint="allow more bits (less noise), fewer liars, colluders or blocks",
+            )
+        return relative
+
+    def decode(self, request: Request, results: Results) -> Outcome:
+        """Name liars and rebuild the function's value at every block.
 
         Parameters
         ----------
@@ -133,33 +273,17 @@ class AnalogMaster:
         Raises
         ------
         DecodingError
-            If no ``A`` liars with ``2A + s ≤ N - K`` explain the results.
+            If too many results are missing or wrong, or the error bound exceeds the accuracy.
         ParameterError
-            If the function is unknown, of too large a degree, or no polynomial of the degree it states.
+            If the function is unknown, of too large a degree, or no polynomial of the degree it states; or
+            nothing has been dealt.
         """
         precision = self.precision(request)
-        accepted, refused = _judge(results, precision.noise_std.shape, self.code.num_workers)
-        noise_std = precision.for_results(np.array(list(accepted.values())))
-        words = np.zeros((self.code.num_workers, noise_std.size), dtype=np.complex128)
-        erased = np.ones(self.code.num_workers, dtype=bool)
-        for worker, values in accepted.items():
-            words[self._order[worker]] = values.ravel()
-            erased[self._order[worker]] = False
-        candidates = None if self.unreliable is None else self._by_index(self.unreliable)
-        corrected = self.dft_code.decode(
-            words, noise_std=noise_std.ravel(), erased=erased, candidates=candidates
-        )
-        kept = ~(corrected.located | erased)
-        values = self.code.reconstruct(words, kept).reshape(-1, *noise_std.shape)
-        error_std = error_amplification(self.code, kept)[:, None, None] * noise_std
-        return Outcome(
-            values=values,
-            error_std=error_std,
-            liars=self._workers_at(corrected.located),
-            missing=self._workers_at(erased),
-            refused=refused,
-            residual=float(corrected.residual),
-        )
+        accepted, refused = usable_results(results, precision.noise_std.shape, self.code.num_workers)
+        form = self._form(request)
+        if form is None:
+            return self._decode_by_code(request, precision, accepted, refused)
+        return self._decode_by_keys(form, precision, accepted, refused)
 
     def precision(self, request: Request) -> Precision:
         """Give the rounding noise of the results; checks the function the first time it is asked for."""
@@ -170,6 +294,8 @@ class AnalogMaster:
                 raise ParameterError(
                     "function", f"must have degree at most {self.code.degree}, the code's", function.degree
                 )
+            if function.form is None:
+                check_numbers(self.code, self.num_byzantine or 0, self.num_stragglers, "code")
             function.verify(self.block_shape, request.parameters)
             self._precision.clear()
             self._precision[key] = measure_precision(
@@ -178,12 +304,181 @@ class AnalogMaster:
                 self.block_shape,
                 data_scale=self.data_scale,
                 parameters=request.parameters,
+                blocks=None if self._data is None else self._data[0],
             )
         return self._precision[key]
 
+    def _decode_by_keys(
+        self,
+        form: QuadraticForm,
+        precision: Precision,
+        accepted: dict[int, ComplexArray],
+        refused: tuple[Refused, ...],
+    ) -> Outcome:
+        """Drop who fails, decode, check against the table; set aside the worst fits if that helps."""
+        liars, fits = [], {}
+        for worker, result in accepted.items():
+            check = self._share_key(worker, form).check(result, form.right)
+            if check.is_passed:
+                fits[worker] = float(np.max(check.value / check.limit, initial=0.0))
+                continue
+            liars.append(worker)
+            if check.is_marginal:
+                # So narrow a verdict told the liar something about ρ; the next result meets another one.
+                self._share_keys.pop((worker, form.left, form.first))
+        ranked = sorted(fits, key=fits.__getitem__)
+        self._require_enough(len(ranked))
+        keys = self._keys_to_table(form)
+        scale, bound = form.scale(self._dealt[0]), float("inf")
+        # Liars below the tolerance are at most A: setting more results aside would only cost precision.
+        hidden = max(self._most_liars("keys") - len(liars), 0)
+        fewest = max(self.code.dimension, len(ranked) - hidden)
+        for count in range(len(ranked), fewest - 1, -1):
+            present, decoded = self._interpolate({worker: accepted[worker] for worker in ranked[:count]})
+            found = keys.total_bound(form, decoded.sum(axis=0))
+            if found < bound:
+                bound, values, kept, num_kept = found, decoded, present, count
+            if bound <= self.accuracy * scale:
+                break
+        outcome = Outcome(
+            values=values,
+            error_bounds=keys.block_bounds(form, values),
+            total_error_bound=bound,
+            scale=scale,
+            error_std=error_amplification(self.code, kept)[:, None, None] * precision.noise_std,
+            liars=tuple(liars),
+            missing=self._missing(accepted),
+            set_aside=tuple(sorted(ranked[num_kept:])),
+            refused=refused,
+            vouched_by="keys",
+            residual=max(fits.values()),
+        )
+        return self._within_accuracy(outcome)
+
+    def _decode_by_code(
+        self,
+        request: Request,
+        precision: Precision,
+        accepted: dict[int, ComplexArray],
+        refused: tuple[Refused, ...],
+    ) -> Outcome:
+        """Let the DFT code find the liars; bound what it may have taken for honest."""
+        accepted, far = drop_far(accepted)
+        noise_std = precision.for_results(np.array(list(accepted.values())))
+        words, present = self._words(accepted, noise_std.shape)
+        corrected = self.dft_code.decode(
+            words,
+            noise_std=noise_std.ravel(),
+            erased=~present,
+            candidates=None if self.unreliable is None else self._by_index(self.unreliable),
+        )
+        kept = present & ~corrected.located
+        liars = self._workers_at(corrected.located)
+        values = self.code.reconstruct(words, kept).reshape(-1, *noise_std.shape)
+        bounds = np.full(len(values), self._bound_by_code(words, kept, noise_std))
+        total_bound, scale = float(bounds.sum()), float(np.linalg.norm(values))
+        form = get_function(request.function).quadratic_form(self.block_shape[1], request.parameters)
+        if form is not None and self._data is not None:
+            scale = form.scale(self._data[0])
+        outcome = Outcome(
+            values=values,
+            error_bounds=bounds,
+            total_error_bound=total_bound,
+            scale=scale,
+            error_std=error_amplification(self.code, kept)[:, None, None] * noise_std,
+            liars=liars,
+            missing=self._missing(accepted),
+            set_aside=(),
+            refused=(*refused, *far),
+            vouched_by="code",
+            residual=float(corrected.residual),
+        )
+        return self._within_accuracy(outcome)
+
+    def _bound_by_code(self, words: ComplexArray, kept: BoolArray, noise_std: FloatArray) -> float:
+        """Bound a block's error, if up to ``A`` of the results that were kept are lies.
+
+        The decoded polynomial and the true one differ, at the honest ones among the kept workers, by what
+        the fit leaves there plus rounding. The rest follows from interpolation through those alone.
+        """
+        evaluation = self.code.worker_points[kept, None] ** np.arange(self.code.dimension)
+        received = words[kept]
+        left = received - evaluation @ np.linalg.lstsq(evaluation, received, rcond=None)[0]
+        # A Gaussian vector's norm exceeds its mean by six of its largest standard deviations never.
+        rounding = np.linalg.norm(noise_std) * (np.sqrt(kept.sum()) + 6)
+        worst = np.sqrt(2.0) * worst_amplification(self.code, self._most_liars("code"), kept)
+        return float(worst * (np.linalg.norm(left) + rounding))
+
+    def _within_accuracy(self, outcome: Outcome) -> Outcome:
+        if outcome.relative_error_bound <= self.accuracy:
+            return outcome
+        raise DecodingError(
+            f"the error bound is {outcome.relative_error_bound:.1e} of the scale, above the accuracy of "
+            f"{self.accuracy:.1e} asked for; liars {list(outcome.liars)}, missing {list(outcome.missing)}"
+        )
+
+    def _require_enough(self, num_usable: int) -> None:
+        if num_usable < self.code.dimension:
+            raise DecodingError(
+                "too few right results to interpolate", received=num_usable, needed=self.code.dimension
+            )
+
+    def _most_liars(self, verification: Verification) -> int:
+        """Give ``A``: as agreed, or what the spare results allow."""
+        if self.num_byzantine is not None:
+            return self.num_byzantine
+        spare = self.code.num_spare - self.num_stragglers
+        return spare if verification == "keys" else spare // 2
+
+    def _form(self, request: Request) -> QuadraticForm | None:
+        """Give the form to verify by keys; None if the code decides."""
+        if self.verification == "code":
+            return None
+        return get_function(request.function).quadratic_form(self.block_shape[1], request.parameters)
+
+    def _share_key(self, worker: int, form: QuadraticForm, share: Share | None = None) -> VerificationKey:
+        name = (worker, form.left, form.first)
+        if name not in self._share_keys:
+            block = (self.share_of(worker) if share is None else share).block
+            self._share_keys[name] = share_key(block, form)
+        return self._share_keys[name]
+
+    def _keys_to_table(self, form: QuadraticForm) -> TableKeys:
+        name = (form.left, form.first)
+        if name not in self._table_keys:
+            self._table_keys[name] = TableKeys(self._dealt[0], form)
+        return self._table_keys[name]
+
+    @property
+    def _dealt(self) -> tuple[np.ndarray[Any, Any], Array, Array]:
+        if self._data is None:
+            raise ParameterError("blocks", "must be dealt first", None, hint="call deal")
+        return self._data
+
     @property
     def _order(self) -> IntArray:
-        return np.arange(self.code.num_workers) if self.evaluation_order is None else self.evaluation_order
+        assert self.evaluation_order is not None
+        return self.evaluation_order
+
+    def _words(
+        self, accepted: Mapping[int, ComplexArray], shape: tuple[int, ...]
+    ) -> tuple[ComplexArray, BoolArray]:
+        """Put results in order of evaluation index, and flag those present."""
+        words = np.zeros((self.code.num_workers, int(np.prod(shape))), dtype=np.complex128)
+        present = np.zeros(self.code.num_workers, dtype=bool)
+        for worker, values in accepted.items():
+            words[self._order[worker]] = values.ravel()
+            present[self._order[worker]] = True
+        return words, present
+
+    def _interpolate(self, accepted: Mapping[int, ComplexArray]) -> tuple[BoolArray, FloatArray]:
+        """Rebuild the blocks' values from these results alone."""
+        shape = next(iter(accepted.values())).shape
+        words, present = self._words(accepted, shape)
+        return present, self.code.reconstruct(words, present).reshape(-1, *shape)
+
+    def _missing(self, accepted: Mapping[int, ComplexArray]) -> tuple[int, ...]:
+        return tuple(worker for worker in range(self.code.num_workers) if worker not in accepted)
 
     def _by_index(self, of_workers: BoolArray) -> BoolArray:
         """Reorder flags of workers by evaluation index."""
@@ -194,28 +489,3 @@ class AnalogMaster:
     def _workers_at(self, of_indices: BoolArray) -> tuple[int, ...]:
         """Name the workers whose evaluation index is flagged."""
         return tuple(int(worker) for worker in np.flatnonzero(of_indices[self._order]))
-
-
-def _judge(
-    results: Mapping[int, np.ndarray[Any, Any]], shape: tuple[int, ...], num_workers: int
-) -> tuple[dict[int, ComplexArray], tuple[Refused, ...]]:
-    """Sort results into usable ones and refused ones."""
-    accepted: dict[int, ComplexArray] = {}
-    refused = []
-    for worker, values in sorted(results.items()):
-        if not 0 <= worker < num_workers:
-            refused.append(Refused(worker, "is not one of the workers"))
-        elif values.shape != shape:
-            refused.append(Refused(worker, f"sent shape {values.shape}, expected {shape}"))
-        elif values.dtype not in (np.complex128, np.float64):
-            refused.append(Refused(worker, f"sent {values.dtype}, expected complex128"))
-        elif not np.isfinite(values).all():
-            refused.append(Refused(worker, "sent NaN or infinity"))
-        else:
-            accepted[worker] = values.astype(np.complex128)
-    sizes = {worker: float(abs(values).max(initial=0.0)) for worker, values in accepted.items()}
-    largest = _MOST_ABOVE_MEDIAN * float(np.median(list(sizes.values()) or [0.0]))
-    for worker in [worker for worker, size in sizes.items() if size > largest]:
-        del accepted[worker]
-        refused.append(Refused(worker, f"sent {sizes[worker]:.1e}, far from everybody else"))
-    return accepted, tuple(refused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -85,21 +85,38 @@ class Outcome:
     ----------
     values : ndarray of shape (k, u, h), float64
         ``f`` of every block.
+    error_bounds : ndarray of shape (k,), float64
+        Bound on the Frobenius norm of the error in each block's value.
+    total_error_bound : float
+        The same for :attr:`total`.
+    scale : float
+        What an accuracy refers to: ``‖X_l‖ ‖X R‖`` of the whole table for the built-in functions, the norm
+        of :attr:`values` otherwise.
     error_std : ndarray of shape (k, u, h), float64
-        Standard deviation of the precision noise in ``values``, given who was dropped.
+        Standard deviation of the precision noise in ``values``, given who was dropped: what honest workers
+        leave, no bound.
     liars, missing : tuple of int
-        Workers located as wrong, and workers without a usable result.
+        Workers whose result is wrong, and workers without a usable result.
+    set_aside : tuple of int
+        Workers not accused of anything whose results were left out, because the rest is more accurate.
     refused : tuple of Refused
         Why results that came were not used.
+    vouched_by : "keys" or "code"
+        Who told liars from honest workers, and what the bounds rest on.
     residual : float
-        The residual test's statistic over its threshold; at most 1.
+        The statistic of that test over its threshold; at most 1.
     """
 
     values: FloatArray
+    error_bounds: FloatArray
+    total_error_bound: float
+    scale: float
     error_std: FloatArray
     liars: tuple[int, ...]
     missing: tuple[int, ...]
+    set_aside: tuple[int, ...]
     refused: tuple[Refused, ...]
+    vouched_by: Literal["keys", "code"]
     residual: float
 
     @property
@@ -108,6 +125,6 @@ class Outcome:
         return np.asarray(self.values.sum(axis=0))
 
     @property
-    def total_error_std(self) -> FloatArray:
-        """Bound on the standard deviation of the noise in :attr:`total`, shape (u, h): the blocks' sum."""
-        return np.asarray(self.error_std.sum(axis=0))
+    def relative_error_bound(self) -> float:
+        """:attr:`total_error_bound` as a part of :attr:`scale`."""
+        return self.total_error_bound / self.scale if self.scale > 0 else float(self.total_error_bound > 0)

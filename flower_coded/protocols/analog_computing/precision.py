@@ -1,9 +1,11 @@
-"""How large the rounding noise of a computation is: measured before it starts, on data of one's own.
+"""How large the rounding noise of a computation is: measured before it starts, and what decoding makes of it.
 
-Shares are mostly hiding noise of known size, so that rounding in ``f(U)`` can be measured with made-up data:
-encode, apply the function to all shares, and look at the syndromes, which would be zero without rounding. For
-functions that add up rows a few rows are enough. The noise then grows with the rows, at most in proportion,
-which is what is assumed. Real hardware rounds a little differently; a safety factor covers that.
+Shares are mostly hiding noise of known size, so that rounding in ``f(U)`` can be measured with made-up data
+(or with rows of the data itself): encode, apply the function to all shares, and look at the syndromes, which
+would be zero without rounding. For functions that add up rows two numbers of rows are measured, 64 and 1024.
+From there the noise grows with the rows as it did between the two, with an exponent of 1/2 where partial sums
+walk at random, as they do under hiding noise, and of 1 where they drift. Other hardware rounds a little
+differently; a safety factor covers that.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
-_MOST_ROWS = 64
+_FEW_ROWS, _MANY_ROWS = 64, 1024
 _SAFETY = 2.0
 
 
@@ -66,6 +68,7 @@ def measure_precision(
     *,
     data_scale: float = 1.0,
     parameters: FloatArray | None = None,
+    blocks: np.ndarray[Any, Any] | None = None,
     num_repetitions: int = 8,
 ) -> Precision:
     """Measure the rounding noise in each entry of a worker's result.
@@ -82,6 +85,8 @@ def measure_precision(
         Standard deviation of the made-up data.
     parameters : ndarray, optional
         The function's public parameters.
+    blocks : ndarray of shape (k, rows, columns), optional
+        The data itself, where it is at hand: random rows of it take the place of made-up ones.
     num_repetitions : int
         Independent draws of data and hiding noise.
 
@@ -98,18 +103,47 @@ def measure_precision(
     >>> noise.shape, bool(1e-5 < noise.mean() < 1e-2)
     ((5, 5), True)
     """
-    rows = min(block_shape[0], _MOST_ROWS) if function.is_sum_over_rows else block_shape[0]
     generator = np.random.default_rng(0)
-    blocks = data_scale * generator.standard_normal((num_repetitions, code.num_blocks, rows, block_shape[1]))
+
+    def measure(rows: int, repetitions: int) -> tuple[FloatArray, FloatArray, float]:
+        shape = (repetitions, code.num_blocks, rows, block_shape[1])
+        if blocks is None:
+            drawn = data_scale * generator.standard_normal(shape)
+        else:
+            places = generator.integers(block_shape[0], size=(repetitions, rows))
+            drawn = np.swapaxes(blocks[:, places], 0, 1)
+        return _rounding_of(code, function, drawn, parameters, generator)
+
+    total = block_shape[0]
+    if not function.is_sum_over_rows or total <= _FEW_ROWS:
+        measured, floor, norm = measure(total, num_repetitions)
+        return Precision(_SAFETY * np.maximum(measured, floor), norm)
+    few, few_floor, few_norm = measure(_FEW_ROWS, num_repetitions)
+    rows = min(total, _MANY_ROWS)
+    many, many_floor, _ = measure(rows, max(2, num_repetitions // 4))
+    # Entries of a diagonal may drift where the others walk; a tenth more, as a single ratio scatters.
+    rise = np.log(np.maximum(many, many_floor) / np.maximum(few, few_floor)) / np.log(rows / _FEW_ROWS)
+    exponent = np.clip(rise + 0.1, 0.5, 1.0)
+    growth = (total / rows) ** exponent
+    noise = np.maximum(many, np.maximum(few * (rows / _FEW_ROWS) ** exponent, many_floor))
+    return Precision(_SAFETY * growth * noise, total / _FEW_ROWS * few_norm)
+
+
+def _rounding_of(
+    code: AnalogLagrangeCode,
+    function: PolynomialFunction,
+    blocks: np.ndarray[Any, Any],
+    parameters: FloatArray | None,
+    generator: np.random.Generator,
+) -> tuple[FloatArray, FloatArray, float]:
+    """Give the noise of the noisiest repetition, the least noise there can be, and the results' norm."""
     results = np.asarray(function.apply(code.encode(blocks, generator=generator), parameters))
     words = results.reshape(*results.shape[:2], -1)
     syndromes = DFTCode(code.num_workers, code.dimension).syndromes(words)
     measured = np.sqrt((abs(syndromes) ** 2).mean(axis=1).max(axis=0)).reshape(results.shape[2:])
     # Rounding can happen to vanish in a measurement; nothing is more precise than the last place.
     floor = np.finfo(np.float64).eps * np.sqrt((abs(results) ** 2).mean(axis=(0, 1)))
-    growth = block_shape[0] / rows
-    norms = np.sqrt((abs(words) ** 2).sum(axis=-1))
-    return Precision(_SAFETY * growth * np.maximum(measured, floor), growth * float(np.median(norms)))
+    return measured, floor, float(np.median(np.sqrt((abs(words) ** 2).sum(axis=-1))))
 
 
 def error_amplification(code: AnalogLagrangeCode, kept: BoolArray) -> FloatArray:
@@ -136,24 +170,31 @@ def error_amplification(code: AnalogLagrangeCode, kept: BoolArray) -> FloatArray
     return np.asarray(np.linalg.norm(matrix, axis=1) / np.sqrt(2), dtype=np.float64)
 
 
-def worst_amplification(code: AnalogLagrangeCode, num_dropped: int) -> float:
+def worst_amplification(code: AnalogLagrangeCode, num_dropped: int, kept: BoolArray | None = None) -> float:
     """Give the largest :func:`error_amplification` when so many neighboring workers are dropped.
 
-    Neighbors on the circle are the worst workers to lose: what is left leaves a gap.
+    Neighbors on the circle are the worst workers to lose: what is left leaves a gap (checked against all
+    sets of workers in the tests, at sizes where they can be listed).
 
     Parameters
     ----------
     code : AnalogLagrangeCode
         The code.
     num_dropped : int
-        Liars and missing workers together, at most ``N - K``.
+        Workers dropped of those kept.
+    kept : ndarray of shape (N,), bool, optional
+        Workers there are before; all if absent.
 
     Returns
     -------
     float
+        Infinite if fewer than ``K`` would be left.
     """
-    num_kept = code.num_workers - num_dropped
-    rows = (np.arange(code.num_workers)[:, None] + np.arange(num_kept)) % code.num_workers
+    present = np.arange(code.num_workers) if kept is None else np.flatnonzero(kept)
+    num_left = len(present) - num_dropped
+    if num_left < code.dimension:
+        return float("inf")
+    rows = present[(np.arange(len(present))[:, None] + np.arange(num_left)) % len(present)]
     evaluations = code.worker_points[rows][..., None] ** np.arange(code.dimension)
     matrices = code.interpolation_matrix @ np.linalg.pinv(evaluations)
     return float(np.linalg.norm(matrices, axis=-1).max() / np.sqrt(2))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flower_coded.codes.array_namespace import on_device, to_numpy
 from flower_coded.protocols.analog_computing.functions import get_function
 from flower_coded.protocols.analog_computing.messages import Request, Share, WorkerResult
 
@@ -20,6 +21,8 @@ class AnalogWorker:
     ----------
     share : Share
         What the master sent; looks like noise.
+    device : str
+        Where it computes: ``"cpu"`` is NumPy, anything else a torch device, such as ``"cuda"``.
 
     Examples
     --------
@@ -30,8 +33,10 @@ class AnalogWorker:
     """
 
     share: Share
+    device: str = "cpu"
 
     def compute(self, request: Request) -> WorkerResult:
         """Evaluate the requested function at the share; its result has shape (u, h), complex128."""
-        values = get_function(request.function).apply(self.share.block, request.parameters)
-        return WorkerResult(self.share.worker, np.asarray(values, dtype=np.complex128))
+        block = on_device(self.share.block, self.device)
+        values = to_numpy(get_function(request.function).apply(block, request.parameters))
+        return WorkerResult(self.share.worker, values.astype(np.complex128, copy=False))

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from flower_coded.clients.robust_alcc import AnalogFaults
-from flower_coded.protocols.analog_computing import Plan, get_function, tabulate_privacy
+from flower_coded.errors import DecodingError
+from flower_coded.protocols.analog_computing import (
+    Plan,
+    Regression,
+    get_function,
+    solve_regression,
+    tabulate_privacy,
+)
 from flower_coded.reporting import Report, RunDirectory
 from flower_coded.strategies import RobustALCC
 from private_regression_app.figures import SWEEPS, add_figures, sweep
@@ -34,38 +41,53 @@ def write_report(
         f"{plan.code.num_workers} workers, {len(faults.attackers)} liars ({faults.name}), "
         f"{len(faults.stragglers)} silent, seed {faults.seed}",
     )
-    if record.outcome is None:
+    outcome, found, refusal = record.outcome, None, "too many workers lied, or were silent"
+    if outcome is not None:
+        try:
+            found = solve_regression(
+                task.scaled, outcome.total, outcome.total_error_bound, accuracy=float(config["accuracy"])
+            )
+        except DecodingError as error:
+            refusal = str(error)
+    if outcome is None or found is None:
         run.write_metrics([{"decoded": 0}])
-        report.add_note("Nothing could be trusted: more workers lied than the code corrects.", kind="bad")
+        report.add_note(f"Nothing could be trusted: {refusal}.", kind="bad")
         report.add_details("Settings", run.config()).write(run.report_path)
         print(f"progress: nothing could be trusted; report in {run.report_path}", flush=True)
         return
-    equations = record.outcome.total
-    found, expected = task.coefficients(equations), task.expected()
-    error = float(np.linalg.norm(found - expected) / max(1.0, np.linalg.norm(expected)))
-    is_kept = error <= promise and task.check_assumption(equations, float(config["smallest-eigenvalue"]))
+    expected = task.expected()
+    error = float(np.linalg.norm(found.scaled - expected) / max(1.0, np.linalg.norm(expected)))
     summary = {
         "relative error": error,
+        "error bound": found.error_bound,
         "promised": promise,
         "bits leaked at most": plan.leakage.bits,
-        "liars located": len(record.outcome.liars),
+        "liars named": len(outcome.liars),
         "liars": len(faults.attackers),
-        "silent": len(record.outcome.missing),
+        "silent": len(outcome.missing),
         "decoding seconds": record.decoding_seconds,
     }
     run.write_metrics([summary])
-    run.write_metrics(_coefficients(task, found, expected), name="coefficients")
+    coefficients = _coefficients(task, found, expected)
+    run.write_metrics(coefficients, name="coefficients")
     privacy = _privacy(task, plan, config)
     run.write_metrics(privacy, name="privacy")
     report.add_metrics({name: f"{value:.2g}" for name, value in summary.items()})
-    located = set(record.outcome.liars) == set(faults.attackers)
+    is_kept = error <= found.error_bound <= promise
+    is_named = set(outcome.liars) == set(faults.attackers)
     report.add_note(
         f"The promise was {'kept' if is_kept else 'broken'}; "
-        f"{'exactly the liars were' if located else 'not exactly the liars were'} located: "
-        f"{list(record.outcome.liars)}.",
-        kind="good" if is_kept and located else "bad",
+        f"{'exactly the liars were' if is_named else 'not exactly the liars were'} named: "
+        f"{list(outcome.liars)}, by {'their keys' if outcome.vouched_by == 'keys' else 'the code'}.",
+        kind="good" if is_kept and is_named else "bad",
     )
-    report.add_heading("Coefficients").add_table(_coefficients(task, found, expected), digits=6)
+    pooling = plan.code.num_colluders
+    report.add_note(
+        f"Any {pooling} workers, liars among them, learn at most {plan.leakage.bits:.2g} bits about a "
+        f"position of the table. From {pooling + 1} on they know combinations of it exactly, and "
+        f"{plan.code.privacy_cliff} who pool their shares have the whole table."
+    )
+    report.add_heading("Coefficients").add_table(coefficients, digits=6)
     report.add_heading("Privacy against precision").add_table(privacy, digits=6)
     repetitions = int(config["sweep-repetitions"])
     if repetitions:
@@ -73,38 +95,41 @@ def write_report(
         add_figures(report, run, swept, f"Averages of {repetitions} repetitions, seed {faults.seed}.")
     report.add_details("Settings", run.config()).write(run.report_path)
     print(
-        f"progress: relative error {error:.1e}, promised {promise:.1e}, liars {record.outcome.liars}",
+        f"progress: relative error {error:.1e}, promised {promise:.1e}, liars {outcome.liars}",
         flush=True,
     )
     print(f"progress: report in {run.report_path}", flush=True)
 
 
-def _coefficients(task: Task, found: np.ndarray, expected: np.ndarray) -> list[Record]:
+def _coefficients(task: Task, found: Regression, expected: np.ndarray) -> list[Record]:
     """One record per feature, in the units of the table."""
-    ours, theirs = task.in_original_units(found), task.in_original_units(expected)
+    theirs = expected * task.scaled.scales[-1] / task.scaled.scales[:-1]
     return [
-        {"feature": index, "outsourced": ours[index], "scikit-learn": theirs[index]}
-        for index in range(len(ours))
+        {"feature": index, "outsourced": ours, "scikit-learn": other}
+        for index, (ours, other) in enumerate(zip(found.coefficients, theirs, strict=True))
     ]
 
 
 def _privacy(task: Task, plan: Plan, config: Mapping[str, Any]) -> list[Record]:
     """Plan the same computation for other levels of privacy."""
-    num_rows = -(-len(task.scaled) // plan.code.num_blocks)
+    values = task.scaled.values
     plans = tabulate_privacy(
         plan.code,
         get_function("normal-equations"),
-        (num_rows, task.scaled.shape[1]),
+        (-(-len(values) // plan.code.num_blocks), values.shape[1]),
         [1.0, 0.1, 0.01, 1e-3, 1e-4],
-        num_liars=int(config["num-liars"]),
-        num_missing=int(config["num-missing"]),
+        num_byzantine=plan.num_byzantine,
+        num_stragglers=plan.num_stragglers,
+        verification=plan.verification,
+        data_scale=float(values.std()),
     )
     return [
         {
             "bits per position": each.leakage.bits,
             "beta": each.code.radius,
             "sigma": each.code.noise_scale,
-            "entry error promised": each.entry_error,
+            "digits lost": each.digits_lost,
+            "equations promised": each.relative_error,
             "coefficients promised": task.promise(each, float(config["smallest-eigenvalue"])),
         }
         for each in plans

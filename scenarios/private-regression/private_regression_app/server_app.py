@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import cast
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -11,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from flower_coded.clients.robust_alcc import analog_faults_from_config
 from flower_coded.codes import AnalogLagrangeCode
 from flower_coded.errors import ParameterError
-from flower_coded.protocols.analog_computing import get_function, plan_computation
+from flower_coded.protocols.analog_computing import Verification, get_function, plan_computation
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import RobustALCC
 from flower_coded.threads import one_thread
@@ -30,16 +31,20 @@ def main(grid: Grid, context: Context) -> None:
     code = AnalogLagrangeCode(
         int(config["num-clients"]), int(config["num-blocks"]), int(config["num-colluders"]), degree=2
     )
-    function = get_function("normal-equations")
-    num_rows = -(-len(task.scaled) // code.num_blocks)
+    verification = cast(Verification, config["verification"])
+    numbers = {
+        "num_byzantine": int(config["num-byzantine"]),
+        "num_stragglers": int(config["num-stragglers"]),
+        "verification": verification,
+    }
+    values = task.scaled.values
     plan = plan_computation(
         code,
-        function,
-        (num_rows, task.scaled.shape[1]),
+        get_function("normal-equations"),
+        (-(-len(values) // code.num_blocks), values.shape[1]),
         max_bits=float(config["max-bits"]),
-        num_liars=int(config["num-liars"]),
-        num_missing=int(config["num-missing"]),
-        data_scale=float(task.scaled.std()),
+        data_scale=float(values.std()),
+        **numbers,
     )
     promise = task.promise(plan, float(config["smallest-eigenvalue"]))
     if promise > float(config["accuracy"]):
@@ -50,15 +55,18 @@ def main(grid: Grid, context: Context) -> None:
             hint="more bits",
         )
     print(
-        f"progress: {plan.leakage.bits:.3g} bits at most, coefficients within {promise:.1e} promised",
+        f"progress: any {code.num_colluders} workers learn {plan.leakage.bits:.3g} bits of a position "
+        f"at most ({code.privacy_cliff} have the table), coefficients within {promise:.1e} promised",
         flush=True,
     )
     strategy = RobustALCC(
         plan.code,
-        task.scaled,
-        function.name,
-        num_missing=int(config["num-missing"]),
+        task.table,
+        "normal-equations",
+        accuracy=float(config["accuracy"]),
+        device=str(config["device"]),
         reply_timeout=float(config["reply-timeout"]),
+        **numbers,
     )
     strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
     out = str(config["out"]) or tempfile.mkdtemp(prefix="private-regression-")

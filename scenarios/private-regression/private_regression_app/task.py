@@ -1,4 +1,4 @@
-"""The table, the scaling that bounds its entries, and the accuracy that is promised before the run."""
+"""The table, what is promised for its coefficients before the run, and what scikit-learn says."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
 from flower_coded.errors import ParameterError
-from flower_coded.protocols.analog_computing import Plan
+from flower_coded.protocols.analog_computing import Plan, ScaledTable
 
 Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A table as it is, and the same centered and scaled into [-1, 1]; the last column is the target."""
+    """A table as it is, and centered and scaled into [-1, 1]; the last column is the target."""
 
     name: str
     table: Reals
-    scaled: Reals
-    scales: Reals
+    scaled: ScaledTable
 
     @classmethod
     def load(cls, name: str) -> Task:
@@ -34,43 +33,25 @@ class Task:
             table = np.column_stack([features, target])
         else:
             table = _read_csv(Path(name))
-        centered = table - table.mean(axis=0)
-        scales = abs(centered).max(axis=0)
-        if not (scales > 0).all():
-            raise ParameterError("data", "must have no constant column", np.flatnonzero(scales == 0).tolist())
-        return cls(Path(name).stem, table, centered / scales, scales)
-
-    def coefficients(self, equations: Reals) -> Reals:
-        """Solve the normal equations of the scaled table."""
-        solution: Reals = np.linalg.solve(equations[:, :-1], equations[:, -1])
-        return solution
-
-    def in_original_units(self, coefficients: Reals) -> Reals:
-        """Undo the scaling."""
-        return coefficients * self.scales[-1] / self.scales[:-1]
+        return cls(Path(name).stem, table, ScaledTable.of(table))
 
     def expected(self) -> Reals:
         """scikit-learn's coefficients for the scaled table."""
-        model = LinearRegression().fit(self.scaled[:, :-1], self.scaled[:, -1])
+        values = self.scaled.values
+        model = LinearRegression().fit(values[:, :-1], values[:, -1])
         return np.asarray(model.coef_, dtype=np.float64)
 
     def promise(self, plan: Plan, smallest_eigenvalue: float) -> float:
         """Bound the error of the coefficients, relative to max(1, their length), before anything is sent.
 
-        With noise ``E`` on both sides of ``G b = c`` the solution moves by at most
-        ``2 ‖E‖ max(1, ‖b‖) / (λ - ‖E‖)``, where ``λ`` is the least eigenvalue of ``G``: stated by the user
-        as a part of the mean one, which the owner of the table knows. ``‖E‖`` is that of a Gaussian matrix.
+        With an error ``E`` of both sides of ``G b = c`` the solution moves by at most
+        ``‖E‖ √(1 + ‖b‖²) / (λ - ‖E‖)``, where ``λ`` is the least eigenvalue of ``G``: stated by the user
+        as a part of the mean one, which the owner of the table knows.
         """
-        num_features = self.scaled.shape[1] - 1
-        entry_std = plan.code.num_blocks * plan.entry_error / 6.0
-        size = entry_std * (2 * np.sqrt(num_features + 1) + 4)
-        smallest = smallest_eigenvalue * float((self.scaled[:, :-1] ** 2).sum() / num_features)
-        return float(2 * size / (smallest - size)) if smallest > size else np.inf
-
-    def check_assumption(self, equations: Reals, smallest_eigenvalue: float) -> bool:
-        """Tell whether the decoded matrix is as well conditioned as was assumed."""
-        eigenvalues = np.linalg.eigvalsh((equations[:, :-1] + equations[:, :-1].T) / 2)
-        return bool(eigenvalues[0] >= smallest_eigenvalue * eigenvalues.mean())
+        features = self.scaled.values[:, :-1]
+        size = plan.code.num_blocks * plan.error_bound
+        smallest = smallest_eigenvalue * float((features**2).sum() / features.shape[1])
+        return float(np.sqrt(2) * size / (smallest - size)) if smallest > size else np.inf
 
 
 def _read_csv(path: Path) -> Reals:
