@@ -66,10 +66,19 @@ class DecodingError(FlowerCodedError):
         What was exceeded, in words.
     received, needed : int or None
         Values that arrived and values needed, where the refusal is about their number.
+    culprits : tuple of int
+        Who sent a wrong value, where that is known.
     """
 
-    def __init__(self, reason: str, *, received: int | None = None, needed: int | None = None) -> None:
-        self.reason, self.received, self.needed = reason, received, needed
+    def __init__(
+        self,
+        reason: str,
+        *,
+        received: int | None = None,
+        needed: int | None = None,
+        culprits: tuple[int, ...] = (),
+    ) -> None:
+        self.reason, self.received, self.needed, self.culprits = reason, received, needed, culprits
         counts = "" if needed is None else f": received {received}, needed {needed}"
         super().__init__(reason + counts)
 

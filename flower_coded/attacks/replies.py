@@ -60,7 +60,7 @@ class MalformedArrays:
     def _spoiled(self, array: NDArray[Any]) -> NDArray[Any]:
         if self.fault == "wrong-shape":
             return np.concatenate([np.atleast_1d(array)] * 2)  # a 0-d array too gets a shape of its own
-        if np.issubdtype(array.dtype, np.floating):
+        if np.issubdtype(array.dtype, np.inexact):  # complex results of analog computing too
             largest = np.finfo(array.dtype).max
             return np.full_like(array, largest if self.fault == "huge" else np.inf)
         if self.fault == "huge" and np.issubdtype(array.dtype, np.integer):

@@ -15,6 +15,7 @@ key                           default     meaning
 ``attack-noise-variance``     ``0.1``     the precision noise, as the colluders believe
 ``stragglers``                ``0``       a count, drawn from the seed among the others, or worker numbers
 ``seed``                      ``0``       draws the above, and is the colluders' channel
+``device``                    ``cpu``     where the share is computed on: NumPy, or a torch device (``cuda``)
 ============================  ==========  ==================================================================
 
 Threat model: colluders know the code and each other, share one source of randomness, and see nothing of the
@@ -47,8 +48,8 @@ from flower_coded.clients.run_config import (
     read_int,
     refuse_unknown_keys,
 )
-from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing import AnalogWorker
+from flower_coded.wire.keys import STATE_MISSING_CODE
 from flower_coded.wire.robust_alcc import (
     COMPUTE_MESSAGE_TYPE,
     SHARE_CONFIG_KEY,
@@ -194,12 +195,14 @@ def _compute(message: Message, context: Context) -> Message:
         if key in message.content:
             context.state[key] = message.content[key]
     if SHARE_KEY not in context.state:
-        raise ParameterError("share", "must be sent with the first request", None)
+        reason = "this node has no share: it comes with the first request"
+        return Message(Error(STATE_MISSING_CODE, reason), reply_to=message)
     faults = analog_faults_from_config(context.run_config, num_workers)
     if worker in faults.stragglers:
         return Message(Error(SILENCE_CODE, "silent on purpose"), reply_to=message)
     request, server_round = read_request(message.content)
-    values = AnalogWorker(read_share(context.state)).compute(request).values
+    device = str(context.run_config.get("device", "cpu"))
+    values = AnalogWorker(read_share(context.state), device).compute(request).values
     reply = Message(result_content(faults.corrupt(worker, values, server_round)), reply_to=message)
     is_malformed = faults.name in MALFORMED_NAMES and worker in faults.attackers
     if is_malformed and server_round >= faults.from_round:

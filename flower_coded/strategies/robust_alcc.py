@@ -16,13 +16,13 @@ right, the round keeps the old arrays and says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from logging import INFO, WARNING
+from logging import INFO
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -40,18 +40,10 @@ from flower_coded.protocols.analog_computing import (
     pack_factors,
     split_rows,
 )
-from flower_coded.strategies.base import (
-    ArrayTemplate,
-    Rejected,
-    Roster,
-    assemble_roster,
-    judge_arrays,
-    log_rejections,
-    rejection_metrics,
-)
-from flower_coded.strategies.collecting import collect_replies
-from flower_coded.strategies.quorum import ask_until
+from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, describe_rejections
+from flower_coded.wire.array_reading import ArrayTemplate
 from flower_coded.wire.robust_alcc import COMPUTE_MESSAGE_TYPE, request_content
+from flower_coded.wire.validation import Rejected, read_arrays
 
 __all__ = ["ComputationRound", "RobustALCC"]
 
@@ -60,32 +52,29 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, eq=False)
-class ComputationRound:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComputationRound(RoundRecord):
     """What happened in one round; ``RobustALCC.history`` keeps them all.
 
     Parameters
     ----------
-    server_round : int
-        From 1.
     outcome : Outcome or None
-        Values, liars and stated error; None where nothing could be trusted.
-    rejected : tuple of Rejected
-        Missing and malformed replies.
+        Values, liars and error bound, in the units of ``RobustALCC.scaled_table``; None where nothing could
+        be trusted.
     waiting_seconds, decoding_seconds : float
         Spent on the nodes, and by the server on decoding.
+    **others
+        See :class:`~flower_coded.strategies.rounds.RoundRecord`. A wrong result is rejected like a malformed
+        one, with the code ``located``.
     """
 
-    server_round: int
     outcome: Outcome | None
-    rejected: tuple[Rejected, ...]
     waiting_seconds: float
     decoding_seconds: float
 
     def metrics(self) -> MetricRecord:
-        """Summarize for Flower's history."""
-        metrics = rejection_metrics(self.rejected)
-        metrics["unchanged"] = int(self.is_unchanged)
+        """Summarize for Flower's result."""
+        metrics = super().metrics()
         metrics["waiting-seconds"] = self.waiting_seconds
         metrics["decoding-seconds"] = self.decoding_seconds
         if self.outcome is not None:
@@ -97,13 +86,8 @@ class ComputationRound:
                 metrics["misbehaving-participants"] = list(self.outcome.liars)
         return metrics
 
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether nothing could be trusted, so that the arrays stayed as they were."""
-        return self.outcome is None
 
-
-class RobustALCC(Strategy):
+class RobustALCC(FederatedStrategy, Strategy):
     """A polynomial of a private table, from ``N`` nodes of which some lie.
 
     The arrays that travel through ``start()`` hold one array, ``result`` (or, for ``"gradient"``,
@@ -193,11 +177,8 @@ class RobustALCC(Strategy):
         reply_timeout: float = 60.0,
         connect_timeout: float = 300.0,
     ) -> None:
-        for name, value in (
-            ("step_size", step_size),
-            ("reply_timeout", reply_timeout),
-            ("connect_timeout", connect_timeout),
-        ):
+        super().__init__(connect_timeout=connect_timeout)
+        for name, value in (("step_size", step_size), ("reply_timeout", reply_timeout)):
             if not value > 0:
                 raise ParameterError(name, "must be positive", value)
         chosen = get_function(function)
@@ -207,7 +188,7 @@ class RobustALCC(Strategy):
             )
         self.code, self.function, self.step_size = code, function, step_size
         self.num_stragglers, self.accuracy = num_stragglers, accuracy
-        self.reply_timeout, self.connect_timeout = reply_timeout, connect_timeout
+        self.reply_timeout = reply_timeout
         self.scaled_table = ScaledTable.of(table)
         values: np.ndarray[Any, Any] = self.scaled_table.values
         self._num_rows, self._num_columns = values.shape
@@ -234,11 +215,8 @@ class RobustALCC(Strategy):
         first = self._request(np.zeros(self._num_columns - 1))
         self.promised_accuracy = self._master.require_accuracy(first)
         self._result_shape = self._master.precision(first).noise_std.shape
-        self._lacking = set(range(code.num_workers))
-        self._roster: Roster | None = None
-        self._grid: Grid | None = None
+        self._holders: dict[int, int] = {}  # by worker: the node that has its share
         self._arrays = self.initial_arrays()
-        self.history: list[ComputationRound] = []
 
     def _agreed_liars(self, num_byzantine: int | None, verification: Verification) -> int:
         """Give ``A``: as told, or as many as spare results and privacy allow."""
@@ -278,33 +256,46 @@ class RobustALCC(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Seat the nodes; the request is sent in :meth:`aggregate_train`, which need not wait for all."""
-        del server_round, config
-        self._grid, self._arrays = grid, arrays
-        if self._roster is None:
-            self._roster = assemble_roster(grid, self.code.num_workers, self.connect_timeout)
+        """Look who is there; requests are sent in :meth:`aggregate_train`, which need not wait for all."""
+        del config
+        if server_round == 1:
+            self._holders.clear()
+        self._arrays = arrays
+        num_workers = self.code.num_workers
+        self.join(
+            grid,
+            server_round,
+            num_participants=num_workers,
+            at_least=num_workers - self.num_stragglers,
+        )
         return []
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Ask, judge every reply, locate liars, decode."""
+        """Ask, validate every reply, name liars, decode."""
         del replies
         request = self._request(self._arrays["weights"].numpy() if self._is_descent else None)
         started = time.perf_counter()
         results, rejected = self._ask(request, server_round)
         asked = time.perf_counter()
-        outcome = self._decode(request, results, server_round)
+        outcome, refusal = None, ""
+        try:
+            outcome = self._master.decode(request, results)
+            wrong = self._wrong_results(outcome)
+        except DecodingError as error:
+            wrong = self._located(dict.fromkeys(error.culprits, "its result is wrong: told by the keys"))
+            refusal = "; ".join([str(error), *filter(None, [describe_rejections(rejected)])])
         record = ComputationRound(
-            server_round, outcome, tuple(rejected), asked - started, time.perf_counter() - asked
+            server_round=server_round,
+            accepted=tuple(sorted(set(results) - {each.participant for each in wrong})),
+            rejected=(*rejected, *wrong),
+            refusal=refusal,
+            outcome=outcome,
+            waiting_seconds=asked - started,
+            decoding_seconds=time.perf_counter() - asked,
         )
-        self.history.append(record)
-        log_rejections(server_round, rejected)
-        if outcome is None:
-            return None, record.metrics()
-        if outcome.liars:
-            log(WARNING, "round %d: wrong results from workers %s", server_round, list(outcome.liars))
-        return self._updated(outcome), record.metrics()
+        return self._arrays if outcome is None else self._updated(outcome), self.conclude(record)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -330,55 +321,56 @@ class RobustALCC(Strategy):
             return Request(self.function, np.array([float(self._left_columns or 0)]))
         return Request(self.function)
 
-    def _message_to(self, worker: int, request: Request, server_round: int) -> Message:
+    def _content_for(self, worker: int, request: Request, server_round: int) -> RecordDict:
         """Write to one worker; a share is made when it is sent, and its key with it."""
-        assert self._roster is not None
-        share = self._master.share_of(worker) if worker in self._lacking else None
-        if share is not None:
-            self._master.make_key(worker, request, share)
-        return Message(
-            request_content(request, server_round, share),
-            self._roster.node_of(worker),
-            COMPUTE_MESSAGE_TYPE,
-            group_id=str(server_round),
-        )
+        assert self.federation is not None
+        node_id = self.federation.participants.node_of(worker)
+        if self._holders.get(worker) == node_id:
+            return request_content(request, server_round, None)
+        share = self._master.share_of(worker)
+        self._master.make_key(worker, request, share)
+        return request_content(request, server_round, share)
 
     def _ask(
         self, request: Request, server_round: int
     ) -> tuple[dict[int, np.ndarray[Any, Any]], list[Rejected]]:
-        """Send the request to every worker, with its share if none of its replies has come yet."""
-        assert self._grid is not None, "configure_train comes first"
-        assert self._roster is not None, "configure_train comes first"
-        workers = range(self.code.num_workers)
-        messages = [self._message_to(worker, request, server_round) for worker in workers]
-        enough = self.code.num_workers - self.num_stragglers
-        received, _ = ask_until(
-            self._grid,
-            messages,
-            lambda got: sum(not message.has_error() for message in got) >= enough,
-            timeout=self.reply_timeout,
-        )
+        """Send the request to every worker, with its share if its node has not shown that it has it."""
+        federation = self.federation
+        assert federation is not None, "configure_train comes first"
         template = {"values": ArrayTemplate(self._result_shape, np.dtype(np.complex128))}
-        accepted, rejected = collect_replies(
-            received,
-            self._roster,
-            workers,
-            lambda message, user: judge_arrays(message, template, user=user, weighted_by_key=None),
-        )
-        results = {
-            each.user: np.asarray(each.content.state["values"]) for each in accepted if each.user is not None
-        }
-        self._lacking -= set(results)
+        results: dict[int, np.ndarray[Any, Any]] = {}
+        rejected: list[Rejected] = []
+        workers = list(federation.participants)
+        for _ in range(2):  # once more for nodes that have lost their share
+            contents = {worker: self._content_for(worker, request, server_round) for worker in workers}
+            requests = federation.requests(server_round, COMPUTE_MESSAGE_TYPE, contents)
+            wanted = self.code.num_workers - self.num_stragglers - len(results)
+            replies = federation.ask(requests, timeout=self.reply_timeout, is_enough=_has_answers(wanted))
+            accepted, refused = requests.validate(replies, lambda content, _: read_arrays(content, template))
+            for each in accepted:
+                results[each.participant] = np.asarray(each.content["values"])
+                self._holders[each.participant] = each.node_id
+            workers = [
+                each.participant
+                for each in refused
+                if each.code == "state-missing" and each.participant in self._holders
+            ]
+            rejected += [each for each in refused if each.participant not in workers]
+            for worker in workers:
+                del self._holders[worker]
+            if not workers:
+                break
         return results, rejected
 
-    def _decode(
-        self, request: Request, results: dict[int, np.ndarray[Any, Any]], server_round: int
-    ) -> Outcome | None:
-        try:
-            return self._master.decode(request, results)
-        except DecodingError as error:
-            log(WARNING, "round %d: the arrays stay as they were: %s", server_round, error)
-            return None
+    def _wrong_results(self, outcome: Outcome) -> list[Rejected]:
+        """Name liars, and who sent something odd, as all strategies do."""
+        reasons = dict.fromkeys(outcome.liars, f"its result is wrong: told by the {outcome.vouched_by}")
+        return self._located(reasons | {each.worker: each.reason for each in outcome.refused})
+
+    def _located(self, reasons: dict[int, str]) -> list[Rejected]:
+        assert self.federation is not None
+        node_of = self.federation.participants.node_of
+        return [Rejected(node_of(who), who, why, "located") for who, why in sorted(reasons.items())]
 
     def _updated(self, outcome: Outcome) -> ArrayRecord:
         """Undo the scaling, and move the weights one step where they descend."""
@@ -389,3 +381,7 @@ class RobustALCC(Strategy):
         if weights is None:
             return ArrayRecord({"result": Array(total)})
         return ArrayRecord({"weights": Array(weights - self.step_size * total[:, 0] / self._num_rows)})
+
+
+def _has_answers(wanted: int) -> Callable[[list[Message]], bool]:
+    return lambda replies: sum(not each.has_error() for each in replies) >= wanted

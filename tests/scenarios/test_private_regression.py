@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
-from flower_coded.errors import ParameterError
+from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.reporting import Report, RunDirectory
 from flower_coded.testing import InProcessGrid
 
@@ -61,8 +61,9 @@ def test_regression__on_a_real_table_is_within_the_promise(tmp_path, data_direct
 
 
 def test_too_many_liars__are_reported_instead_of_coefficients(tmp_path) -> None:
-    metrics = run_in_process(tmp_path, attackers="21", attack="full-noise")
-    assert metrics == {"decoded": 0}
+    with pytest.raises(NoRoundSucceededError, match="too few right results"):
+        run_in_process(tmp_path, attackers="23", attack="full-noise")
+    assert json.loads((tmp_path / "metrics.json").read_text()) == [{"decoded": 0}]
     assert "Nothing could be trusted" in (tmp_path / "report.html").read_text()
 
 

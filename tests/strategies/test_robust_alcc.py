@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flwr.app import Array, Error, Message
 from sklearn.linear_model import LinearRegression
 
 from flower_coded.clients.malformed import MALFORMED_NAMES
@@ -15,11 +15,12 @@ from flower_coded.clients.robust_alcc import (
 )
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.index_assignment import evaluation_order
-from flower_coded.errors import ParameterError
-from flower_coded.protocols.analog_computing import PolynomialFunction, register_function
+from flower_coded.errors import NoRoundSucceededError, ParameterError
+from flower_coded.protocols.analog_computing import PolynomialFunction, Request, register_function
 from flower_coded.strategies.robust_alcc import RobustALCC
 from flower_coded.testing import InProcessGrid
-from flower_coded.wire.robust_alcc import SHARE_KEY
+from flower_coded.wire.keys import STATE_MISSING_CODE
+from flower_coded.wire.robust_alcc import COMPUTE_MESSAGE_TYPE, SHARE_KEY, request_content
 
 # K = (1 + 4 - 1) * 2 + 1 = 9 of 13: four liars who may pool their shares, or two liars and two silent.
 CODE = AnalogLagrangeCode(num_workers=13, num_blocks=1, num_colluders=4, noise_scale=100.0)
@@ -110,8 +111,10 @@ def test_gradient__descends_to_the_solution_with_one_share_sent_once() -> None:
 def test_a_malformed_reply_costs_its_sender_the_place_and_nothing_else(name) -> None:
     strategy, equations, _ = run({"attack": name, "attackers": "2,9"})
     assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
-    assert strategy.history[0].outcome.missing == (2, 9)
-    assert {each.user for each in strategy.history[0].rejected} == {2, 9}
+    record = strategy.history[0]
+    assert {*record.outcome.missing, *record.outcome.liars} == {2, 9}
+    assert {each.participant for each in record.rejected} == {2, 9}
+    assert record.metrics()["rejected-participants"] == [2, 9]
 
 
 def test_silent_workers__are_not_waited_for_beyond_the_agreed_number() -> None:
@@ -123,11 +126,39 @@ def test_silent_workers__are_not_waited_for_beyond_the_agreed_number() -> None:
     assert strategy.history[0].outcome.liars == (1, 2)
 
 
-def test_too_many_liars__leave_the_arrays_as_they_were() -> None:
-    strategy, equations, _ = run({"attack": "full-noise", "attackers": 6, "seed": 4})
-    assert not equations.any()
-    assert strategy.history[0].outcome is None
-    assert strategy.history[0].metrics()["unchanged"] == 1
+def test_too_many_liars__leave_the_arrays_as_they_were_and_end_no_run_well() -> None:
+    with pytest.raises(NoRoundSucceededError, match="too few right results"):
+        run({"attack": "full-noise", "attackers": 6, "seed": 4})
+
+
+def test_a_worker_s_1e30__is_told_in_log_metrics_and_history(caplog) -> None:
+    """By the code alone too, which drops it before decoding."""
+    for verification in ("keys", "code"):
+
+        def tamper(partition_id, reply):
+            if partition_id == 3 and reply.has_content() and reply.content.array_records:
+                record = next(iter(reply.content.array_records.values()))
+                record["values"] = Array(record["values"].numpy() * 1e30)
+            return reply
+
+        caplog.clear()
+        strategy, equations, _ = run(tamper=tamper, verification=verification)
+        record = strategy.history[0]
+        assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+        assert [(each.participant, each.code) for each in record.rejected] == [(3, "located")]
+        assert record.metrics()["rejected-participants"] == [3]
+        assert 3 not in record.accepted
+        assert "participant 3" in caplog.text
+
+
+def test_a_round_that_fails__keeps_the_old_arrays_and_the_next_goes_on() -> None:
+    config = {"attack": "full-noise", "attackers": 6, "seed": 4, "attack-from-round": 2}
+    strategy, equations, _ = run(config, num_rounds=2)
+    assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
+    assert [each.is_unchanged for each in strategy.history] == [False, True]
+    assert "too few right results" in strategy.history[1].refusal
+    assert strategy.history[1].metrics()["unchanged"] == 1
+    assert len(strategy.history[1].metrics()["rejected-participants"]) == 6
 
 
 def test_attack_from_a_later_round__is_located_then() -> None:
@@ -163,20 +194,23 @@ def test_nodes__receive_noise_and_not_the_table() -> None:
         assert abs(share).mean() > 5 * abs(TABLE).mean()
 
 
-def test_a_lost_share__is_sent_again_and_is_the_same() -> None:
-    lost = []
+def test_a_share_that_may_be_lost__is_sent_again_and_is_the_same() -> None:
+    sent = []
 
-    def drop(partition_id, message):
-        has_share = message.content is not None and SHARE_KEY in message.content
-        if partition_id == 4 and has_share:
-            lost.append(message.content[SHARE_KEY]["block"].numpy())
-            return len(lost) == 1
+    def spy(partition_id, message):
+        if partition_id == 4 and message.content is not None and SHARE_KEY in message.content:
+            sent.append(message.content[SHARE_KEY]["block"].numpy())
         return False
 
-    strategy, equations, _ = run(num_rounds=2, drop=drop, num_stragglers=1)
+    def fail_once(partition_id, reply):
+        is_first = partition_id == 4 and len(sent) == 1
+        return Error(0, "the node went away") if is_first and reply.has_content() else reply
+
+    strategy, equations, _ = run(num_rounds=3, drop=spy, tamper=fail_once, num_stragglers=1)
     assert np.allclose(equations, FEATURES.T @ TABLE, atol=1e-6)
-    assert [each.outcome.missing for each in strategy.history] == [(4,), ()]
-    assert np.array_equal(*lost)
+    assert [each.outcome.missing for each in strategy.history] == [(4,), (), ()]
+    assert len(sent) == 2
+    assert np.array_equal(*sent)
 
 
 @pytest.mark.parametrize(
@@ -216,11 +250,30 @@ def test_faults__are_refused_when_misspelled(run_config) -> None:
         analog_faults_from_config(run_config, 31)
 
 
-def test_a_request_without_a_share__is_an_error_reply() -> None:
-    from flower_coded.protocols.analog_computing import Request
-    from flower_coded.wire.robust_alcc import COMPUTE_MESSAGE_TYPE, request_content
+def test_a_node_that_has_lost_its_share__gets_it_again_in_the_same_round() -> None:
+    grid = InProcessGrid(robust_alcc_client_app(), 13, {})
+    strategy = RobustALCC(CODE, TABLE, reply_timeout=5.0, connect_timeout=5.0)
+    strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+    grid.contexts[4].state.clear()
+    strategy.configure_train(2, strategy.initial_arrays(), None, grid)
+    arrays, metrics = strategy.aggregate_train(2, [])
+    assert metrics["accepted-replies"] == 13
+    assert metrics["rejected-replies"] == 0
+    assert np.allclose(arrays["result"].numpy(), FEATURES.T @ TABLE, atol=1e-6)
 
+
+def test_a_second_start__on_another_grid_deals_again() -> None:
+    strategy = RobustALCC(CODE, TABLE, reply_timeout=5.0, connect_timeout=5.0)
+    for seed in range(2):
+        grid = InProcessGrid(robust_alcc_client_app(), 13, {}, seed=seed)
+        result = strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+        assert np.allclose(result.arrays["result"].numpy(), FEATURES.T @ TABLE, atol=1e-6)
+        assert len(strategy.history) == 1
+
+
+def test_a_request_without_a_share__is_an_error_reply() -> None:
     grid = InProcessGrid(robust_alcc_client_app(), 1)
     message = Message(request_content(Request("gram"), 1, None), grid.node_ids[0], COMPUTE_MESSAGE_TYPE)
     [reply] = grid.send_and_receive([message], timeout=1)
-    assert "share must be sent" in reply.error.reason
+    assert reply.error.code == STATE_MISSING_CODE
+    assert "no share" in reply.error.reason

@@ -327,7 +327,7 @@ class AnalogMaster:
                 # So narrow a verdict told the liar something about ρ; the next result meets another one.
                 self._share_keys.pop((worker, form.left, form.first))
         ranked = sorted(fits, key=fits.__getitem__)
-        self._require_enough(len(ranked))
+        self._require_enough(len(ranked), tuple(liars))
         keys = self._keys_to_table(form)
         scale, bound = form.scale(self._dealt[0]), float("inf")
         # Liars below the tolerance are at most A: setting more results aside would only cost precision.
@@ -414,13 +414,17 @@ class AnalogMaster:
             return outcome
         raise DecodingError(
             f"the error bound is {outcome.relative_error_bound:.1e} of the scale, above the accuracy of "
-            f"{self.accuracy:.1e} asked for; liars {list(outcome.liars)}, missing {list(outcome.missing)}"
+            f"{self.accuracy:.1e} asked for",
+            culprits=outcome.liars if outcome.vouched_by == "keys" else (),
         )
 
-    def _require_enough(self, num_usable: int) -> None:
+    def _require_enough(self, num_usable: int, liars: tuple[int, ...]) -> None:
         if num_usable < self.code.dimension:
             raise DecodingError(
-                "too few right results to interpolate", received=num_usable, needed=self.code.dimension
+                "too few right results to interpolate",
+                received=num_usable,
+                needed=self.code.dimension,
+                culprits=liars,
             )
 
     def _most_liars(self, verification: Verification) -> int:

@@ -41,7 +41,7 @@ def write_report(
         f"{plan.code.num_workers} workers, {len(faults.attackers)} liars ({faults.name}), "
         f"{len(faults.stragglers)} silent, seed {faults.seed}",
     )
-    outcome, found, refusal = record.outcome, None, "too many workers lied, or were silent"
+    outcome, found, refusal = record.outcome, None, record.refusal
     if outcome is not None:
         try:
             found = solve_regression(

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from flower_coded.clients.robust_alcc import analog_faults_from_config
 from flower_coded.codes import AnalogLagrangeCode
-from flower_coded.errors import ParameterError
+from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.protocols.analog_computing import Verification, get_function, plan_computation
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import RobustALCC
@@ -68,9 +68,15 @@ def main(grid: Grid, context: Context) -> None:
         reply_timeout=float(config["reply-timeout"]),
         **numbers,
     )
-    strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+    failure = None
+    try:
+        strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+    except NoRoundSucceededError as error:  # reported first: the page says what was refused and why
+        failure = error
     out = str(config["out"]) or tempfile.mkdtemp(prefix="private-regression-")
     run = RunDirectory(Path(out))
     run.path.mkdir(parents=True, exist_ok=True)
     run.write_config(dict(config))
     write_report(run, task, plan, promise, strategy, faults, config)
+    if failure is not None:
+        raise failure
