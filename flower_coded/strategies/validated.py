@@ -1,24 +1,28 @@
-"""Run any Flower strategy with each reply judged alone, so that one malformed reply never ends the run.
+"""Run any Flower strategy with each reply validated alone, so that one malformed reply never ends the run.
 
 Flower's own strategies compare all replies with each other and raise on the first odd one; a negative
-``num-examples`` divides by zero; arrays in another order are compared entry by entry with the wrong ones.
-:class:`ValidatedReplies` stands between: it asks what the wrapped strategy asks, judges what comes back
-(:mod:`flower_coded.strategies.judging`), rebuilds every reply that passes in the names, order and types that
-were sent, and hands on only those. Who was turned away, and why, is in the log, the metrics and the history.
-If the wrapped strategy cannot do anything with what is left, the old model stays.
+``num-examples`` divides by zero; arrays in another order are compared entry by entry with the wrong ones; a
+node that leaves makes them wait without end. :class:`ValidatedReplies` stands between. It asks what the
+wrapped strategy asks, validates what comes back, and hands on only what passes, in participant order, as an
+honest client would have sent it: our names, order and types, the reported count capped. Who was turned away,
+and why, is in the log, the metrics and the history. If the wrapped strategy cannot do anything with what is
+left, the old model stays.
 
-What it leaves out: strategies whose replies do not look like what was sent (gradient-boosted trees), and
-whether a well-formed update is honest, which is the wrapped strategy's business.
+The wrapped strategy computes in floating point, with no array of no dimension: integers, bools and half
+precision are widened for it (:func:`widened`) and given back in the types and shapes that were sent, so that
+a batch counter stays an integer and a float16 model stays one. What it leaves out: strategies whose replies
+do not look like what was sent (gradient-boosted trees), and whether a well-formed update is honest, which is
+the wrapped strategy's business.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from logging import INFO, WARNING
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from logging import INFO
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -26,15 +30,23 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.exception import AggregationError, InconsistentMessageReplies
 from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
-from flower_coded.errors import FlowerCodedError, ParameterError
-from flower_coded.strategies.base import log_rejections, rejection_metrics
-from flower_coded.strategies.base_metrics import capped_weights
-from flower_coded.strategies.judging import Accepted, Rejected, Update, judge_arrays, judge_metrics
+from flower_coded.errors import FlowerCodedError, NodesMissingError, ParameterError
+from flower_coded.strategies.averaging import participants_of
+from flower_coded.strategies.client_metrics import (
+    aggregate_client_metrics,
+    capped_weights,
+    finite_lengths,
+    most_common_lengths,
+)
+from flower_coded.strategies.federation import Assignment, Federation, RoundRequests
+from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, describe_rejections
 from flower_coded.wire.array_reading import ArrayTemplate, template_of
-from flower_coded.wire.model_state import to_array_record
+from flower_coded.wire.model_state import State, check_parameters, read_state, to_array_record
+from flower_coded.wire.validation import Accepted, Rejected, Update, read_report, read_update
 
-__all__ = ["Questions", "ValidatedReplies", "ValidatedRound"]
+__all__ = ["ValidatedReplies", "narrowed", "widened"]
 
 # What aggregation code raises on replies it cannot use: Flower's own refusals, ours, and arithmetic. (Not
 # among them: a privacy budget that is spent, which must end the run.)
@@ -48,115 +60,8 @@ _REFUSALS = (
 )
 
 
-@dataclass(frozen=True)
-class ValidatedRound:
-    """What happened in one stage of one round.
-
-    Parameters
-    ----------
-    server_round : int
-        From 1.
-    stage : str
-        ``"train"`` or ``"evaluate"``.
-    accepted : tuple of int
-        Node ids of the replies handed on.
-    rejected : tuple of Rejected
-        The others, silent nodes included.
-    refusal : str
-        Why there is no result; empty if there is one.
-    unselected : tuple of int
-        Node ids of accepted replies that a selecting rule, which said so, left out.
-    """
-
-    server_round: int
-    stage: str
-    accepted: tuple[int, ...]
-    rejected: tuple[Rejected, ...]
-    refusal: str = ""
-    unselected: tuple[int, ...] = ()
-
-
-@dataclass
-class Questions:
-    """The messages of one stage, and the judgment of their replies.
-
-    Parameters
-    ----------
-    templates : dict of int to dict
-        What each node's arrays must look like, by node id; empty for an evaluation.
-    """
-
-    templates: dict[int, dict[str, ArrayTemplate]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, messages: Sequence[Message]) -> Questions:
-        """Note who is asked, and that arrays must come back as they were sent.
-
-        Raises
-        ------
-        ParameterError
-            If a node gets two messages in one stage, or a message does not hold one ArrayRecord.
-        """
-        questions, seen = cls(), dict[int, dict[str, ArrayTemplate]]()
-        for message in messages:
-            node_id, records = message.metadata.dst_node_id, message.content.array_records
-            if node_id in questions.templates or len(records) != 1:
-                raise ParameterError(
-                    "strategy",
-                    "must send every node one message with one ArrayRecord",
-                    f"{len(records)} ArrayRecords to node {node_id}",
-                    hint="strategies with stages of their own judge replies themselves",
-                )
-            record = next(iter(records.values()))
-            if id(record) not in seen:  # most strategies send one record to everybody
-                seen[id(record)] = template_of(record, same_kind=True)
-            questions.templates[node_id] = seen[id(record)]
-        return questions
-
-    def judge(
-        self, replies: Iterable[Message], *, weighted_by_key: str, is_train: bool
-    ) -> tuple[list[Accepted[Update]], list[Rejected]]:
-        """Judge replies singly.
-
-        Parameters
-        ----------
-        replies : iterable of Message
-            In any order.
-        weighted_by_key : str
-            Where the metrics hold the number of examples.
-        is_train : bool
-            Whether arrays are expected.
-
-        Returns
-        -------
-        accepted, rejected : lists
-            Both by node id, whatever the order of arrival, so that sums do not depend on it.
-        """
-        verdicts: dict[int, Accepted[Update] | Rejected] = {}
-        out_of_place: list[Rejected] = []
-        for message in replies:
-            node_id = message.metadata.src_node_id
-            if node_id not in self.templates:
-                out_of_place.append(Rejected(node_id, None, "a reply that was not asked for", "unexpected"))
-            elif node_id in verdicts:
-                reason = "a second reply to the same message"
-                out_of_place.append(Rejected(node_id, None, reason, "duplicate"))
-            elif is_train:
-                template = self.templates[node_id]
-                verdicts[node_id] = judge_arrays(message, template, weighted_by_key=weighted_by_key)
-            else:
-                verdicts[node_id] = judge_metrics(message, weighted_by_key=weighted_by_key)
-        silence = "no reply before the timeout"
-        ordered = [
-            verdicts.get(node_id) or Rejected(node_id, None, silence, "no-reply")
-            for node_id in sorted(self.templates)
-        ]
-        accepted = [each for each in ordered if isinstance(each, Accepted)]
-        return accepted, [each for each in ordered if isinstance(each, Rejected)] + out_of_place
-
-
-class ValidatedReplies(Strategy):
-    """Any FedAvg-shaped Flower strategy, with each reply judged alone.
+class ValidatedReplies(FederatedStrategy):
+    """Any FedAvg-shaped Flower strategy, with each reply validated alone.
 
     Parameters
     ----------
@@ -166,25 +71,29 @@ class ValidatedReplies(Strategy):
     weighted_by_key : str, optional
         Where replies hold their number of examples; the wrapped strategy's own by default.
     max_claim_ratio : float
-        A client's number of examples counts at most this many times the round's median claim.
+        A client's reported count of examples counts at most this many times the round's median.
+    connect_timeout : float
+        Seconds to wait for the nodes that the wrapped strategy wants to be connected. Too few in the first
+        round end the run; in a later one the round changes nothing.
 
     Attributes
     ----------
-    history : list of ValidatedRound
+    history : list of RoundRecord
         One per stage and round.
 
     Raises
     ------
     ParameterError
-        If a parameter is out of its range; from ``start``, if the strategy sends a node several messages.
+        If a parameter is out of its range; from ``start``, if the strategy sends a node several messages, or
+        an array holds complex numbers.
+    NoRoundSucceededError
+        From ``start``, if no round of training changed anything.
 
     Notes
     -----
-    Metrics beside the wrapped strategy's own: ``accepted-replies``; ``rejected-replies``, ``rejected-nodes``
-    and ``rejected-<code>``, see :func:`~flower_coded.strategies.base.rejection_metrics`; and
-    ``refused-rounds``, 1 where replies were left but the old model stays. A reply must report the metrics
-    that most replies report, in finite numbers: Flower averages them by name. Metrics beyond them are
-    dropped.
+    Metrics beside the wrapped strategy's own are those of every
+    :class:`~flower_coded.strategies.rounds.RoundRecord`. Metrics that most training replies report are
+    aggregated over those that do; in an evaluation, whose metrics are all it has, the others are rejected.
 
     Examples
     --------
@@ -206,173 +115,347 @@ class ValidatedReplies(Strategy):
     """
 
     def __init__(
-        self, strategy: Strategy, *, weighted_by_key: str | None = None, max_claim_ratio: float = 10.0
+        self,
+        strategy: Strategy,
+        *,
+        weighted_by_key: str | None = None,
+        max_claim_ratio: float = 10.0,
+        connect_timeout: float = 120.0,
     ) -> None:
+        super().__init__(connect_timeout=connect_timeout)
         if not isinstance(strategy, Strategy):
             raise ParameterError("strategy", "must be a Strategy of flwr.serverapp.strategy", strategy)
         if not max_claim_ratio >= 1:
             raise ParameterError("max_claim_ratio", "must be at least 1", max_claim_ratio)
         self.strategy, self.max_claim_ratio = strategy, max_claim_ratio
-        self.weighted_by_key = weighted_by_key or _weighted_by_key(strategy)
-        self.history: list[ValidatedRound] = []
-        self._questions = Questions()
-        self._arrays: ArrayRecord | None = None
+        self.weighted_by_key = weighted_by_key or str(_attribute(strategy, "weighted_by_key", "num-examples"))
+        self._arrays, self._state = ArrayRecord(), State()
+        self._requests: RoundRequests | None = None
+        self._templates: dict[int, Mapping[str, ArrayTemplate]] = {}
+        self._refusal = ""  # why nobody was asked
+        self._lacking_round = 0  # the latest round for which too few nodes were there
 
     def summary(self) -> None:
-        """Log that replies are judged singly, then the wrapped strategy's own settings."""
-        log(INFO, "\t├──> Every reply is judged alone before %s sees it", type(self.strategy).__name__)
+        """Log that replies are validated singly, then the wrapped strategy's own settings."""
+        log(INFO, "\t├──> Every reply is validated alone before %s sees it", type(self.strategy).__name__)
         self.strategy.summary()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask what the wrapped strategy asks."""
-        messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
-        self._arrays = arrays
-        self._questions = Questions.of(messages)
-        return messages
+        self._adopt(arrays)
+        return self._ask(self.strategy.configure_train, "train", server_round, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Hand on the replies that pass; after a refusal give back the old arrays."""
-        (accepted, messages, rejected), num_asked = self._passing(replies, is_train=True)
-        if not num_asked:
+        """Hand on the replies that pass; a refused round gives back the old arrays."""
+        if self._requests is None:
             return self.strategy.aggregate_train(server_round, [])
-        arrays, metrics, refusal = None, None, ""
-        if messages:
+        originals = list(replies)
+        accepted, rejected = self._requests.validate(originals, self._read_update)
+        refusal, metrics, state = self._refusal, MetricRecord(), self._state
+        if accepted:
+            aggregated: ArrayRecord | None = None
             try:
-                with np.errstate(all="ignore"):  # huge finite values may overflow in a rule; checked below
-                    arrays, metrics = self.strategy.aggregate_train(server_round, messages)
+                # Huge finite values may overflow in a rule; the result is checked.
+                with np.errstate(all="ignore"), _without_hook(self.strategy, "train_metrics_aggr_fn") as hook:
+                    aggregated, own = self.strategy.aggregate_train(
+                        server_round, self._rebuilt(originals, accepted, "train")
+                    )
+                    state, refusal = self._usable(aggregated)
+                metrics = MetricRecord({**self._client_metrics(accepted, hook)[0], **(own or {})})
             except _REFUSALS as error:
                 refusal = f"{type(error).__name__}: {error}"
-            else:
-                refusal = _unusable(arrays)
-        else:
-            refusal = "no reply could be used"
-        record = self._conclude(server_round, "train", accepted, rejected, refusal)
-        return (self._arrays if refusal else arrays), self._metrics(metrics, record)
+        elif not refusal:
+            refusal = f"no reply could be used: {describe_rejections(rejected)}"
+        metrics = self._conclude("train", server_round, accepted, rejected, refusal, metrics)
+        return (self._arrays if refusal else to_array_record(state)), metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask what the wrapped strategy asks."""
-        messages = list(self.strategy.configure_evaluate(server_round, arrays, config, grid))
-        self._questions = Questions.of(messages)
-        return messages
+        self._adopt(arrays)
+        return self._ask(self.strategy.configure_evaluate, "evaluate", server_round, config, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Hand on the replies that pass."""
-        (accepted, messages, rejected), num_asked = self._passing(replies, is_train=False)
-        if not num_asked:
+        if self._requests is None:
             return None
-        metrics, refusal = None, ""
+        originals = list(replies)
+        accepted, rejected = self._requests.validate(originals, self._read_report)
+        refusal, metrics = self._refusal, MetricRecord()
         try:
-            metrics = self.strategy.aggregate_evaluate(server_round, messages)
+            with _without_hook(self.strategy, "evaluate_metrics_aggr_fn") as hook:
+                metrics, left_out = self._client_metrics(accepted, hook)
+                unused = {each.participant for each in left_out}
+                accepted = [each for each in accepted if each.participant not in unused]
+                rejected += left_out
+                if accepted:
+                    messages = self._rebuilt(originals, accepted, "evaluate")
+                    own = self.strategy.aggregate_evaluate(server_round, messages)
+                    metrics = MetricRecord({**metrics, **(own or {})})
         except _REFUSALS as error:
             refusal = f"{type(error).__name__}: {error}"
-        record = self._conclude(server_round, "evaluate", accepted, rejected, refusal)
-        return self._metrics(metrics, record)
+        if not accepted and not refusal:
+            refusal = f"no reply could be used: {describe_rejections(rejected)}"
+        return self._conclude("evaluate", server_round, accepted, rejected, refusal, metrics)
 
-    def _passing(
-        self, replies: Iterable[Message], *, is_train: bool
-    ) -> tuple[tuple[list[Accepted[Update]], list[Message], list[Rejected]], int]:
-        """Judge the replies; give what is handed on, what is not, and how many nodes were asked."""
-        originals = list(replies)
-        key = self.weighted_by_key
-        accepted, rejected = self._questions.judge(originals, weighted_by_key=key, is_train=is_train)
-        reported = _common_metrics([_finite_lengths(each.content.metrics) for each in accepted])
-        accepted, lacking = _part_by_metrics(accepted, reported)
-        rejected += lacking
-        weights = capped_weights([each.content.weight for each in accepted], self.max_claim_ratio)
+    def _adopt(self, arrays: ArrayRecord) -> None:
+        self._arrays, self._state = arrays, read_state(arrays)
+        check_parameters(self._state)
+
+    def _ask(
+        self,
+        configure: Callable[[int, ArrayRecord, ConfigRecord, Grid], Iterable[Message]],
+        stage: str,
+        server_round: int,
+        config: ConfigRecord,
+        grid: Grid,
+    ) -> list[Message]:
+        """Let the wrapped strategy make its messages, and put the arrays into them that nodes are to get."""
+        self._requests, self._refusal = None, ""
+        needed = max(_attribute(self.strategy, f"min_{which}_nodes", 1) for which in ("available", stage))
+        is_known = self.federation is not None and self.federation.grid is grid
+        federation = self.join(grid, server_round, stage, at_least=1 if is_known else needed)
+        inner = to_array_record(widened(self._state))
+        # What training has just waited for in vain, evaluation does not wait for again.
+        timeout = 0.0 if self._lacking_round == server_round else self.connect_timeout
+        patient = cast(Grid, _PatientGrid(federation, needed, timeout))
+        try:
+            messages = list(configure(server_round, inner, config, patient))
+        except NodesMissingError as error:
+            if not any(each.stage == "train" for each in self.history):
+                raise
+            self._lacking_round, self._refusal = server_round, str(error)
+            self._requests = RoundRequests(federation.participants, server_round)
+            return []
+        if messages:
+            self._requests = self._requests_of(messages, federation, server_round, inner)
+        return messages
+
+    def _requests_of(
+        self, messages: Sequence[Message], federation: Federation, server_round: int, inner: ArrayRecord
+    ) -> RoundRequests:
+        """Note who is asked and what must come back."""
+        requests = RoundRequests(federation.participants, server_round)
+        self._templates = {}
+        seen: dict[int, tuple[RecordDict, Mapping[str, ArrayTemplate]]] = {}
+        for message in messages:
+            index = federation.participants.index_of(message.metadata.dst_node_id)
+            num_records = len(message.content.array_records)
+            if index is None or Assignment(index) in requests.messages or num_records != 1:
+                raise ParameterError(
+                    "strategy",
+                    "must send every node one message with one ArrayRecord",
+                    f"{num_records} ArrayRecords to node {message.metadata.dst_node_id}",
+                    hint="strategies with stages of their own validate replies themselves",
+                )
+            if id(message.content) not in seen:  # most strategies send one record to everybody
+                seen[id(message.content)] = self._as_sent(message.content, inner)
+            message.content, self._templates[index] = seen[id(message.content)]
+            requests.messages[Assignment(index)] = message
+        return requests
+
+    def _as_sent(
+        self, content: RecordDict, inner: ArrayRecord
+    ) -> tuple[RecordDict, Mapping[str, ArrayTemplate]]:
+        """Give a message's arrays their own types back; give also what a reply's must look like."""
+        name, record = next(iter(content.array_records.items()))
+        if record is inner:
+            record = self._arrays
+        else:  # a strategy may send others than it was given
+            record = to_array_record(narrowed(read_state(record), self._state))
+        return RecordDict({**content, name: record}), template_of(record, same_kind=True)
+
+    def _read_update(self, content: RecordDict, assignment: Assignment) -> Update:
+        template = self._templates[assignment.participant]
+        return read_update(content, template, weighted_by_key=self.weighted_by_key)
+
+    def _read_report(self, content: RecordDict, _: Assignment) -> Update:
+        return read_report(content, weighted_by_key=self.weighted_by_key)
+
+    def _rebuilt(
+        self, originals: Sequence[Message], accepted: Sequence[Accepted[Update]], stage: str
+    ) -> list[Message]:
+        """Make the replies that honest clients would have sent with this content.
+
+        Flower compares the names of all replies' metrics, and some strategies read one (QFedAvg its loss).
+        Where a reply lacks a metric that most report it gets the others' mean, which moves no mean.
+        """
+        updates = [each.content for each in accepted]
+        lengths = [finite_lengths(each.metrics, but=self.weighted_by_key) for each in updates]
+        common = most_common_lengths(lengths)
+        means = {
+            name: _mean(
+                [
+                    each.metrics[name]
+                    for each, own in zip(updates, lengths, strict=True)
+                    if own.get(name) == length
+                ]
+            )
+            for name, length in common.items()
+        }
         first = {each.metadata.src_node_id: each for each in reversed(originals)}
-        messages = [
-            _rebuilt(first[each.node_id], each.content, reported, key, weight)
-            for each, weight in zip(accepted, weights, strict=True)
-        ]
-        return (accepted, messages, rejected), len(self._questions.templates)
+        messages = []
+        weights = self._weights(accepted)
+        # A count of zero weighs nothing beside the others, and still divides where a rule picks it alone.
+        least = 1e-12 * max(weights) or 1.0
+        for reply, own, weight in zip(accepted, lengths, weights, strict=True):
+            values = {
+                name: reply.content.metrics[name] if own.get(name) == length else means[name]
+                for name, length in common.items()
+            }
+            content = RecordDict({**reply.content.content.config_records})
+            if stage == "train":
+                content["arrays"] = to_array_record(widened(reply.content.state))
+            content["metrics"] = MetricRecord({**values, self.weighted_by_key: weight or least})
+            message = first[reply.node_id]
+            message.content = content
+            messages.append(message)
+        return messages
+
+    def _weights(self, accepted: Sequence[Accepted[Update]]) -> list[float]:
+        return capped_weights([each.content.weight for each in accepted], self.max_claim_ratio)
+
+    def _client_metrics(
+        self,
+        accepted: Sequence[Accepted[Update]],
+        hook: Callable[[list[RecordDict], str], MetricRecord] | None,
+    ) -> tuple[MetricRecord, list[Rejected]]:
+        """Aggregate with the wrapped strategy's own function, on whole replies that agree."""
+        aggregate = hook or (lambda contents, key: MetricRecord())
+        return aggregate_client_metrics(accepted, self._weights(accepted), self.weighted_by_key, aggregate)
+
+    def _usable(self, arrays: ArrayRecord | None) -> tuple[State, str]:
+        """Give the new state in the types that were sent, or the old one and why."""
+        if arrays is None:
+            return self._state, "the rule refuses the replies that are left"
+        state = narrowed(read_state(arrays), self._state)
+        if not all(np.isfinite(array).all() for array in state.values()):
+            return self._state, "the aggregate is not finite"
+        return state, ""
 
     def _conclude(
         self,
-        server_round: int,
         stage: str,
+        server_round: int,
         accepted: Sequence[Accepted[Update]],
         rejected: Sequence[Rejected],
         refusal: str,
-    ) -> ValidatedRound:
-        log_rejections(server_round, rejected)
-        if refusal:
-            kept = "; the old model stays" if stage == "train" else ""
-            log(WARNING, "round %d (%s): %s%s", server_round, stage, refusal, kept)
-        nodes = tuple(each.node_id for each in accepted)
-        record = ValidatedRound(server_round, stage, nodes, tuple(rejected), refusal)
-        self.history.append(record)
-        return record
-
-    @staticmethod
-    def _metrics(own: MetricRecord | None, record: ValidatedRound) -> MetricRecord:
-        metrics = MetricRecord(dict(own or {}))
-        metrics["accepted-replies"] = len(record.accepted)
-        metrics.update(rejection_metrics(record.rejected))
-        if record.refusal:
-            metrics["refused-rounds"] = 1
-        return metrics
+        metrics: MetricRecord,
+    ) -> MetricRecord:
+        record = RoundRecord(
+            server_round=server_round,
+            stage=stage,
+            accepted=participants_of(accepted),
+            rejected=tuple(rejected),
+            refusal=refusal,
+        )
+        return self.conclude(record, metrics)
 
 
-def _weighted_by_key(strategy: Any) -> str:
-    """Look for the key in the strategy, or in the one it wraps."""
-    while not hasattr(strategy, "weighted_by_key") and hasattr(strategy, "strategy"):
+class _PatientGrid:
+    """Flower's grid, whose nodes come in participant order and are not waited for without end.
+
+    Flower's ``sample_nodes`` asks for the connected nodes again and again until there are enough; from here
+    it gets an error when the time is up.
+    """
+
+    def __init__(self, federation: Federation, num_needed: int, timeout: float) -> None:
+        self.federation, self.num_needed, self.timeout = federation, num_needed, timeout
+        self.started, self.num_looks = time.monotonic(), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.federation.grid, name)
+
+    def get_node_ids(self) -> list[int]:
+        # FedAvg looks twice at once; whoever looks a third time waits for somebody.
+        self.num_looks += 1
+        num_present = len(self.federation.present)
+        if num_present < self.num_needed or self.num_looks > 2:
+            if time.monotonic() - self.started >= self.timeout:
+                needed = max(self.num_needed, num_present + 1)
+                raise NodesMissingError(num_present, needed, self.timeout)
+            self.federation.refresh()
+        return [self.federation.participants.node_of(index) for index in self.federation.present]
+
+
+def widened(state: Mapping[str, NDArray[Any]]) -> State:
+    """Give every array a floating type of at least 32 bits and at least one dimension.
+
+    Examples
+    --------
+    >>> widened({"count": np.array(3)})
+    {'count': array([3.])}
+    """
+    return {name: np.atleast_1d(_widened(array)) for name, array in state.items()}
+
+
+def narrowed(state: Mapping[str, NDArray[Any]], like: Mapping[str, NDArray[Any]]) -> State:
+    """Give arrays the types and shapes of ``like`` back; integers are rounded to the nearest they can be.
+
+    Examples
+    --------
+    >>> narrowed({"count": np.array([2.6])}, {"count": np.array(0, np.uint8)})
+    {'count': array(3, dtype=uint8)}
+    """
+    return {name: _narrowed(array, like[name]) if name in like else array for name, array in state.items()}
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind in "biu":
+        return array.astype(np.float64)
+    return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else array.astype(np.float32)
+
+
+def _narrowed(array: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    if array.size == like.size:
+        array = array.reshape(like.shape)
+    if like.dtype.kind not in "biu":
+        return array.astype(like.dtype)
+    if not np.isfinite(array).all():
+        return array  # no integer says that; the caller refuses it
+    if like.dtype.kind == "b":
+        return np.asarray(np.rint(array) != 0)
+    limits = np.iinfo(like.dtype)
+    most = float(limits.max)
+    if int(most) > limits.max:  # 2**63 - 1 is no float; the next one up does not fit
+        most = float(np.nextafter(most, 0))
+    return np.asarray(np.clip(np.rint(array), float(limits.min), most)).astype(like.dtype)
+
+
+def _attribute(strategy: Any, name: str, default: Any) -> Any:
+    """Look for an attribute in the strategy, or in the one it wraps."""
+    while not hasattr(strategy, name) and hasattr(strategy, "strategy"):
         strategy = strategy.strategy
-    return str(getattr(strategy, "weighted_by_key", "num-examples"))
+    return getattr(strategy, name, default)
 
 
-def _rebuilt(
-    message: Message, update: Update, reported: Iterable[str], weighted_by_key: str, weight: float
-) -> Message:
-    """Make the reply that an honest node would have sent with this content: our names, order and types."""
-    arrays, metrics = message.content.array_records, message.content.metric_records
-    values = {name: update.metrics[name] for name in reported} | {weighted_by_key: weight}
-    content = RecordDict({name: MetricRecord(values) for name in metrics})
-    for name in arrays if update.state else ():
-        content[name] = to_array_record(update.state)
-    message.content = content
-    return message
+@contextmanager
+def _without_hook(
+    strategy: Any, name: str
+) -> Iterator[Callable[[list[RecordDict], str], MetricRecord] | None]:
+    """Take a metrics function away from the wrapped strategy for one call, and give it to us.
+
+    It would see every reply at once, and end the run on the first that lacks what it reads.
+    """
+    while not hasattr(strategy, name) and hasattr(strategy, "strategy"):
+        strategy = strategy.strategy
+    original = getattr(strategy, name, None)
+    if original is None:
+        yield None
+        return
+    setattr(strategy, name, lambda contents, key: MetricRecord())
+    try:
+        yield original
+    finally:
+        setattr(strategy, name, original)
 
 
-def _finite_lengths(metrics: MetricRecord) -> dict[str, int]:
-    """Lengths (-1 for a single number) of the metrics whose values are all finite."""
-    lengths = {}
-    for name, value in metrics.items():
-        if all(math.isfinite(each) for each in (value if isinstance(value, list) else [value])):
-            lengths[name] = len(value) if isinstance(value, list) else -1
-    return lengths
-
-
-def _common_metrics(reports: Sequence[dict[str, int]]) -> dict[str, int]:
-    """Names and lengths that most replies report; of equals, those of the first."""
-    counts = Counter(tuple(sorted(each.items())) for each in reports)
-    return dict(counts.most_common(1)[0][0]) if counts else {}
-
-
-def _part_by_metrics(
-    accepted: Sequence[Accepted[Update]], reported: dict[str, int]
-) -> tuple[list[Accepted[Update]], list[Rejected]]:
-    keeping: list[Accepted[Update]] = []
-    lacking: list[Rejected] = []
-    for each in accepted:
-        own = _finite_lengths(each.content.metrics)
-        missing = sorted(name for name, length in reported.items() if own.get(name) != length)
-        if missing:
-            reason = f"the metrics lack {missing[:3]}, which most replies report"
-            lacking.append(Rejected(each.node_id, each.user, reason, "metrics"))
-        else:
-            keeping.append(each)
-    return keeping, lacking
-
-
-def _unusable(arrays: ArrayRecord | None) -> str:
-    if arrays is None:
-        return "the rule refuses the replies that are left"
-    if not all(np.isfinite(array.numpy()).all() for array in arrays.values()):
-        return "the aggregate is not finite"
-    return ""
+def _mean(values: Sequence[Any]) -> float | list[float]:
+    if isinstance(values[0], list):
+        return [math.fsum(column) / len(values) for column in zip(*values, strict=True)]
+    return math.fsum(values) / len(values)

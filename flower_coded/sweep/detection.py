@@ -103,9 +103,8 @@ def named_users(
             lied | (everybody - set(each.selected) if each.selected else set())
             for each, lied in zip(rounds, liars, strict=True)
         ]
-    user_of = {node_id: user for user, node_id in enumerate(grid.node_ids)}
     return [
-        {user_of[node] for node in (*each.unselected, *(lost.node_id for lost in each.rejected))}
+        {*getattr(each, "unselected", ()), *(lost.participant for lost in each.rejected)} - {None}
         for each in strategy.history
         if each.stage == "train" and each.server_round >= from_round
     ]

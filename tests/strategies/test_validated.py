@@ -8,25 +8,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.exception import AggregationError
 from flwr.serverapp.strategy import (
     Bulyan,
+    DifferentialPrivacyServerSideAdaptiveClipping,
     DifferentialPrivacyServerSideFixedClipping,
+    FedAdagrad,
     FedAdam,
     FedAvg,
     FedAvgM,
     FedMedian,
+    FedProx,
     FedTrimmedAvg,
+    FedYogi,
     Krum,
     MultiKrum,
     QFedAvg,
     Strategy,
 )
 
-from flower_coded.errors import ParameterError
-from flower_coded.strategies.validated import ValidatedReplies
+from flower_coded.clients.identity import register_identity
+from flower_coded.errors import NodesMissingError, NoRoundSucceededError, ParameterError
+from flower_coded.strategies.validated import ValidatedReplies, narrowed, widened
 from flower_coded.testing import InProcessGrid
 
 NUM_NODES, BAD = 8, 2
@@ -52,7 +57,7 @@ OTHERS: dict[str, Callable[[], Strategy]] = {
 
 def training_app() -> ClientApp:
     """Everybody adds 1 to 1.07 by its number, and reports ten examples and a loss."""
-    app = ClientApp()
+    app = register_identity(ClientApp())
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -117,12 +122,8 @@ MALFORMED: dict[str, tuple[Callable[[Message], Any], str]] = {
     "garbage bytes": (garbage, "undecodable"),
     "two array records": (two_records, "record-count"),
     "negative num-examples": (with_metric(num_examples=-1), "num-examples"),
-    "zero num-examples": (with_metric(num_examples=0), "num-examples"),
     "infinite num-examples": (with_metric(num_examples=float("inf")), "num-examples"),
     "no num-examples": (with_metric(num_examples=None), "metrics"),
-    "no loss": (with_metric(train_loss=None), "metrics"),
-    "NaN loss": (with_metric(train_loss=float("nan")), "metrics"),
-    "a list for a loss": (with_metric(train_loss=[0.5, 0.5]), "metrics"),
     "silence": (lambda reply: Error(1000, "silent on purpose"), "error-reply"),
     "no reply": (lambda reply: None, "no-reply"),
     "twice": (lambda reply: [reply, reply], "duplicate"),
@@ -140,7 +141,9 @@ def run(
     grid = InProcessGrid(
         training_app(),
         NUM_NODES,
-        tamper=lambda node, reply: tamper(reply) if node in bad else reply,
+        tamper=lambda node, reply: (
+            tamper(reply) if node in bad and not reply.metadata.message_type.startswith("query") else reply
+        ),
         **options,
     )
     start = ArrayRecord({name: Array(array) for name, array in START.items()})
@@ -158,10 +161,11 @@ def test_no_malformed_reply_ends_a_run_and_its_sender_is_named(name: str, fault:
     assert all(np.isfinite(array).all() for array in state.values())
     assert len(judged.history) == 1
     for record in judged.history:
-        assert [(each.node_id, each.code) for each in record.rejected] == [(grid.node_ids[BAD], code)]
+        assert [(each.participant, each.code) for each in record.rejected] == [(BAD, code)]
+        assert record.rejected[0].node_id == grid.node_ids[BAD]
         assert record.refusal == ""
     metrics = result.train_metrics_clientapp[1]
-    assert metrics["rejected-nodes"] == [grid.node_ids[BAD]]
+    assert metrics["rejected-participants"] == [BAD]
     assert metrics[f"rejected-{code}"] == 1
     assert metrics["accepted-replies"] == NUM_NODES - (code != "duplicate")
     assert np.abs(state["w"]).sum() > 0, "the good replies were used"
@@ -212,10 +216,8 @@ def test_the_order_of_arrival_does_not_change_a_bit() -> None:
 
 def test_a_rule_left_with_too_few_keeps_the_old_model_and_says_so() -> None:
     tamper, _ = MALFORMED["NaN"]
-    state, judged, _, result = run(ROBUST["Bulyan"](), tamper, bad=(0, 1))  # 6 replies, 4 f + 3 = 7 needed
-    assert judged.history[0].refusal == "the rule refuses the replies that are left"
-    assert result.train_metrics_clientapp[1]["refused-rounds"] == 1
-    np.testing.assert_array_equal(state["w"], START["w"])
+    with pytest.raises(NoRoundSucceededError, match="the rule refuses the replies that are left"):
+        run(ROBUST["Bulyan"](), tamper, bad=(0, 1))  # 6 replies, 4 f + 3 = 7 needed
 
 
 def test_an_exception_of_the_rule_keeps_the_old_model() -> None:
@@ -223,16 +225,14 @@ def test_an_exception_of_the_rule_keeps_the_old_model() -> None:
         def aggregate_train(self, server_round: int, replies: Any) -> Any:
             raise AggregationError("not like this")
 
-    state, judged, _, _ = run(Raising(**EVERYBODY))
-    assert judged.history[1].refusal == "AggregationError: not like this"
-    np.testing.assert_array_equal(state["w"], START["w"])
+    with pytest.raises(NoRoundSucceededError, match="AggregationError: not like this"):
+        run(Raising(**EVERYBODY))
 
 
 def test_no_usable_reply_at_all_keeps_the_old_model() -> None:
     tamper, _ = MALFORMED["wrong keys"]
-    state, judged, _, _ = run(ROBUST["FedAvg"](), tamper, bad=tuple(range(NUM_NODES)))
-    assert judged.history[0].refusal == "no reply could be used"
-    np.testing.assert_array_equal(state["w"], START["w"])
+    with pytest.raises(NoRoundSucceededError, match="8 x array names differ"):
+        run(ROBUST["FedAvg"](), tamper, bad=tuple(range(NUM_NODES)))
 
 
 def test_evaluation_replies_are_judged_too() -> None:
@@ -243,10 +243,10 @@ def test_evaluation_replies_are_judged_too() -> None:
             reply.content["metrics"]["num-examples"] = -5
         return reply
 
-    _, judged, grid, result = run(FedAvg(**options), tamper, num_rounds=1)
+    _, judged, _, result = run(FedAvg(**options), tamper, num_rounds=1)
     assert result.evaluate_metrics_clientapp[1]["accuracy"] == pytest.approx(0.5)
     assert [each.stage for each in judged.history] == ["train", "evaluate"]
-    assert [each.node_id for each in judged.history[1].rejected] == [grid.node_ids[BAD]]
+    assert [each.participant for each in judged.history[1].rejected] == [BAD]
 
 
 def test_the_key_of_the_weight_is_found_behind_a_wrapper() -> None:
@@ -270,3 +270,168 @@ def test_a_strategy_that_asks_a_node_twice_is_refused() -> None:
 
     with pytest.raises(ParameterError, match="must send every node one message"):
         run(Asking(**EVERYBODY))
+
+
+BATCH_NORM: dict[str, np.ndarray] = {
+    "weight": np.full((2, 3), 0.5, np.float32),
+    "half": np.full(3, 0.5, np.float16),
+    "running_var": np.ones(3, np.float64),
+    "num_batches_tracked": np.array(5),
+    "mask": np.array([True, False]),
+    "codes": np.array([250, 3], np.uint8),
+    "temperature": np.array(0.5, np.float32),
+}
+TYPED = (
+    ROBUST
+    | OTHERS
+    | {
+        "FedAdagrad": lambda: FedAdagrad(**EVERYBODY),
+        "FedYogi": lambda: FedYogi(**EVERYBODY),
+        "FedProx": lambda: FedProx(proximal_mu=0.1, **EVERYBODY),
+        "adaptive clipping": lambda: DifferentialPrivacyServerSideAdaptiveClipping(
+            FedAvg(**EVERYBODY), noise_multiplier=0.0, num_sampled_clients=NUM_NODES
+        ),
+    }
+)
+
+
+def batch_norm_app() -> ClientApp:
+    """Steps on what is floating, counts on, and answers in the types that a framework has."""
+    app = register_identity(ClientApp())
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
+        assert {k: v.dtype for k, v in arrays.items()} == {k: v.dtype for k, v in BATCH_NORM.items()}
+        assert {k: v.shape for k, v in arrays.items()} == {k: v.shape for k, v in BATCH_NORM.items()}
+        step = 0.1 + context.node_config["partition-id"] / 1000
+        moved = {k: (v + step).astype(v.dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+        moved["num_batches_tracked"] = np.asarray(arrays["num_batches_tracked"] + 7)
+        record = ArrayRecord({name: Array(np.asarray(array)) for name, array in moved.items()})
+        metrics = MetricRecord({"num-examples": 10, "train-loss": 0.5})
+        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+
+    return app
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_model_with_batch_norm_keeps_its_types_and_moves_under_every_strategy(name: str) -> None:
+    strategy = ValidatedReplies(TYPED[name]())
+    grid = InProcessGrid(batch_norm_app(), NUM_NODES)
+    start = ArrayRecord({name: Array(array) for name, array in BATCH_NORM.items()})
+    result = strategy.start(grid, start, num_rounds=3)
+    assert [(each.is_unchanged, each.rejected, len(each.accepted)) for each in strategy.history] == [
+        (False, (), NUM_NODES)
+    ] * 3
+    state = {name: array.numpy() for name, array in result.arrays.items()}
+    assert {k: (v.dtype, v.shape) for k, v in state.items()} == {
+        k: (v.dtype, v.shape) for k, v in BATCH_NORM.items()
+    }
+    assert not np.array_equal(state["weight"], BATCH_NORM["weight"])
+    assert state["temperature"] != BATCH_NORM["temperature"]
+    np.testing.assert_array_equal(state["mask"], BATCH_NORM["mask"])
+    np.testing.assert_array_equal(state["codes"], BATCH_NORM["codes"])
+
+
+def test_complex_parameters_are_refused_by_name() -> None:
+    start = ArrayRecord({"w": Array(np.zeros(2, np.complex64))})
+    with pytest.raises(ParameterError, match="real numbers; received 'w' of type complex64"):
+        ValidatedReplies(FedAvg(**EVERYBODY)).start(InProcessGrid(training_app(), NUM_NODES), start, 1)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.uint64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_narrowed_undoes_widened(dtype: Any, shape: tuple[int, ...]) -> None:
+    state = {"x": np.ones(shape, dtype)}
+    wide = widened(state)
+    assert wide["x"].ndim >= 1
+    assert wide["x"].dtype.kind == "f"
+    assert wide["x"].dtype.itemsize >= 4
+    back = narrowed(wide, state)
+    assert (back["x"].dtype, back["x"].shape) == (state["x"].dtype, shape)
+    np.testing.assert_array_equal(back["x"], state["x"])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
+def test_narrowed_stays_within_the_type(dtype: Any) -> None:
+    least, most = narrowed({"x": np.array([-1e30, 1e30])}, {"x": np.zeros(2, dtype)})["x"].tolist()
+    assert least == np.iinfo(dtype).min
+    assert np.iinfo(dtype).max * 0.999 < most <= np.iinfo(dtype).max
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        with_metric(train_loss=None),
+        with_metric(train_loss=float("nan")),
+        with_metric(train_loss=[0.5, 0.5]),
+        with_metric(num_examples=0),
+    ],
+)
+@pytest.mark.parametrize("name", [*ROBUST, "QFedAvg"])
+def test_odd_metrics_cost_the_metrics_or_the_weight_and_never_the_place(name: str, tamper: Any) -> None:
+    state, judged, _, result = run((ROBUST | OTHERS)[name](), tamper, num_rounds=1, wire=False)
+    assert judged.history[0].rejected == ()
+    assert judged.history[0].accepted == tuple(range(NUM_NODES))
+    assert result.train_metrics_clientapp[1]["train-loss"] == pytest.approx(0.5)
+    assert np.abs(state["w"]).sum() > 0
+
+
+def test_a_reply_is_used_whatever_its_records_are_called() -> None:
+    def other_names(reply: Message) -> Message:
+        reply.content = RecordDict({"x": reply.content["arrays"], "y": reply.content["metrics"]})
+        return reply
+
+    for name in ("FedAvg", "MultiKrum", "Bulyan"):
+        straight = run(ROBUST[name](), num_rounds=1)[0]
+        state, judged, _, _ = run(ROBUST[name](), other_names, num_rounds=1)
+        assert judged.history[0].rejected == ()
+        np.testing.assert_array_equal(state["w"], straight["w"])
+
+
+def test_a_function_for_metrics_sees_the_whole_reply_and_one_that_fails_costs_the_metrics() -> None:
+    def total(contents: list[RecordDict], key: str) -> MetricRecord:
+        return MetricRecord(
+            {"total": sum(each["extra"]["value"] * each["metrics"][key] for each in contents)}
+        )
+
+    def with_extra(reply: Message) -> Message:
+        reply.content["extra"] = ConfigRecord({"value": 2})
+        return reply
+
+    strategy = FedAvg(train_metrics_aggr_fn=total, **EVERYBODY)
+    _, judged, _, result = run(strategy, with_extra, bad=tuple(range(NUM_NODES)))
+    assert result.train_metrics_clientapp[1]["total"] == 2 * 10 * NUM_NODES
+    assert strategy.train_metrics_aggr_fn is total
+    _, judged, _, result = run(FedAvg(train_metrics_aggr_fn=total, **EVERYBODY), with_extra)
+    assert "total" not in result.train_metrics_clientapp[1]
+    assert not judged.history[0].is_unchanged
+
+
+def test_too_few_nodes_end_the_first_round_and_are_waited_for_in_a_later_one() -> None:
+    class Leaving(InProcessGrid):
+        num_visible = NUM_NODES
+
+        def get_node_ids(self) -> list[int]:
+            return self.node_ids[: self.num_visible]
+
+    def tamper(node: int, reply: Message) -> Message:
+        if reply.metadata.message_type == "train":
+            grid.num_visible = NUM_NODES - 1
+        return reply
+
+    options = {**EVERYBODY, "fraction_evaluate": 1.0, "min_evaluate_nodes": 2}
+    strategy = ValidatedReplies(FedAvg(**options), connect_timeout=0.2)
+    grid = Leaving(training_app(), NUM_NODES, tamper=tamper)
+    start = ArrayRecord({name: Array(array) for name, array in START.items()})
+    result = strategy.start(grid, start, num_rounds=2)
+    assert [(each.stage, each.is_unchanged) for each in strategy.history] == [
+        ("train", False),
+        ("evaluate", True),
+        ("train", True),
+        ("evaluate", True),
+    ]
+    assert "7 of 8 nodes connected" in strategy.history[1].refusal
+    assert result.train_metrics_clientapp[2]["unchanged"] == 1
+    with pytest.raises(NodesMissingError):
+        ValidatedReplies(FedAvg(**options), connect_timeout=0.2).start(grid, start, num_rounds=1)
