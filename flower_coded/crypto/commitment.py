@@ -231,6 +231,7 @@ class VectorCommitment:
             self._check_claim(claim)
         if not claims:
             return True
+        # One number per claim and chunk: with one per claim, errors in two chunks could cancel.
         randoms = [[secrets.randbits(SECURITY_BITS) for _ in self._starts] for _ in claims]
         left = self.basis.multiply(self._combine_vectors(claims, randoms))
         right = self._combine_commitments(claims, randoms)
@@ -282,6 +283,7 @@ class VectorCommitment:
 
     def _combine_vectors(self, claims: Sequence[Claim], randoms: list[list[int]]) -> FieldArray:
         """Return the sum of all chunks of all vectors, each times its random number."""
+        # The last chunk is filled with zeros: they multiply powers that its commitment does not contain.
         padded = zeros(len(claims), self.num_chunks * self.chunk_size)
         for row, claim in zip(padded, claims, strict=True):
             row[: self.length] = claim.vector
@@ -296,6 +298,7 @@ class VectorCommitment:
         for claim, numbers in zip(claims, randoms, strict=True):
             for weight, commitment in zip(claim.weights, claim.commitments, strict=True):
                 for number, point in zip(numbers, commitment, strict=True):
+                    # A dealer's commitments occur in each of its claims; comparing points would cost more.
                     points[id(point)] = point
                     scalars[id(point)] = scalars.get(id(point), 0) + number * weight
         reduced = from_ints([scalar % FIELD_MODULUS for scalar in scalars.values()])
@@ -305,6 +308,7 @@ class VectorCommitment:
         total = 0
         for claim, numbers in zip(claims, randoms, strict=True):
             assert claim.blinding is not None  # _check_claim saw to it
+            # The independent base occurs once per chunk and claim: all its multiples are one.
             total += sum(x * y for x, y in zip(numbers, to_ints(claim.blinding), strict=True))
         return self.backend.multiply(self.blinding_base, total % FIELD_MODULUS)
 

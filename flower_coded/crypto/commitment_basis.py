@@ -79,6 +79,7 @@ class CommitmentBasis:
         bits = signed_bit_length(scalars)
         if bits > _WORTHWHILE_BITS or not (scalars[..., 3] > 0).any():  # long, or none negative
             return self.backend.msm(self.points[:count], scalars)
+        # |v| < 2**bits makes v + 2**bits short and not negative.
         shifted = self.backend.msm(self.points[:count], add(scalars, from_ints([1 << bits])))
         offset = self.backend.multiply(self._sum(count), 1 << bits)
         return self.backend.add(shifted, self.backend.negate(offset))

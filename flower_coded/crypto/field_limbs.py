@@ -105,6 +105,7 @@ def plan_general(entries: Matrix) -> Plan:
     shifted = [(entry << shift) % FIELD_MODULUS for row in entries for entry in row for shift in shifts]
     data = np.frombuffer(b"".join(value.to_bytes(size, "little") for value in shifted), dtype=np.uint8)
     limbs = data.reshape(n, k * GENERAL_IN_LIMBS, GENERAL_LIMBS, -1) @ (1 << np.arange(0, GENERAL_BITS, 8))
+    # Python divides long integers to the nearest double: no digit of the quotient is lost here.
     quotients = np.array([value / FIELD_MODULUS for value in shifted]).reshape(n, -1)
     table = np.concatenate([limbs.transpose(2, 0, 1), quotients[np.newaxis]]).astype(np.float64)
     return Plan(table.reshape(-1, k * GENERAL_IN_LIMBS), 0)
@@ -166,6 +167,7 @@ class ProductWorkspace:
             np.subtract(limb, np.multiply(self.whole, word, out=self.scratch), out=limb)
         _carry(self.limbs, self.bits, self.scratch)
         _repair(self.limbs, self.limbs[-1] < 0, self.modulus, self.bits)
+        # Hardly ever: only where the top limb is at least that of r can the value be r or more.
         suspect = self.limbs[-1] >= self.modulus[-1]
         if suspect.any():
             where = suspect & _at_least(self.limbs, self.modulus)
@@ -207,6 +209,7 @@ def _plan_short(entries: Matrix, largest_row_sum: int) -> Plan:
     piece_bits = 21 - (len(entries[0]) - 1).bit_length()  # k * 2**32 * 2**piece_bits <= 2**53
     if largest_row_sum <= 1 << 21:
         return Plan(table[np.newaxis].astype(np.float64), piece_bits)
+    # Pieces carry the sign, so that both halves of a negative constant are negative.
     low = np.sign(table) * (np.abs(table) & ((1 << piece_bits) - 1))
     high = np.sign(table) * (np.abs(table) >> piece_bits)
     return Plan(np.stack([low, high]).astype(np.float64), piece_bits)

@@ -81,6 +81,7 @@ def matmul_constant(
     result = zeros()
     for first in range(0, num_columns, MAX_COLUMNS):
         columns = slice(first, first + MAX_COLUMNS)
+        # More columns than limbs leave room for in a double are added up in pieces.
         part = _matmul([row[columns] for row in entries], vectors[columns], num_threads)
         result = part if first == 0 else add(result, part)
     return result
@@ -179,9 +180,11 @@ def gram_matrix(
         product = np.empty(totals[stripe].shape)
         for start in starts[stripe::num_threads]:
             split_for_gram(left[:, start : start + GRAM_BLOCK], limbs)
+            # The last block is shorter: split_for_gram fills it with zeros, which add nothing.
             if right is not None:
                 split_for_gram(right[:, start : start + GRAM_BLOCK], others)
             np.matmul(limbs, others.T, out=product)  # of one array with itself: half of the work
+            # Each product is exact below 2**53 and becomes an integer before more are added.
             totals[stripe] += product.astype(np.int64)
 
     _run(one_stripe, range(num_threads), num_threads)

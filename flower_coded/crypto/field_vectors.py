@@ -236,8 +236,10 @@ def random_elements(*shape: int, random_bytes: Callable[[int], bytes | bytearray
     result = zeros(*shape)
     flat = result.reshape(-1, _WORDS)
     filled = 0
+    # Rejection keeps the distribution exactly uniform: reducing 256 bits modulo r would favor small elements.
     while filled < len(flat):
         missing = len(flat) - filled
+        # A few more than are rejected on average (9.5 %), so that the second pass is short.
         num_candidates = missing + missing // 8 + 8
         drawn = np.frombuffer(random_bytes(num_candidates * ELEMENT_BYTES), dtype="<u8").astype(np.uint64)
         candidates = drawn.reshape(-1, _WORDS)
@@ -289,6 +291,7 @@ def add(left: FieldArray, right: FieldArray) -> FieldArray:
     [2]
     """
     total, _ = _add_words(left, right)  # below 2r < 2**256: no carry out
+    # Where subtracting r borrows, the sum was below r already.
     reduced, borrow = _subtract_words(total, _MODULUS_WORDS)
     return np.where(borrow[..., np.newaxis], total, reduced)
 
@@ -302,6 +305,7 @@ def subtract(left: FieldArray, right: FieldArray) -> FieldArray:
     [-3]
     """
     difference, borrow = _subtract_words(left, right)
+    # A difference below zero stands there modulo 2**256; adding r carries it back into [0, r).
     wrapped, _ = _add_words(difference, _MODULUS_WORDS)
     return np.where(borrow[..., np.newaxis], wrapped, difference)
 
@@ -367,6 +371,7 @@ def signed_bit_length(vector: FieldArray) -> int:
     if vector.size == 0:
         return 0
     magnitude, _ = absolute_values(vector)
+    # The highest bit set anywhere is all that is asked for, and an OR of all elements has it.
     words = np.bitwise_or.reduce(magnitude.reshape(-1, _WORDS), axis=0)
     return int.from_bytes(words.astype("<u8").tobytes(), "little").bit_length()
 
@@ -383,6 +388,7 @@ def _add_words(left: FieldArray, right: FieldArray) -> tuple[FieldArray, NDArray
     total = left + right
     carry = total[..., 0] < left[..., 0]
     for word in range(1, _WORDS):
+        # A word overflows by itself, or by the carry into a word of ones: never by both.
         out_of_sum = total[..., word] < left[..., word]
         total[..., word] += carry
         carry = out_of_sum | (carry & (total[..., word] == 0))
@@ -393,6 +399,7 @@ def _subtract_words(left: FieldArray, right: FieldArray) -> tuple[FieldArray, ND
     difference = left - right
     borrow = left[..., 0] < right[..., 0]
     for word in range(1, _WORDS):
+        # As with carries: a word borrows by itself, or by a borrow from a word of zeros.
         out_of_difference = left[..., word] < right[..., word]
         borrow_further = out_of_difference | (borrow & (difference[..., word] == 0))
         difference[..., word] -= borrow

@@ -105,9 +105,12 @@ class FixedPoint:
             raise ParameterError(
                 "values", "must be finite", f"{np.sum(~np.isfinite(real))} entries that are not"
             )
+        # Counted before clipping; equality is no clipping.
         num_clipped = int(np.count_nonzero(np.abs(real) > self.clipping))
         scaled = np.clip(real, -self.clipping, self.clipping) * (self.max_integer / self.clipping)
+        # floor(x + u), u uniform in [0, 1), is x on average: E = floor(x) + P(u >= 1 - frac(x)) = x.
         rounded = np.floor(scaled + generator.random(scaled.shape)).astype(np.int64)
+        # max_integer + u may reach max_integer + 1 in floating point; clip once more.
         return QuantizedUpdate(np.clip(rounded, -self.max_integer, self.max_integer), num_clipped)
 
     def dequantize(self, total: ArrayLike, *, count: int) -> NDArray[np.float64]:
@@ -145,6 +148,7 @@ class FixedPoint:
         --------
         >>> FixedPoint(num_bits=32).check_room(num_users=1000, length=10**9)
         """
+        # Both must stay below r/2, so that a residue names one signed integer.
         largest = max(num_users * self.max_integer, self.largest_squared_distance(length))
         if largest >= FIELD_MODULUS // 2:
             raise ParameterError(

@@ -89,6 +89,7 @@ def open_at(reference: ReferenceString, vector: FieldArray, points: Sequence[int
     coefficients = to_ints(vector)
     values = [evaluate(coefficients, point) for point in points]
     opening = Opening(tuple(points), tuple(values), reference.backend.identity)
+    # phi - I vanishes on S, so Z divides it: the quotient exists exactly if the values are right.
     difference = subtract(coefficients, interpolate(points, values))
     quotient, remainder = divide(difference, vanishing(points))
     assert not remainder
@@ -117,6 +118,7 @@ def verify_opening(reference: ReferenceString, commitment: Point, opening: Openi
             "number of points", f"must be at most {size} with this reference string", len(opening.points)
         )
     backend = reference.backend
+    # The verifier needs I only in the exponent: s terms, whatever the length of the vector.
     interpolated = interpolate(opening.points, opening.values)
     values = backend.msm(reference.powers[: len(interpolated)], from_ints(interpolated))
     commitment_minus_values = backend.add(commitment, backend.negate(values))

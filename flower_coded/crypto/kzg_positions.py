@@ -119,12 +119,14 @@ def open_position(reference: ReferenceString, vector: FieldArray, position: int)
     parts[0, :position] = whole[:position]
     parts[1, : size - position - 1] = whole[position + 1 :]
     parts[2, size - position :] = whole[:position]
+    # phi = low + v x**i + x**(i+1) high, and shifted = x**(n-i) low, which shows that deg low < i.
     points = [backend.msm(reference.powers, part) for part in parts]
     commitment = backend.msm(reference.powers, whole)
     value = to_ints(whole[position])[0]
     challenge = _challenge(reference, position, value, [commitment, *points], [])
     at_challenge = [evaluate(to_ints(part), challenge) for part in parts[:2]]
     mixing = _challenge(reference, position, value, [commitment, *points], at_challenge)
+    # One opening at the challenge proves all four values: a false one survives the mixing with 4/r.
     combined = weighted_sum(_powers(mixing), np.concatenate([whole[np.newaxis], parts]))
     quotient = open_at(reference, combined, [challenge]).witness
     low, high, shifted = points
@@ -140,6 +142,7 @@ def verify_position(
     points = [commitment, witness.low, witness.high, witness.shifted]
     challenge = _challenge(reference, position, value, points, [])
     mixing = _challenge(reference, position, value, points, [witness.low_value, witness.high_value])
+    # What the claimed entry and the parts say the commitment is at the challenge.
     middle = value * pow(challenge, position, FIELD_MODULUS)
     above = witness.high_value * pow(challenge, position + 1, FIELD_MODULUS)
     shifted = witness.low_value * pow(challenge, reference.size - position, FIELD_MODULUS)

@@ -70,6 +70,7 @@ def lagrange_basis(points: Sequence[int]) -> list[Polynomial]:
         for power in range(len(points), 0, -1):  # Horner's division by x - point
             carry = (product[power] + carry * point) % FIELD_MODULUS
             quotient[power - 1] = carry
+        # At its own point the quotient is the product of differences to the others, not 0.
         inverse = pow(evaluate(quotient, point), -1, FIELD_MODULUS)
         basis.append([coefficient * inverse % FIELD_MODULUS for coefficient in quotient])
     return basis
@@ -100,6 +101,7 @@ def divide(dividend: Sequence[int], divisor: Sequence[int]) -> tuple[Polynomial,
     rest, degree = list(dividend), len(divisor) - 1
     inverse = pow(divisor[-1], -1, FIELD_MODULUS)
     quotient = [0] * max(len(rest) - degree, 0)
+    # Long division from the top: each step cancels the highest coefficient that is left.
     for power in range(len(quotient) - 1, -1, -1):
         factor = quotient[power] = rest[power + degree] * inverse % FIELD_MODULUS
         for offset, coefficient in enumerate(divisor):
@@ -134,6 +136,7 @@ def subtract_product(minuend: Sequence[int], left: Sequence[int], right: Sequenc
 
 
 def _trim(polynomial: Polynomial) -> Polynomial:
+    # A polynomial has one form only, so that lengths tell degrees.
     while polynomial and polynomial[-1] == 0:
         polynomial.pop()
     return polynomial

@@ -200,6 +200,7 @@ class RampSharing:
             raise ParameterError("users", "must name a different user for every share", list(users))
         if len(shares) < needed:
             raise DecodingError("too few shares to rebuild a vector", received=len(shares), needed=needed)
+        # Shares are evaluations of degree K + T - 1; rows K and on of the inverse give masks, not needed.
         matrix = ReedSolomonCode(self.points, needed).interpolation_matrix(users[:needed])
         return matmul_constant(matrix[: self.num_parts], shares[:needed])
 
@@ -225,6 +226,7 @@ class RampSharing:
                 f"must number {self.num_parts} and {self.num_colluders}",
                 (len(parts), len(masks)),
             )
+        # Not reduced modulo r: small points to small powers keep the product cheap.
         matrix = power_matrix(self.points, exponents)
         return matmul_constant(matrix, np.concatenate([parts, masks]), num_threads=num_threads)
 

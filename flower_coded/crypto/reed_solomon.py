@@ -230,10 +230,12 @@ class ReedSolomonCode:
         if check_elements(values, name="values").ndim != 3:
             raise ParameterError("values", "must have shape (received, m, 4)", values.shape)
         received = self._check_rows(rows, len(values))
+        # Drawn now, when the values are fixed: a row that is wrong in some column stays wrong but for 1/r.
         weights = random_elements(1, values.shape[1], random_bytes=random_bytes)
         combined = to_ints(gram_matrix(values, weights, num_threads=num_threads))
         located = self.decode_word(combined, rows=received)
         right = [index for index, row in enumerate(received) if row not in located.wrong_rows]
+        # k right rows determine the polynomials; solving for all columns is then one product.
         chosen = right[: self.dimension]
         matrix = self.interpolation_matrix([received[index] for index in chosen])
         coefficients = matmul_constant(matrix, values[chosen], num_threads=num_threads)
@@ -280,9 +282,11 @@ def _gao(points: list[int], values: list[int], dimension: int) -> Polynomial | N
     previous, current = vanishing(points), interpolated
     multiplier_before: Polynomial = []
     multiplier: Polynomial = [1]
+    # Euclid, stopped where the remainder is short enough to be the message times the error locator.
     while 2 * (len(current) - 1) >= len(points) + dimension:
         quotient, remainder = divide(previous, current)
         previous, current = current, remainder
         multiplier_before, multiplier = multiplier, subtract_product(multiplier_before, quotient, multiplier)
+    # Within the radius the locator divides; a remainder says that there were more errors than that.
     result, remainder = divide(current, multiplier)
     return None if remainder or len(result) > dimension else result

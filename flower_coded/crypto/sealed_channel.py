@@ -205,6 +205,7 @@ def _derive(
         )
     except ValueError:
         raise SealedChannelError("the public key has small order") from None
+    # Both keys and the context go into the derivation and the tag: a box opens for one round and pair only.
     associated = sender_public_key + receiver_public_key + context.to_bytes()
     key = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=associated).derive(secret)
     return key, associated

@@ -258,6 +258,7 @@ def generate_reference_string(
         raise ParameterError("size and size_g2", "must be at least 2", (size, size_g2))
     backend = backend or get_backend()
     beta = 2 + draw_below(FIELD_MODULUS - 2)
+    # beta is neither 0 nor 1, whose powers bind nothing.
     exponents = _power_vector(beta, size)
     points = fixed_base_multiples(backend, exponents)
     points_g2 = tuple(
@@ -281,9 +282,11 @@ def fixed_base_multiples(backend: Backend, scalars: FieldArray) -> list[Point]:
     -------
     list of points of G1, length n
     """
+    # The table costs 2**window additions per window, the scalars one each: a balance near log2(n).
     window = min(max(len(scalars).bit_length() - 1, 2), 10)
     digits = _window_digits(scalars, window)
     table = _window_table(backend, window, len(digits))
+    # One addition per window for all scalars at once, without doublings: bases are 2**(window * w) g.
     multiples = [backend.identity] * len(scalars)
     for row, places in zip(table, digits, strict=True):
         multiples = backend.add_many(multiples, [row[digit] for digit in places.tolist()])
@@ -310,6 +313,7 @@ def _window_digits(scalars: FieldArray, window: int) -> list[np.ndarray]:
     digits = []
     for start in range(0, _SCALAR_BITS, window):
         word, shift = divmod(start, 64)
+        # A fifth word of zeros stands behind the scalars, so that the last window reads past no end.
         value = padded[:, word] >> np.uint64(shift)
         if shift:
             value |= padded[:, word + 1] << np.uint64(64 - shift)

@@ -182,6 +182,7 @@ def _write(reference: ReferenceString, folder: Path) -> Path:
 
 def _link(source: Path, target: Path) -> None:
     try:
+        # Unlike renaming, linking fails where the name is taken: the first writer stays.
         os.link(source, target)
     except FileExistsError:
         return

@@ -63,6 +63,7 @@ def multiply(point: AffinePoint, scalar: int) -> AffinePoint:
     if point is None:
         return None
     x, y, z = 0, 1, 0
+    # Jacobian coordinates need no inversion per step; one at the end brings the point back.
     for bit in bin(scalar)[2:]:
         x, y, z = _double_jacobian(x, y, z)
         if bit == "1":
@@ -83,6 +84,7 @@ def multi_scalar_multiply(points: Sequence[AffinePoint], scalars: Sequence[int])
     scalars : sequence of int, length n
         Non-negative; the cost is proportional to the longest one's length.
     """
+    # Short scalars use few windows: that is what makes weights of 16 bits cheap.
     bits = max((scalar.bit_length() for scalar in scalars), default=0)
     if bits == 0:
         return None
@@ -108,6 +110,7 @@ def _signed_digits(scalar: int, window: int, count: int) -> list[int]:
     full, half = 1 << window, 1 << (window - 1)
     digits, carry = [], 0
     for _ in range(count):
+        # Digits in (-half, half]: a negative one takes the inverse point, and half as many buckets do.
         digit = (scalar & (full - 1)) + carry
         carry = digit > half
         digits.append(digit - full if carry else digit)
@@ -117,6 +120,7 @@ def _signed_digits(scalar: int, window: int, count: int) -> list[int]:
 
 def _collapse(buckets: list[list[AffinePoint]]) -> None:
     """Replace the points of every bucket by their sum, in place, halving all buckets in every pass."""
+    # All buckets of all windows share one inversion per pass.
     open_buckets = [bucket for bucket in buckets if len(bucket) > 1]
     while open_buckets:
         evens = [point for bucket in open_buckets for point in bucket[: len(bucket) // 2 * 2 : 2]]
@@ -132,6 +136,7 @@ def _weigh_buckets(buckets: list[dict[int, list[AffinePoint]]], largest: int) ->
     """Return ``sum_d d * bucket[d]`` of every window, by running sums from the largest digit down."""
     running: list[AffinePoint] = [None] * len(buckets)
     total: list[AffinePoint] = [None] * len(buckets)
+    # Added up once per digit, the bucket of digit d is counted d times.
     for digit in range(largest, 0, -1):
         running = add_many(running, [filled.get(digit, [None])[0] for filled in buckets])
         total = add_many(total, running)
@@ -148,6 +153,7 @@ def _join_windows(sums: list[AffinePoint], window: int) -> AffinePoint:
 def _slopes(left: Sequence[AffinePoint], right: Sequence[AffinePoint]) -> list[int | None]:
     """Return the slope of each pair's chord or tangent; None where the sum needs none."""
     fractions = [_slope_fraction(p, q) for p, q in zip(left, right, strict=True)]
+    # Montgomery: the products before each divisor, one inversion of all of them, and back.
     products, product = [], 1
     for fraction in fractions:
         products.append(product)
@@ -167,6 +173,7 @@ def _slope_fraction(p: AffinePoint, q: AffinePoint) -> tuple[int, int] | None:
     if p is None or q is None:
         return None
     if p[0] != q[0]:
+        # Chord; below the tangent, 3 x**2 / (2 y), for a point taken twice.
         return q[1] - p[1], q[0] - p[0]
     return (3 * p[0] * p[0], 2 * p[1]) if p[1] == q[1] else None
 
@@ -192,6 +199,7 @@ def _double_jacobian(x: int, y: int, z: int) -> tuple[int, int, int]:
 def _add_mixed(x: int, y: int, z: int, point: tuple[int, int]) -> tuple[int, int, int]:
     if z == 0:
         return point[0], point[1], 1
+    # The affine point in terms of z: x2 z**2 and y2 z**3 are compared with x and y.
     z_squared = z * z % BASE_PRIME
     difference = (point[0] * z_squared - x) % BASE_PRIME
     rise = (point[1] * z * z_squared - y) % BASE_PRIME

@@ -201,6 +201,7 @@ def _check_form(data: bytes, length: int, what: str) -> bytes:
     if not isinstance(data, bytes) or len(data) != length:
         raise PointError(what, f"it must be {length} bytes; received {_describe(data)}")
     # arkworks would read anything with this flag as the neutral element.
+    # Two encodings of one point would let a commitment be altered without being changed.
     if data[0] & _INFINITY_FLAG and data != bytes([_INFINITY_BYTE]) + bytes(length - 1):
         raise PointError(what, "the neutral element has one form, c0 followed by zeros")
     return data

@@ -49,8 +49,10 @@ def _words(value: int) -> tuple[np.uint64, ...]:
 
 
 ZERO = _words(0)
+# In Montgomery form 1 is 2**384 mod p, and entering it is a product with 2**768 mod p.
 ONE = _words(_RADIX % BASE_PRIME)
 RADIX_SQUARED = _words(_RADIX * _RADIX % BASE_PRIME)
+# Fermat: a**(p - 2) is the inverse. The leading bit is where invert starts.
 _EXPONENT_BITS = np.array([int(bit) for bit in bin(BASE_PRIME - 2)[3:]], dtype=np.uint8)
 
 
@@ -63,6 +65,8 @@ def _lay_out_multiply(typing_context: Any, left: Any, right: Any) -> Any:
             """Return the 448-bit product: low and high halves are summed as two long integers."""
             wide = builder.zext(factor, _I128)
             products = [builder.mul(builder.zext(word, _I128), wide) for word in words]
+            # Two long integers, of the low and of the high halves, need one carry chain each; word by word
+            # there would be a carry after every addition.
             low = [builder.trunc(product, _I64) for product in products]
             high = [builder.trunc(builder.lshr(product, _I128(_BITS)), _I64) for product in products]
             shifted = builder.shl(builder.zext(_join(builder, high), _I448), _I448(_BITS))
@@ -70,6 +74,7 @@ def _lay_out_multiply(typing_context: Any, left: Any, right: Any) -> Any:
 
         total = _I448(0)
         for word in b:
+            # Add a * word; choose the multiple of p that clears the lowest word; shift that word out.
             total = builder.add(total, times(a, word))
             factor = builder.mul(builder.trunc(total, _I64), _I64(_NEGATIVE_INVERSE))
             total = builder.lshr(builder.add(total, times(p, factor)), _I448(_BITS))
@@ -90,6 +95,7 @@ def _lay_out_subtract(typing_context: Any, left: Any, right: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b = (_join(builder, _unpack(builder, argument)) for argument in arguments)
         difference = builder.sub(a, b)
+        # Computed in any case and chosen afterwards: a branch would cost more than an addition.
         wrapped = builder.add(difference, _I384(BASE_PRIME))
         borrowed = builder.icmp_unsigned("<", a, b)
         return _split(context, builder, builder.select(borrowed, wrapped, difference))

@@ -144,6 +144,7 @@ class PyEccBackend(Backend):
     def _pairing_check(self, points: list[Point], points_g2: list[PointG2]) -> bool:
         product = FQ12.one()
         for point, point_g2 in zip(points, points_g2, strict=True):
+            # The costly last exponentiation is done once, of the product.
             product *= pairing(point_g2, _to_py_ecc(point), final_exponentiate=False)
         return bool(final_exponentiate(product) == FQ12.one())
 
@@ -160,6 +161,7 @@ def _to_py_ecc(point: AffinePoint) -> Any:
 
 
 def _check_subgroup(point: AffinePoint, what: str) -> AffinePoint:
+    # The curve has a cofactor: r times a point is neutral in the subgroup of order r only.
     if affine.multiply(point, FIELD_MODULUS) is not None:
         raise PointError(what, "it is not in the subgroup of order r")
     return point
