@@ -15,7 +15,7 @@ import numpy as np
 
 from flower_coded.codes.array_namespace import Array, namespace_of
 
-__all__ = ["PIECE", "chunked_product", "summation_depth"]
+__all__ = ["PIECE", "chunked_combination", "chunked_product", "summation_depth"]
 
 PIECE = 256
 """Terms of one piece."""
@@ -50,6 +50,35 @@ def chunked_product(matrix: Array, vector: Array) -> Array:
     rows = namespace.asarray(partial.T).ravel().reshape(num_rows, -1)
     total = rows.sum(axis=1)
     return total if whole == num_terms else total + matrix[:, whole:] @ vector[whole:]
+
+
+def chunked_combination(coefficients: Array, rows: Array) -> Array:
+    """Combine rows, ``sum_j coefficients[j] * rows[j]``, piece by piece: the product for matrices that grow by rows.
+
+    Parameters
+    ----------
+    coefficients : ndarray or torch tensor of shape (n,)
+    rows : ndarray or torch tensor of shape (n, p)
+
+    Returns
+    -------
+    ndarray or torch tensor of shape (p,)
+        As exact as :func:`chunked_product`.
+
+    Examples
+    --------
+    >>> chunked_combination(np.ones(1000), np.ones((1000, 2)))
+    array([1000., 1000.])
+    """
+    num_terms, width = rows.shape
+    whole = num_terms // PIECE * PIECE
+    if whole < 2 * PIECE:
+        return coefficients @ rows
+    namespace = namespace_of(rows)
+    pieces = rows[:whole].reshape(-1, PIECE, width)
+    partial = namespace.matmul(coefficients[:whole].reshape(-1, 1, PIECE), pieces)[:, 0]
+    total = namespace.asarray(partial.T).ravel().reshape(width, -1).sum(axis=1)
+    return total if whole == num_terms else total + coefficients[whole:] @ rows[whole:]
 
 
 def summation_depth(num_terms: int) -> float:
