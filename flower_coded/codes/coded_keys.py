@@ -1,20 +1,23 @@
 """Verification keys for all workers of a real code at once: one secret, and a dot product per answer.
 
-The share of worker ``i`` is ``S_i A``, row ``b`` of it ``sum_l G[i, l] A[b q + l]``. With one secret ``rho`` for
-all, ``rho S_i A = sum_l G[i, l] K[l]`` with ``K[l] = sum_b rho[b] A[b q + l]``: the key of every worker in ``q``
-rows, made in one pass over ``A`` and independent of the shares. Checking all answers to ``v`` is one product
-of ``rho`` with them (it reads each answer once, which is the floor), ``K v``, and ``G`` times that.
+The share of worker ``i`` is ``S_i A``, row ``b`` of it ``sum_l G[i, l] A[b q + l]``. With one secret
+``rho`` for all, ``rho S_i A = sum_l G[i, l] K[l]`` with ``K[l] = sum_b rho[b] A[b q + l]``: the key of
+every worker in ``q`` rows, made in one pass over ``A`` and independent of the shares. Checking all answers
+to ``v`` is one product of ``rho`` with them (it reads each answer once, which is the floor), ``K v``, and
+``G`` times that.
 
-**Rounding.** ``|S_i A e_j| <= |G_i| |A e_j|`` (Cauchy and Schwarz in each block), so an honest answer is off by at
-most ``depth * u * |G_i| * sum_j |A e_j| |v_j|`` in Euclidean norm: the column norms of ``A`` are all that the bound
-needs, and no worker has a say in it.
+**Rounding.** ``|S_i A e_j| <= |G_i| |A e_j|`` (Cauchy and Schwarz in each block), so an honest answer is
+off by at most ``depth * u * |G_i| * sum_j |A e_j| |v_j|`` in Euclidean norm: the column norms of ``A`` are
+all that the bound needs, and no worker has a say in it.
 
-**Wide matrices** (``X^T`` in gradient descent: few rows, many columns). There ``K v`` costs ``q`` passes over ``v``,
-more than a worker's product. But the product itself is short: it is decoded from the workers not suspected, and
-checked *as a whole* by a key of its own, ``sigma A v``, one pass. Only if that fails are the workers' keys asked.
+**Wide matrices** (``X^T`` in gradient descent: few rows, many columns). There ``K v`` costs ``q`` passes
+over ``v``, more than a worker's product. But the product itself is short: it is decoded from the workers
+not suspected, and checked *as a whole* by a key of its own, ``sigma A v``, one pass. Only if that fails are
+the workers' keys asked.
 
-What workers learn together counts together, since they share ``rho``: after a narrow catch all keys are drawn anew
-(:func:`~flower_coded.codes.verification_keys.draw_secret`); see :mod:`flower_coded.codes.verification_keys`.
+What workers learn together counts together, since they share ``rho``: after a narrow catch all keys are
+drawn anew (:func:`~flower_coded.codes.verification_keys.draw_secret`); see
+:mod:`flower_coded.codes.verification_keys`.
 """
 
 from __future__ import annotations
@@ -162,7 +165,8 @@ class CodedKeys:
         """
         size = self.generator.shape[1]
         self._draw_until(-(-columns.shape[0] // size))
-        # One product serves all positions: row b q + l of the weights has rho[b] in the columns of position l.
+        # One product serves all positions: row b q + l of the weights has rho[b] in the columns of position
+        # l.
         weights = np.zeros((self.num_blocks, size, self.num_key_rows, size))
         for position in range(size):
             weights[:, position, :, position] = self._secret.array

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import qr
 
+from flower_coded.codes.array_namespace import Array, namespace_of
 from flower_coded.codes.error_location import (
     null_space,
     numerical_rank,
@@ -45,7 +46,7 @@ from flower_coded.codes.locator_matrix import (
     dft_locator,
     vandermonde_locator,
 )
-from flower_coded.codes.staged_location import Location, locate_errors
+from flower_coded.codes.staged_location import Location, locate_errors, robust_tolerance
 from flower_coded.errors import DecodingError, ParameterError
 
 __all__ = ["DecodedProduct", "RealErrorLocatingCode"]
@@ -63,10 +64,19 @@ class DecodedProduct:
         The product.
     location : Location
         Workers located, workers left out, and the residual of the final test.
+    verification : {"code", "keys"}
+        What vouched for it: the code's own residual test, or verification keys.
+    error_bound : float
+        Most by which ``values`` can be off, in Euclidean norm, whatever the liars know.
+    narrow : ndarray of shape (m,), bool, optional
+        Workers caught so narrowly by their keys that they learned something of them.
     """
 
     values: Reals
     location: Location
+    verification: Literal["code", "keys"]
+    error_bound: float
+    narrow: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -237,18 +247,18 @@ class RealErrorLocatingCode:
         shares[self._parity_workers] = mixed.reshape(-1, *shares.shape[1:])
         return shares
 
-    def encode_for(self, worker: int, matrix: Reals) -> Reals:
+    def encode_for(self, worker: int, matrix: Array) -> Array:
         """Encode for one worker alone, with no memory but for the share.
 
         Parameters
         ----------
         worker : int
             ``i``, from 0.
-        matrix : ndarray of shape (n_r, ...), float64
+        matrix : ndarray or torch tensor of shape (n_r, ...), float64
 
         Returns
         -------
-        ndarray of shape (p, ...), float64
+        ndarray or torch tensor of shape (p, ...), float64
             Row ``worker`` of :meth:`encode`, up to rounding.
 
         Examples
@@ -257,13 +267,13 @@ class RealErrorLocatingCode:
         >>> bool(np.allclose(code.encode_for(3, matrix), code.encode(matrix)[3]))
         True
         """
-        coefficients = self.generator[worker]
-        size = self.block_size
-        share = np.zeros((self.num_blocks(matrix.shape[0]), *matrix.shape[1:]))
-        # Strided views of every q-th row: no copy of the matrix, and nothing to multiply at plain workers.
-        for position in np.flatnonzero(coefficients):
+        num_rows, size = matrix.shape[0], self.block_size
+        namespace = namespace_of(matrix)
+        share = namespace.zeros_like(matrix[: self.num_blocks(num_rows)])
+        # Strided views of every q-th row: no copy of the matrix, and one product alone at plain workers.
+        for position in np.flatnonzero(self.generator[worker]):
             rows = matrix[position::size]
-            share[: len(rows)] += coefficients[position] * rows
+            share[: len(rows)] += float(self.generator[worker, position]) * rows
         return share
 
     def encode_row(self, row_index: int, row: Reals) -> tuple[int, Reals]:
@@ -333,7 +343,10 @@ class RealErrorLocatingCode:
         """
         flat, limits = self._flat(words, num_rows, tolerance)
         location = self.locate(flat, tolerance=limits, erased=erased, suspects=suspects)
-        return DecodedProduct(self.recover(words, num_rows, location.dropped), location)
+        values = self.recover(words, num_rows, location.dropped)
+        honest = robust_tolerance(flat, erased) if limits is None else limits
+        sizes = float(np.linalg.norm(np.broadcast_to(np.asarray(honest), flat.shape[1:])))
+        return DecodedProduct(values, location, "code", self._error_bound(location.dropped, sizes))
 
     def locate(
         self,
@@ -424,20 +437,26 @@ class RealErrorLocatingCode:
 
     def recovery_norm(self, dropped: NDArray[np.bool_]) -> float:
         """Spectral norm of the recovery without the dropped workers: what it makes of an error of one."""
-        return float(np.linalg.norm(_recovery(self, np.asarray(dropped, dtype=bool).tobytes()), 2))
+        return _recovery_norm(self, np.asarray(dropped, dtype=bool).tobytes())
 
     def worst_location(self) -> float:
-        """Smallest singular value of ``F`` at ``2 t`` neighboring columns: what a liar who knows ``F`` needs.
+        """Smallest singular value of ``F`` at ``k`` neighboring columns: what a liar who knows ``F`` needs.
 
         Errors along the singular vector change the syndromes by that part of their size: at 1e-12 four digits
         are left to tell the liars, half of the set, from the other half, which is honest.
         """
-        size = 2 * self.num_errors
-        if size == 0:
-            return 1.0
-        check = replace(self, secret=None).locator_matrix.check
-        sets = (np.arange(size) + np.arange(self.num_workers)[:, None]) % self.num_workers
-        return float(np.linalg.svd(np.moveaxis(check[:, sets], 1, 0), compute_uv=False).min())
+        return _worst_location(replace(self, secret=None))
+
+    def _error_bound(self, dropped: NDArray[np.bool_], tolerance: float) -> float:
+        """Bound the error of words that passed the residual test, whose tolerances have this Euclidean norm.
+
+        What the liars left in and those left out, at most ``k`` together, may add without exceeding
+        ``sqrt(k)`` tolerances in the syndromes is that over the smallest singular value of ``F`` at their
+        columns; and every honest answer is off by up to a tolerance.
+        """
+        undetected = np.sqrt(self.num_checks) / max(self.worst_location(), float(np.finfo(float).tiny))
+        honest = np.sqrt(self.num_workers)
+        return float(self.recovery_norm(dropped) * (undetected + honest) * tolerance)
 
     def condition(self, dropped: NDArray[np.bool_]) -> float:
         """Condition number of the recovery without the dropped workers: digits it may cost."""
@@ -477,6 +496,18 @@ class RealErrorLocatingCode:
         if tolerance is not None and np.ndim(tolerance) == 1:
             tolerance = np.repeat(np.asarray(tolerance), flat.shape[1] // expected[1])
         return flat, tolerance
+
+
+@lru_cache(maxsize=64)
+def _worst_location(code: RealErrorLocatingCode) -> float:
+    check, size = code.locator_matrix.check, code.num_checks
+    sets = (np.arange(size) + np.arange(code.num_workers)[:, None]) % code.num_workers
+    return float(np.linalg.svd(np.moveaxis(check[:, sets], 1, 0), compute_uv=False).min())
+
+
+@lru_cache(maxsize=256)
+def _recovery_norm(code: RealErrorLocatingCode, dropped_bytes: bytes) -> float:
+    return float(np.linalg.norm(_recovery(code, dropped_bytes), 2))
 
 
 @lru_cache(maxsize=256)

@@ -53,7 +53,7 @@ def chunked_product(matrix: Array, vector: Array) -> Array:
 
 
 def chunked_combination(coefficients: Array, rows: Array) -> Array:
-    """Combine rows, ``sum_j coefficients[j] * rows[j]``, piece by piece: the product for matrices that grow by rows.
+    """Combine rows, piece by piece: the product for matrices that grow by rows.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from logging import INFO, WARNING
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -29,6 +29,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from flower_coded.codes import RealErrorLocatingCode
+from flower_coded.codes.real_tables import as_real_matrix, as_real_vector
 from flower_coded.errors import DecodingError, MalformedReplyError, ParameterError
 from flower_coded.protocols.encoded_gradient import (
     Answer,
@@ -38,7 +39,11 @@ from flower_coded.protocols.encoded_gradient import (
     EncodedGradientMaster,
     Objective,
     Product,
-    Stepper,
+    StepSizeRule,
+    StochasticStep,
+    Table,
+    Verification,
+    set_up_descent,
 )
 from flower_coded.strategies.base import (
     Accepted,
@@ -124,13 +129,23 @@ class EncodedGradientDescent(Strategy):
     Parameters
     ----------
     code : RealErrorLocatingCode
-        One worker per node.
-    features : ndarray of shape (n, d), float64
-        ``X``; add a column of ones for an intercept.
-    targets : ndarray of shape (n,), float64
+        One worker per node; its sizes count, the basis or the order is drawn anew (``verification``).
+    features : array-like of shape (n, d)
+        ``X``, any table of numbers; referred to, not copied. Add a column of ones for an intercept.
+    targets : array-like of shape (n,)
         ``y``.
     objective : Objective
-    stepper : Stepper
+    step_size_rule : StepSizeRule
+        Without a step of its own it gets one for this table, on scaled columns, anew after every append.
+    verification : {"keys", "code"}
+        Keys verify every worker alone: ``t`` liars and ``s`` missing need ``t + s <= 2 num_errors +
+        num_erasures`` of the code. The paper's decoder needs ``2 t + s``.
+    accuracy : float
+        A product whose error bound exceeds this part of its terms is refused: the round changes nothing.
+    precision : {"float64", "float32"}
+        Of the shares; float32 halves memory and traffic and needs an ``accuracy`` of 0.01.
+    device : str
+        Where shares are encoded: "" for NumPy, or a torch device.
     reply_timeout : float
         Seconds to wait for the answers to one product.
     setup_timeout : float
@@ -164,55 +179,80 @@ class EncodedGradientDescent(Strategy):
     def __init__(
         self,
         code: RealErrorLocatingCode,
-        features: Reals,
-        targets: Reals,
+        features: Any,
+        targets: Any,
         objective: Objective,
-        stepper: Stepper,
+        step_size_rule: StepSizeRule,
         *,
+        verification: Verification = "keys",
+        accuracy: float = 1e-6,
+        precision: Literal["float64", "float32"] = "float64",
+        device: str = "",
         reply_timeout: float = 30.0,
         setup_timeout: float = 300.0,
     ) -> None:
         for name, value in (("reply_timeout", reply_timeout), ("setup_timeout", setup_timeout)):
             if not value > 0:
                 raise ParameterError(name, "must be positive", value)
-        objective.check_targets(targets)
-        self.code, self.objective, self.stepper = code, objective, stepper
+        self.objective, self.step_size_rule = objective, step_size_rule
         self.reply_timeout, self.setup_timeout = reply_timeout, setup_timeout
-        self.features = np.array(features, dtype=np.float64)
-        targets = np.asarray(targets, dtype=np.float64)
-        self._master, self._shares = EncodedGradientMaster.begin(code, self.features, targets)
-        self._evaluator = CodedEvaluator(objective, targets)
-        self._state = DescentState(np.zeros(self.features.shape[1]))
+        self._table = Table(features, targets)
+        self._scaled, self._rule = set_up_descent(self._table, objective, step_size_rule)
+        rule = step_size_rule
+        self._master = EncodedGradientMaster(
+            code,
+            self._table,
+            verification=verification,
+            accuracy=accuracy,
+            num_batches=rule.num_batches if isinstance(rule, StochasticStep) else 1,
+            precision=precision,
+            device=device,
+        )
+        self.code = self._master.code
+        self._evaluator = CodedEvaluator(self._scaled, self._table.targets, self._master.batches)
+        self._state = DescentState(np.zeros(self._table.num_columns))
         self._roster: Roster | None = None
         self._grid: Grid | None = None
         self._without_share = set(range(code.num_workers))
         self._busy: dict[int, str] = {}
-        self._to_append: list[tuple[Reals, float]] = []
+        self._to_append: list[tuple[Reals, Reals]] = []
         self.history: list[GradientRound] = []
         self.weights_history: list[Reals] = [self._state.weights]
 
     def initial_arrays(self) -> ArrayRecord:
         """Zero weights to start from."""
-        return ArrayRecord({"weights": Array(np.zeros(self.features.shape[1]))})
+        return ArrayRecord({"weights": Array(np.zeros(self._table.num_columns))})
 
     def append(self, features: Reals, targets: Reals) -> None:
         """Add data points; they are encoded and sent at the start of the next round.
 
         Parameters
         ----------
-        features : ndarray of shape (b, d), float64
-        targets : ndarray of shape (b,), float64
+        features : array-like of shape (b, d)
+        targets : array-like of shape (b,)
+
+        Raises
+        ------
+        ParameterError
+            If they do not fit the table or the objective.
         """
-        if features.ndim != 2 or features.shape[1] != self.features.shape[1] or len(features) != len(targets):
-            raise ParameterError("features", f"must have shape (b, {self.features.shape[1]})", features.shape)
-        self.objective.check_targets(targets)
-        self._to_append += [(row, float(target)) for row, target in zip(features, targets, strict=True)]
+        rows, values = as_real_matrix(features, "features"), as_real_vector(targets, "targets")
+        if rows.shape != (len(values), self._table.num_columns):
+            raise ParameterError("features", f"must have shape (b, {self._table.num_columns})", rows.shape)
+        self.objective.check_targets(values)
+        self._to_append.append((rows, values))
 
     def summary(self) -> None:
         """Log the code and what it tolerates."""
         code = self.code
         log(INFO, "\t├──> %r: blocks of %d rows", code, code.block_size)
-        log(INFO, "\t└──> %d samples, %d weights, %r", *self.features.shape, self.objective)
+        log(
+            INFO,
+            "\t└──> %d samples, %d weights, %r",
+            self._table.num_rows,
+            self._table.num_columns,
+            self.objective,
+        )
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -221,8 +261,8 @@ class EncodedGradientDescent(Strategy):
         del config
         self._grid = grid
         weights = np.asarray(arrays["weights"].numpy(), dtype=np.float64)
-        if not np.array_equal(weights, self._state.weights):
-            self._state = DescentState(weights)
+        if not np.array_equal(weights, self.weights_history[-1]):
+            self._state = DescentState(self._table.scaling.to_scaled(weights))
             self.weights_history = [weights]
         if self._roster is None:
             self._roster = assemble_roster(grid, self.code.num_workers, self.setup_timeout)
@@ -233,7 +273,7 @@ class EncodedGradientDescent(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Run one iteration: two message rounds, more if the stepper needs values."""
+        """Run one iteration: two message rounds, more if the rule needs values."""
         del replies
         record, state = self._iterate(server_round)
         self.history.append(record)
@@ -241,11 +281,11 @@ class EncodedGradientDescent(Strategy):
         if record.all_located:
             log(WARNING, "round %d: wrong answers from workers %s", server_round, list(record.all_located))
         if state is None:
-            self.weights_history.append(self._state.weights)
+            self.weights_history.append(self.weights_history[-1])
             return None, record.metrics()
         self._state = state
-        self.weights_history.append(state.weights)
-        return ArrayRecord({"weights": Array(state.weights)}), record.metrics()
+        self.weights_history.append(self._table.scaling.to_original(state.weights))
+        return ArrayRecord({"weights": Array(self.weights_history[-1])}), record.metrics()
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -264,7 +304,7 @@ class EncodedGradientDescent(Strategy):
         rounds: list[DecodedRound] = []
         waiting = decoding = 0.0
         state: DescentState | None = None
-        products = self._evaluator.step(self.stepper, self._state)
+        products = self._evaluator.step(self._rule, self._state)
         try:
             product = next(products)
             while True:
@@ -292,8 +332,7 @@ class EncodedGradientDescent(Strategy):
 
     def _ask(self, product: Product, server_round: int) -> tuple[list[Answer], list[Rejected]]:
         """Send one product to every node that is not busy; judge what comes back."""
-        coded = self._master.first if product.which == 1 else self._master.second
-        template = {"values": ArrayTemplate((coded.num_blocks,), np.dtype(np.float64))}
+        template = {"values": ArrayTemplate((self._master.answer_length(product),), self._master.precision)}
         content = product_content(product, server_round)
         self._free_those_who_answered()
         workers = [w for w in range(self.code.num_workers) if self._node(w) not in self._busy]
@@ -318,42 +357,40 @@ class EncodedGradientDescent(Strategy):
             if w not in workers
         ]
         answers = [
-            Answer(each.user, np.asarray(each.content.state["values"], dtype=np.float64))
+            Answer(each.user, np.asarray(each.content.state["values"]))
             for each in accepted
             if each.user is not None
         ]
         return answers, rejected
 
     def _send_shares(self, server_round: int) -> None:
-        """Send shares to the workers that have none, and forget our own copies."""
-        if not self._without_share:
-            return
-        kept = {share.worker: share for share in self._shares}
-        self._shares = []
-        shares = {
-            w: kept[w] if w in kept else self._master.share_of(w, self.features)
-            for w in sorted(self._without_share)
-        }
-        contents = {w: share_content(share) for w, share in shares.items()}
-        expected = {w: share.num_numbers for w, share in shares.items()}
-        self._without_share -= self._confirmed(SHARE_MESSAGE_TYPE, contents, expected, server_round)
+        """Send shares to the workers that have none, one after the other: no two are in memory."""
+        for worker in sorted(self._without_share):
+            share = self._master.deal(worker)
+            self._without_share -= self._confirmed(
+                SHARE_MESSAGE_TYPE, {worker: share_content(share)}, {worker: share.num_numbers}, server_round
+            )
 
     def _send_appended(self, server_round: int) -> None:
-        """Encode waiting data points and send them to the workers that hold a share."""
-        points, self._to_append = self._to_append, []
-        for row, target in points:
-            appended = self._master.append(row, target)
-            self._shares = []
-            holders = [w for w in range(self.code.num_workers) if w not in self._without_share]
-            contents = {w: appended_content(appended[w]) for w in holders}
-            total = self._master.first.num_blocks * self._master.first.num_columns
-            total += self._master.second.num_blocks * self._master.second.num_columns
-            expected = dict.fromkeys(holders, total)
-            confirmed = self._confirmed(APPEND_MESSAGE_TYPE, contents, expected, server_round)
-            self._without_share |= set(holders) - confirmed
-        if points:
-            self.features = np.concatenate([self.features, [row for row, _ in points]])
-            self._evaluator = CodedEvaluator(self.objective, self._master.targets)
+        """Encode waiting data points and send them, all in one message, to the workers that hold a share."""
+        if not self._to_append:
+            return
+        rows = np.concatenate([each for each, _ in self._to_append])
+        appended = self._master.append(rows, np.concatenate([each for _, each in self._to_append]))
+        self._to_append = []
+        holders = [w for w in range(self.code.num_workers) if w not in self._without_share]
+        first, second = self._master.first, self._master.second
+        total = first.num_blocks * first.num_columns + second.num_blocks * second.num_columns
+        confirmed = self._confirmed(
+            APPEND_MESSAGE_TYPE,
+            {w: appended_content(appended[w]) for w in holders},
+            dict.fromkeys(holders, total),
+            server_round,
+        )
+        self._without_share |= set(holders) - confirmed
+        self._evaluator = CodedEvaluator(self._scaled, self._table.targets, self._master.batches)
+        # A step that suited the shorter table may diverge on the longer one: chosen again, or checked.
+        self._rule = self.step_size_rule.chosen_for(self._table.smoothness(self._scaled))
 
     def _confirmed(
         self, message_type: str, contents: dict[int, Any], expected: dict[int, int], server_round: int

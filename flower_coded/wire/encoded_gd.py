@@ -58,7 +58,14 @@ def product_content(product: Product, server_round: int) -> RecordDict:
     return RecordDict(
         {
             ARRAYS_KEY: ArrayRecord({"vector": Array(product.vector)}),
-            CONFIG_KEY: ConfigRecord({"product": product.which, SERVER_ROUND_KEY: server_round}),
+            CONFIG_KEY: ConfigRecord(
+                {
+                    "product": product.which,
+                    "start": product.start,
+                    "stop": product.stop,
+                    SERVER_ROUND_KEY: server_round,
+                }
+            ),
         }
     )
 
@@ -66,29 +73,29 @@ def product_content(product: Product, server_round: int) -> RecordDict:
 def read_product(content: RecordDict) -> tuple[Product, int]:
     """Read a request for a product and the server round it belongs to."""
     config = content.config_records[CONFIG_KEY]
-    which, server_round = config["product"], config[SERVER_ROUND_KEY]
-    assert isinstance(which, int)
-    assert isinstance(server_round, int)
-    return Product(which, content.array_records[ARRAYS_KEY]["vector"].numpy()), server_round
+    numbers = [config[key] for key in ("product", "start", "stop", SERVER_ROUND_KEY)]
+    which, start, stop, server_round = (number for number in numbers if isinstance(number, int))
+    vector = content.array_records[ARRAYS_KEY]["vector"].numpy()
+    return Product(which, vector, start, stop), server_round
 
 
 def appended_content(point: Appended) -> RecordDict:
-    """Write a data point's part for one worker."""
+    """Write a worker's part of data points that are appended."""
     return RecordDict(
         {
-            ARRAYS_KEY: ArrayRecord({"row": Array(point.row), "column": Array(point.column)}),
+            ARRAYS_KEY: ArrayRecord({"rows": Array(point.rows), "columns": Array(point.columns)}),
             CONFIG_KEY: ConfigRecord({USER_KEY: point.worker, "block": point.block}),
         }
     )
 
 
 def read_appended(content: RecordDict) -> Appended:
-    """Read a data point's part."""
+    """Read what :func:`appended_content` wrote."""
     config, arrays = content.config_records[CONFIG_KEY], content.array_records[ARRAYS_KEY]
     worker, block = config[USER_KEY], config["block"]
     assert isinstance(worker, int)
     assert isinstance(block, int)
-    return Appended(worker, block, arrays["row"].numpy(), arrays["column"].numpy())
+    return Appended(worker, block, arrays["rows"].numpy(), arrays["columns"].numpy())
 
 
 def values_content(values: NDArray[np.float64]) -> RecordDict:

@@ -75,8 +75,8 @@ def test_scenario__goes_on_without_a_method_that_gives_up(tmp_path: Path) -> Non
     [
         {"lasso": 50.0, "ridge": 0.0},
         {"ridge": 0.0},
-        {"stepper": "backtracking"},
-        {"objective": "poisson", "stepper": "backtracking"},
+        {"step-size-rule": "backtracking"},
+        {"objective": "poisson", "step-size-rule": "backtracking"},
     ],
 )
 def test_task__runs_every_objective(tmp_path: Path, settings: dict[str, object]) -> None:
@@ -109,13 +109,13 @@ def test_unseen_table__gives_scikit_learn_s_optimum_to_1e_6_under_attack(tmp_pat
 
 
 def check_optimum(task: object) -> None:
-    stepper = AcceleratedStep(1 / smoothness(task.objective, task.features))
+    rule = AcceleratedStep(1 / smoothness(task.objective, task.features))
     descent = run_encoded(
         RealErrorLocatingCode(15, 5, 2),
         task.features,
         task.targets,
         objective=task.objective,
-        stepper=stepper,
+        step_size_rule=rule,
         num_iterations=300,
         faults=Faults(dict.fromkeys((0, 2, 5, 8, 11), Scaled()), frozenset({3, 4})),
     )

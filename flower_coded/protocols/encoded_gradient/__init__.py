@@ -8,7 +8,7 @@ from flower_coded.protocols.encoded_gradient.baselines import (
     RobustCenter,
     get_baseline,
 )
-from flower_coded.protocols.encoded_gradient.coded_product import CodedMatrix, encode_matrix
+from flower_coded.protocols.encoded_gradient.coded_product import CodedMatrix, Verification, encode_matrix
 from flower_coded.protocols.encoded_gradient.evaluation import CodedEvaluator
 from flower_coded.protocols.encoded_gradient.master import DecodedRound, EncodedGradientMaster, Refused
 from flower_coded.protocols.encoded_gradient.messages import Answer, Appended, Product, Share
@@ -33,17 +33,19 @@ from flower_coded.protocols.encoded_gradient.simulation import (
     run_baseline,
     run_encoded,
 )
-from flower_coded.protocols.encoded_gradient.steppers import (
+from flower_coded.protocols.encoded_gradient.step_size_rules import (
     AcceleratedStep,
     BacktrackingStep,
     ConstantStep,
     DescentState,
     Evaluate,
     Evaluation,
-    Stepper,
-    get_stepper,
+    StepSizeRule,
+    StochasticStep,
+    get_step_size_rule,
     take_step,
 )
+from flower_coded.protocols.encoded_gradient.table import Scaling, Table, set_up_descent
 from flower_coded.protocols.encoded_gradient.worker import GrowingShare, answer
 
 __all__ = [
@@ -74,19 +76,24 @@ __all__ = [
     "Repetition",
     "Resources",
     "RobustCenter",
+    "Scaling",
     "Share",
-    "Stepper",
+    "StepSizeRule",
+    "StochasticStep",
+    "Table",
+    "Verification",
     "answer",
     "ask_workers",
     "encode_matrix",
     "encoded_resources",
     "get_baseline",
     "get_objective",
-    "get_stepper",
+    "get_step_size_rule",
     "plain_resources",
     "repetition_resources",
     "run_baseline",
     "run_encoded",
+    "set_up_descent",
     "smoothness",
     "take_step",
 ]

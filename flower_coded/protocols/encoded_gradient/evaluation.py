@@ -7,18 +7,24 @@ where a line search has just looked at the same point.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.protocols.encoded_gradient.messages import Product
 from flower_coded.protocols.encoded_gradient.objectives import Objective
-from flower_coded.protocols.encoded_gradient.steppers import DescentState, Evaluate, Evaluation, Stepper
+from flower_coded.protocols.encoded_gradient.step_size_rules import (
+    DescentState,
+    Evaluate,
+    Evaluation,
+    StepSizeRule,
+)
 
 __all__ = ["CodedEvaluator"]
 
 Reals = NDArray[np.float64]
+Range = tuple[int, int]
 
 
 class CodedEvaluator:
@@ -29,6 +35,8 @@ class CodedEvaluator:
     objective : Objective
     targets : ndarray of shape (n,), float64
         ``y``; make another evaluator when data points are appended.
+    batches : sequence of (rows, blocks)
+        For each batch, its range of data points and of rows of the shares, each a pair (start, stop).
 
     Attributes
     ----------
@@ -45,14 +53,18 @@ class CodedEvaluator:
     array([5.])
     """
 
-    def __init__(self, objective: Objective, targets: Reals) -> None:
-        self.objective, self.targets = objective, targets
+    def __init__(
+        self, objective: Objective, targets: Reals, batches: Sequence[tuple[Range, Range]] = ()
+    ) -> None:
+        self.objective, self.targets, self.batches = objective, targets, batches
         self._point: Reals | None = None
         self._differences = targets
         self.value = float("nan")
 
     def evaluate(self, request: Evaluate) -> Generator[Product, Reals, Evaluation]:
         """Generate the products that a request needs: ``X w - y``, then ``X^T loss'``."""
+        if request.batch is not None:
+            return (yield from self._evaluate_batch(request.point, request.batch))
         point = request.point
         if self._point is None or not np.array_equal(self._point, point):
             self._differences = yield Product(1, np.append(point, 1.0))
@@ -64,9 +76,19 @@ class CodedEvaluator:
         losses_gradient = yield Product(2, self.objective.slopes(margins, self.targets))
         return Evaluation(self.value, self.objective.add_ridge(losses_gradient, point))
 
-    def step(self, stepper: Stepper, state: DescentState) -> Generator[Product, Reals, DescentState]:
+    def _evaluate_batch(self, point: Reals, batch: int) -> Generator[Product, Reals, Evaluation]:
+        """Estimate value and gradient from one batch: its own, times the number of batches."""
+        rows, blocks = self.batches[batch]
+        targets, factor = self.targets[slice(*rows)], float(len(self.batches))
+        differences = yield Product(1, np.append(point, 1.0), *blocks, batch)
+        margins = differences + targets
+        self.value = self.objective.smooth_value(margins, targets, point)
+        gradient = yield Product(2, self.objective.slopes(margins, targets), *rows, batch)
+        return Evaluation(self.value, self.objective.add_ridge(factor * gradient, point))
+
+    def step(self, rule: StepSizeRule, state: DescentState) -> Generator[Product, Reals, DescentState]:
         """Generate the products of one whole step; returns the next state."""
-        step = stepper.step(self.objective, state)
+        step = rule.step(self.objective, state)
         try:
             request = next(step)
             while True:

@@ -20,9 +20,9 @@ class Share:
     ----------
     worker : int
         ``i``.
-    first : ndarray of shape (p1, d + 1), float64
+    first : ndarray of shape (p1, d + 1), float64 or float32
         Its rows of the encoded ``[X, -y]``.
-    second : ndarray of shape (p2, n), float64
+    second : ndarray of shape (p2, n), float64 or float32
         Its rows of the encoded ``X^T``.
     """
 
@@ -45,10 +45,18 @@ class Product:
     which : int
         1 for ``[X, -y]``, 2 for ``X^T``.
     vector : ndarray of shape (d + 1,) or (n,), float64
+    start, stop : int
+        Rows of the share's first matrix, or columns of the second, that take part; ``stop`` 0 for all to
+        the end.
+    batch : int, optional
+        The batch these are, for the master.
     """
 
     which: int
     vector: Reals
+    start: int = 0
+    stop: int = 0
+    batch: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +76,20 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Appended:
-    """One data point more, for one worker.
+    """Data points more, for one worker.
 
     Parameters
     ----------
     worker : int
     block : int
-        Row of ``first`` that changes, or that is new.
-    row : ndarray of shape (d + 1,), float64
-        Added to it.
-    column : ndarray of shape (p2,), float64
-        New last column of ``second``.
+        First row of ``first`` that changes, or that is new.
+    rows : ndarray of shape (b, d + 1), float64
+        Added to ``b`` rows from there on.
+    columns : ndarray of shape (p2, k), float64
+        New last columns of ``second``.
     """
 
     worker: int
     block: int
-    row: Reals
-    column: Reals
+    rows: Reals
+    columns: Reals

@@ -10,8 +10,8 @@ the paper: scale the penalty and the step accordingly.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,14 @@ class Objective(ABC):
         Adds ``lasso * |w|_1``, handled by proximal steps.
     num_free : int
         That many weights at the end, the intercept say, are not penalized.
+    scale : ndarray of shape (d,), float64, optional
+        The penalties are those of ``weights / scale`` (:meth:`scaled`).
     """
 
     ridge: float = 0.0
     lasso: float = 0.0
     num_free: int = 0
+    scale: Reals | None = field(default=None, repr=False, compare=False)
 
     #: Upper bound of the loss's second derivative in the margin; None where it has none.
     curvature: ClassVar[float | None] = None
@@ -48,6 +51,15 @@ class Objective(ABC):
         for name in ("ridge", "lasso", "num_free"):
             if getattr(self, name) < 0:
                 raise ParameterError(name, "must not be negative", getattr(self, name))
+
+    def scaled(self, scale: Reals) -> Self:
+        """Return this objective for weights ``scale`` times as large, on columns that much smaller.
+
+        Parameters
+        ----------
+        scale : ndarray of shape (d,), float64
+        """
+        return replace(self, scale=scale)
 
     @abstractmethod
     def losses(self, margins: Reals, targets: Reals) -> Reals:
@@ -73,7 +85,7 @@ class Objective(ABC):
 
     def add_ridge(self, gradient: Reals, weights: Reals) -> Reals:
         """Add the ridge penalty's gradient to that of the losses."""
-        penalty = self.ridge * weights
+        penalty = self.ridge * weights if self.scale is None else self.ridge * weights / self.scale**2
         penalty[len(weights) - self.num_free :] = 0.0
         return np.asarray(gradient + penalty)
 
@@ -81,12 +93,14 @@ class Objective(ABC):
         """Soft threshold: the minimizer of ``lasso |v|_1 + |v - w|^2 / (2 step)``."""
         if self.lasso == 0.0:
             return weights
-        shrunk = np.sign(weights) * np.maximum(np.abs(weights) - step * self.lasso, 0.0)
+        threshold = step * self.lasso if self.scale is None else step * self.lasso / self.scale
+        shrunk = np.sign(weights) * np.maximum(np.abs(weights) - threshold, 0.0)
         first_free = len(weights) - self.num_free
         return np.concatenate([shrunk[:first_free], weights[first_free:]])
 
     def _penalized(self, weights: Reals) -> Reals:
-        return weights[: len(weights) - self.num_free]
+        original = weights if self.scale is None else weights / self.scale
+        return original[: len(weights) - self.num_free]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,15 @@ from flower_coded.protocols.encoded_gradient.evaluation import CodedEvaluator
 from flower_coded.protocols.encoded_gradient.master import DecodedRound, EncodedGradientMaster
 from flower_coded.protocols.encoded_gradient.messages import Answer, Product, Share
 from flower_coded.protocols.encoded_gradient.objectives import Objective
-from flower_coded.protocols.encoded_gradient.steppers import (
+from flower_coded.protocols.encoded_gradient.step_size_rules import (
     DescentState,
     Evaluate,
     Evaluation,
-    Stepper,
+    StepSizeRule,
+    StochasticStep,
     take_step,
 )
+from flower_coded.protocols.encoded_gradient.table import Table, set_up_descent
 from flower_coded.protocols.encoded_gradient.worker import answer
 
 __all__ = ["Descent", "Faults", "ask_workers", "run_baseline", "run_encoded"]
@@ -97,22 +100,28 @@ def run_encoded(
     targets: Reals,
     *,
     objective: Objective,
-    stepper: Stepper,
+    step_size_rule: StepSizeRule,
     num_iterations: int,
     faults: Faults | None = None,
+    standardize: bool | None = None,
+    **options: Any,
 ) -> Descent:
     """Run encoded gradient descent from zero weights.
 
     Parameters
     ----------
     code : RealErrorLocatingCode
-    features : ndarray of shape (n, d), float64
-    targets : ndarray of shape (n,), float64
-    objective, stepper
+    features : array-like of shape (n, d)
+    targets : array-like of shape (n,)
+    objective, step_size_rule
         What is minimized, and how.
     num_iterations : int
     faults : Faults, optional
         None by default.
+    standardize : bool, optional
+        Descend in scaled weights (:func:`set_up_descent`).
+    **options
+        Of :class:`EncodedGradientMaster`.
 
     Returns
     -------
@@ -127,22 +136,25 @@ def run_encoded(
     --------
     >>> from flower_coded.attacks.worker_errors import Scaled
     >>> from flower_coded.protocols.encoded_gradient.objectives import LeastSquares
-    >>> from flower_coded.protocols.encoded_gradient.steppers import ConstantStep
+    >>> from flower_coded.protocols.encoded_gradient.step_size_rules import ConstantStep
     >>> features, targets = np.eye(3), np.array([1.0, 2.0, 3.0])
     >>> descent = run_encoded(
     ...     RealErrorLocatingCode(5, 2), features, targets, objective=LeastSquares(),
-    ...     stepper=ConstantStep(1.0), num_iterations=1, faults=Faults({0: Scaled(), 3: Scaled(1e9)}))
+    ...     step_size_rule=ConstantStep(1.0), num_iterations=1, faults=Faults({0: Scaled(), 3: Scaled(1e9)}))
     >>> descent.weights[-1].round(9)
     array([1., 2., 3.])
     """
-    objective.check_targets(targets)
+    table = Table(features, targets)
+    scaled, rule = set_up_descent(table, objective, step_size_rule, standardize)
+    num_batches = rule.num_batches if isinstance(rule, StochasticStep) else 1
     faults = faults or Faults()
-    master, shares = EncodedGradientMaster.begin(code, features, targets)
-    evaluator = CodedEvaluator(objective, targets)
-    state = DescentState(np.zeros(features.shape[1]))
+    master = EncodedGradientMaster(code, table, num_batches=num_batches, **options)
+    shares = [master.deal(worker) for worker in range(code.num_workers)]
+    evaluator = CodedEvaluator(scaled, table.targets, master.batches)
+    state = DescentState(np.zeros(table.num_columns))
     path, history = [state.weights], []
     for iteration in range(num_iterations):
-        products = evaluator.step(stepper, state)
+        products = evaluator.step(rule, state)
         rounds: list[DecodedRound] = []
         try:
             product = next(products)
@@ -151,7 +163,7 @@ def run_encoded(
                 product = products.send(rounds[-1].values)
         except StopIteration as finished:
             state = finished.value
-        path.append(state.weights)
+        path.append(table.scaling.to_original(state.weights))
         history.append(tuple(rounds))
     return Descent(np.stack(path), tuple(history))
 
@@ -163,7 +175,7 @@ def run_baseline(
     *,
     num_workers: int,
     objective: Objective,
-    stepper: Stepper,
+    step_size_rule: StepSizeRule,
     num_iterations: int,
     faults: Faults | None = None,
 ) -> Descent:
@@ -172,8 +184,8 @@ def run_baseline(
     Parameters
     ----------
     baseline : Baseline
-    features, targets, objective, stepper, num_iterations, faults
-        As in :func:`run_encoded`; the stepper must not need values.
+    features, targets, objective, step_size_rule, num_iterations, faults
+        As in :func:`run_encoded`; the rule must not need values.
     num_workers : int
         ``m``.
 
@@ -204,6 +216,6 @@ def run_baseline(
     path = [state.weights]
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(num_iterations):
-            state = take_step(stepper.step(objective, state), evaluate)
+            state = take_step(step_size_rule.step(objective, state), evaluate)
             path.append(state.weights)
     return Descent(np.stack(path))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from flower_coded.codes.array_namespace import Array, namespace_of, to_numpy
+from flower_coded.codes.coded_keys import GrowingRows
+from flower_coded.codes.summation import chunked_combination, chunked_product
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient.messages import Answer, Appended, Product, Share
 
 __all__ = ["GrowingShare", "answer"]
+
+_PIECE = 2**17
+"""Numbers of a float32 share that are widened at a time."""
 
 
 def answer(share: Share, product: Product) -> Answer:
@@ -17,11 +25,13 @@ def answer(share: Share, product: Product) -> Answer:
     Parameters
     ----------
     share : Share
+        Of NumPy arrays, or of torch tensors on any device.
     product : Product
 
     Returns
     -------
     Answer
+        In the precision of the share, added up in float64.
 
     Raises
     ------
@@ -36,10 +46,11 @@ def answer(share: Share, product: Product) -> Answer:
     """
     if product.which not in (1, 2):
         raise ParameterError("which", "must be 1 or 2", product.which)
-    matrix = share.first if product.which == 1 else share.second
+    chosen = slice(product.start, product.stop or None)
+    matrix: Array = share.first[chosen] if product.which == 1 else share.second[:, chosen]
     if product.vector.shape != (matrix.shape[1],):
         raise ParameterError("vector", f"must have shape ({matrix.shape[1]},)", product.vector.shape)
-    return Answer(share.worker, matrix @ product.vector)
+    return Answer(share.worker, to_numpy(_multiply(matrix, product.vector)))
 
 
 class GrowingShare:
@@ -48,53 +59,59 @@ class GrowingShare:
     Parameters
     ----------
     share : Share
-        What was sent at the start; copied.
+        What was sent at the start; not changed.
 
     Examples
     --------
     >>> growing = GrowingShare(Share(0, np.ones((1, 2)), np.ones((1, 3))))
-    >>> growing.append(Appended(0, 1, np.array([5.0, 6.0]), np.array([7.0])))
+    >>> growing.append(Appended(0, 1, np.array([[5.0, 6.0]]), np.array([[7.0]])))
     >>> growing.share.first.tolist(), growing.share.second.tolist()
     ([[1.0, 1.0], [5.0, 6.0]], [[1.0, 1.0, 1.0, 7.0]])
     """
 
     def __init__(self, share: Share) -> None:
         self.worker = share.worker
-        self._first, self._num_blocks = share.first.copy(), share.first.shape[0]
+        self._first = GrowingRows(share.first.copy())
         # Columns are appended to the second matrix: kept transposed, they are rows in memory.
-        self._second, self._num_points = share.second.T.copy(), share.second.shape[1]
+        self._second = GrowingRows(share.second.T.copy())
 
     @property
     def share(self) -> Share:
         """The share as it is now; views, not copies."""
-        return Share(self.worker, self._first[: self._num_blocks], self._second[: self._num_points].T)
+        return Share(self.worker, self._first.array, self._second.array.T)
 
-    def append(self, point: Appended) -> None:
-        """Add one data point.
+    def append(self, points: Appended) -> None:
+        """Add data points.
 
         Raises
         ------
         ParameterError
-            If it is meant for another worker or does not follow the last one.
+            If they are meant for another worker or do not follow the last ones.
         """
-        if point.worker != self.worker or not self._num_blocks - 1 <= point.block <= self._num_blocks:
+        num_blocks, num_new = len(self._first.array), len(points.rows)
+        if points.worker != self.worker or not num_blocks - 1 <= points.block <= num_blocks:
             raise ParameterError(
-                "point",
-                f"must be for worker {self.worker} and block {self._num_blocks - 1} or {self._num_blocks}",
-                (point.worker, point.block),
+                "points",
+                f"must be for worker {self.worker} and block {num_blocks - 1} or {num_blocks}",
+                (points.worker, points.block),
             )
-        if point.block == self._num_blocks:
-            self._first = _with_room(self._first, self._num_blocks)
-            self._first[self._num_blocks] = 0.0
-            self._num_blocks += 1
-        self._first[point.block] += point.row
-        self._second = _with_room(self._second, self._num_points)
-        self._second[self._num_points] = point.column
-        self._num_points += 1
+        missing = points.block + num_new - num_blocks
+        self._first.extend(np.zeros((missing, self._first.array.shape[1]), self._first.array.dtype))
+        self._first.array[points.block :] += points.rows.astype(self._first.array.dtype)
+        self._second.extend(points.columns.T)
 
 
-def _with_room(rows: NDArray[np.float64], used: int) -> NDArray[np.float64]:
-    """Double the rows if all are in use."""
-    if used < rows.shape[0]:
-        return rows
-    return np.concatenate([rows, np.empty_like(rows, shape=(max(used, 1), rows.shape[1]))])
+def _multiply(matrix: Array, vector: NDArray[np.float64]) -> Array:
+    """Multiply in float64, piece by piece, and round to the matrix's own precision at the end."""
+    namespace: Any = namespace_of(matrix)
+    if namespace is not np:
+        wide = namespace.from_numpy(np.ascontiguousarray(vector)).to(matrix.device)
+        return chunked_product(matrix.to(wide.dtype), wide).to(matrix.dtype)
+    if matrix.dtype == np.float64:
+        if matrix.flags.c_contiguous or not matrix.flags.f_contiguous:
+            return chunked_product(matrix, vector)
+        return chunked_combination(vector, matrix.T)
+    parts = np.array_split(matrix, max(matrix.size // _PIECE, 1))
+    return np.concatenate([chunked_product(part.astype(np.float64), vector) for part in parts]).astype(
+        matrix.dtype
+    )

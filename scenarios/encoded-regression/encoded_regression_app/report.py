@@ -82,7 +82,7 @@ def _distances(task: Task, strategy: EncodedGradientDescent, faults: Faults) -> 
                 task.targets,
                 num_workers=strategy.code.num_workers,
                 objective=task.objective,
-                stepper=AcceleratedStep(1 / smoothness(task.objective, task.features)),
+                step_size_rule=AcceleratedStep(1 / smoothness(task.objective, task.features)),
                 num_iterations=len(strategy.history),
                 faults=faults,
             ).weights

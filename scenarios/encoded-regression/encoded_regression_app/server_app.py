@@ -12,7 +12,7 @@ from encoded_regression_app.report import write_report
 from encoded_regression_app.task import load_task
 from flower_coded.clients.encoded_gd import faults_from_config
 from flower_coded.codes import RealErrorLocatingCode
-from flower_coded.protocols.encoded_gradient import get_stepper, smoothness
+from flower_coded.protocols.encoded_gradient import get_step_size_rule
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import EncodedGradientDescent
 from flower_coded.threads import one_thread
@@ -32,15 +32,13 @@ def main(grid: Grid, context: Context) -> None:
         str(config["locator"]),
     )
     faults = faults_from_config(config, code.num_workers)
-    searches = str(config["stepper"]) == "backtracking"
-    step_size = 1 / len(task.targets) if searches else 1 / smoothness(task.objective, task.features)
-    stepper = get_stepper(str(config["stepper"]), step_size)
     strategy = EncodedGradientDescent(
         code,
         task.features,
         task.targets,
         task.objective,
-        stepper,
+        get_step_size_rule(str(config["step-size-rule"])),
+        verification=str(config["verification"]),
         reply_timeout=float(config["reply-timeout"]),
     )
     strategy.start(grid, strategy.initial_arrays(), num_rounds=int(config["num-server-rounds"]))

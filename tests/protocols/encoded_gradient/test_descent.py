@@ -22,7 +22,7 @@ from flower_coded.protocols.encoded_gradient import (
     Logistic,
     Objective,
     Poisson,
-    Stepper,
+    StepSizeRule,
     get_baseline,
     run_baseline,
     run_encoded,
@@ -44,7 +44,13 @@ def diabetes() -> tuple[np.ndarray, np.ndarray]:
     return standardized(features), targets
 
 
-def run(objective: Objective, stepper: Stepper, count: int, attack: str | None = None) -> Descent:
+def run(
+    objective: Objective,
+    rule: StepSizeRule,
+    count: int,
+    attack: str | None = None,
+    verification: str = "keys",
+) -> Descent:
     features, targets = diabetes()
     if isinstance(objective, Logistic):
         targets = (targets > 140).astype(float)
@@ -52,14 +58,23 @@ def run(objective: Objective, stepper: Stepper, count: int, attack: str | None =
     if attack is not None:
         faults = Faults(dict.fromkeys(LIARS, get_worker_error(attack)), STRAGGLERS, seed=1)
     return run_encoded(
-        CODE, features, targets, objective=objective, stepper=stepper, num_iterations=count, faults=faults
+        CODE,
+        features,
+        targets,
+        objective=objective,
+        step_size_rule=rule,
+        num_iterations=count,
+        faults=faults,
+        verification=verification,
     )
 
 
+@pytest.mark.parametrize("verification", ["keys", "code"])
 @pytest.mark.parametrize("attack", WORKER_ERRORS)
-def test_iterates__equal_the_attack_free_ones_under_every_attack(attack: str) -> None:
-    stepper = ConstantStep(1 / smoothness(LeastSquares(), diabetes()[0]))
-    honest, attacked = run(LeastSquares(), stepper, 100), run(LeastSquares(), stepper, 100, attack)
+def test_iterates__equal_the_attack_free_ones_under_every_attack(attack: str, verification: str) -> None:
+    rule = ConstantStep(1 / smoothness(LeastSquares(), diabetes()[0]))
+    honest = run(LeastSquares(), rule, 100)
+    attacked = run(LeastSquares(), rule, 100, attack, verification)
     scale = np.abs(honest.weights).max()
     assert np.abs(attacked.weights - honest.weights).max() <= 1e-8 * scale
     located = {worker for rounds in attacked.rounds for each in rounds for worker in each.located}
@@ -80,7 +95,7 @@ def test_refusals__say_why() -> None:
         features,
         targets,
         objective=LeastSquares(),
-        stepper=ConstantStep(1e-4),
+        step_size_rule=ConstantStep(1e-4),
         num_iterations=1,
         faults=faults,
     )
@@ -109,7 +124,7 @@ def test_faults__in_one_product_only_are_seen_in_that_product(which: int, fault:
         features,
         targets,
         objective=LeastSquares(),
-        stepper=ConstantStep(1e-4),
+        step_size_rule=ConstantStep(1e-4),
         num_iterations=2,
         faults=Faults(dict.fromkeys(LIARS, InOneProduct())),
     )
@@ -120,25 +135,33 @@ def test_faults__in_one_product_only_are_seen_in_that_product(which: int, fault:
 
 
 @pytest.mark.parametrize("attack", [Gaussian(), Scaled(), Proportional(), Gaussian(1e-3)])
-def test_descent__refuses_one_liar_more_than_the_code_corrects(attack: object) -> None:
+@pytest.mark.parametrize(
+    ("verification", "num_liars", "reason"),
+    [("keys", 11, "more workers lie .* received 4, needed 5"), ("code", 6, "more workers deviate")],
+)
+def test_descent__refuses_one_liar_more_than_can_be_tolerated(
+    attack: object, verification: str, num_liars: int, reason: str
+) -> None:
     features, targets = diabetes()
-    with pytest.raises(DecodingError, match="more workers deviate"):
+    liars = (1, 2, 6, 8, 9, 13, 0, 3, 14, 5, 11)[:num_liars]
+    with pytest.raises(DecodingError, match=reason):
         run_encoded(
             RealErrorLocatingCode(15, 5),
             features,
             targets,
             objective=LeastSquares(),
-            stepper=ConstantStep(1e-4),
+            step_size_rule=ConstantStep(1e-4),
             num_iterations=1,
-            faults=Faults(dict.fromkeys((1, 2, 6, 8, 9, 13), attack)),
+            faults=Faults(dict.fromkeys(liars, attack)),
+            verification=verification,
         )
 
 
 def test_least_squares__reaches_the_optimum_under_attack() -> None:
     features, targets = diabetes()
     optimum = LinearRegression(fit_intercept=False).fit(features, targets).coef_
-    stepper = AcceleratedStep(1 / smoothness(LeastSquares(), features))
-    descent = run(LeastSquares(), stepper, 400, "reversed")
+    rule = AcceleratedStep(1 / smoothness(LeastSquares(), features))
+    descent = run(LeastSquares(), rule, 400, "reversed")
     np.testing.assert_allclose(descent.weights[-1], optimum, rtol=0, atol=1e-6 * np.abs(optimum).max())
     assert descent.distances(optimum)[-1] < 1e-6 * descent.distances(optimum)[0]
 
@@ -171,7 +194,7 @@ def test_logistic__reaches_scikit_learn_s_optimum() -> None:
         features,
         labels.astype(float),
         objective=objective,
-        stepper=AcceleratedStep(1 / smoothness(objective, features)),
+        step_size_rule=AcceleratedStep(1 / smoothness(objective, features)),
         num_iterations=400,
         faults=Faults(dict.fromkeys(LIARS, Gaussian()), STRAGGLERS),
     )
@@ -189,7 +212,7 @@ def test_poisson__reaches_scikit_learn_s_optimum_by_backtracking() -> None:
         features,
         counts,
         objective=Poisson(ridge=0.01 * 200, num_free=1),  # scikit-learn averages the losses
-        stepper=BacktrackingStep(1e-3),
+        step_size_rule=BacktrackingStep(1e-3),
         num_iterations=200,
         faults=Faults(dict.fromkeys(LIARS, Scaled()), STRAGGLERS),
     )
@@ -208,8 +231,8 @@ def test_backtracking__stays_below_the_constant_step_and_reuses_the_trial_s_prod
 
 def test_repetition__is_exact_up_to_t_liars_and_refuses_more() -> None:
     features, targets = diabetes()
-    stepper = ConstantStep(1 / smoothness(LeastSquares(), features))
-    setting = {"num_workers": 15, "objective": LeastSquares(), "stepper": stepper, "num_iterations": 30}
+    rule = ConstantStep(1 / smoothness(LeastSquares(), features))
+    setting = {"num_workers": 15, "objective": LeastSquares(), "step_size_rule": rule, "num_iterations": 30}
     baseline = get_baseline("repetition", 2)
     honest = run_baseline(baseline, features, targets, **setting)
     faults = Faults(dict.fromkeys((0, 9), Scaled()))
@@ -223,8 +246,8 @@ def test_repetition__is_exact_up_to_t_liars_and_refuses_more() -> None:
 
 def test_baselines__without_liars_plain_and_repetition_give_the_encoded_iterates() -> None:
     features, targets = diabetes()
-    stepper = ConstantStep(1 / smoothness(LeastSquares(), features))
-    encoded = run(LeastSquares(), stepper, 50)
+    rule = ConstantStep(1 / smoothness(LeastSquares(), features))
+    encoded = run(LeastSquares(), rule, 50)
     for name in ("plain", "repetition"):
         other = run_baseline(
             get_baseline(name, 5),
@@ -232,7 +255,7 @@ def test_baselines__without_liars_plain_and_repetition_give_the_encoded_iterates
             targets,
             num_workers=15,
             objective=LeastSquares(),
-            stepper=stepper,
+            step_size_rule=rule,
             num_iterations=50,
         )
         np.testing.assert_allclose(other.weights, encoded.weights, atol=1e-9 * np.abs(encoded.weights).max())
@@ -241,8 +264,8 @@ def test_baselines__without_liars_plain_and_repetition_give_the_encoded_iterates
 def test_baselines__lose_to_exact_gradients_under_attack() -> None:
     features, targets = diabetes()
     optimum = LinearRegression(fit_intercept=False).fit(features, targets).coef_
-    stepper = AcceleratedStep(1 / smoothness(LeastSquares(), features))
-    exact = run(LeastSquares(), stepper, 200, "reversed").distances(optimum)[-1]
+    rule = AcceleratedStep(1 / smoothness(LeastSquares(), features))
+    exact = run(LeastSquares(), rule, 200, "reversed").distances(optimum)[-1]
     for name in ("plain", "median", "trimmed-mean", "krum"):
         other = run_baseline(
             get_baseline(name, 5),
@@ -250,7 +273,7 @@ def test_baselines__lose_to_exact_gradients_under_attack() -> None:
             targets,
             num_workers=15,
             objective=LeastSquares(),
-            stepper=stepper,
+            step_size_rule=rule,
             num_iterations=200,
             faults=Faults(dict.fromkeys(LIARS, Scaled())),
         )
@@ -266,6 +289,6 @@ def test_baselines__have_no_values_for_backtracking() -> None:
             targets,
             num_workers=3,
             objective=LeastSquares(),
-            stepper=BacktrackingStep(),
+            step_size_rule=BacktrackingStep(),
             num_iterations=1,
         )

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,9 @@ __all__ = [
     "DescentState",
     "Evaluate",
     "Evaluation",
-    "Stepper",
-    "get_stepper",
+    "StepSizeRule",
+    "StochasticStep",
+    "get_step_size_rule",
     "take_step",
 ]
 
@@ -71,10 +73,13 @@ class Evaluate:
     point : ndarray of shape (d,), float64
     with_gradient : bool
         Whether the gradient is needed, or the value alone.
+    batch : int, optional
+        Estimate both from one batch of the data points.
     """
 
     point: Reals
     with_gradient: bool = True
+    batch: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,22 +105,60 @@ class Evaluation:
 Step = Generator[Evaluate, Evaluation, DescentState]
 
 
-class Stepper(ABC):
+class StepSizeRule(ABC):
     """A rule for the next point."""
+
+    step_size: float | None
+    #: Longest step that converges, in units of ``1 / smoothness``.
+    limit: ClassVar[float] = np.inf
 
     @abstractmethod
     def step(self, objective: Objective, state: DescentState) -> Step:
         """Generate one step from ``state``."""
 
+    def chosen_for(self, smoothness: float) -> Self:
+        """Choose the step for an objective, or check the one chosen by the user.
+
+        Parameters
+        ----------
+        smoothness : float
+            Lipschitz constant of the gradient.
+
+        Returns
+        -------
+        StepSizeRule
+
+        Raises
+        ------
+        ParameterError
+            If the step is so long that the descent diverges.
+        """
+        if self.step_size is None:
+            return replace(self, step_size=1.0 / smoothness)  # type: ignore[type-var]
+        if self.step_size * smoothness > self.limit * 1.01:  # the smoothness is known to a part in a thousand
+            raise ParameterError(
+                "step_size",
+                f"must be at most {self.limit / smoothness:.3g} for the descent to converge on this table",
+                self.step_size,
+                hint="leave it out, and it is chosen, anew after every append",
+            )
+        return self
+
+    def chosen_size(self) -> float:
+        """Return the step; it must have been given or chosen."""
+        if self.step_size is None:
+            raise ParameterError("step_size", "must be given or chosen (chosen_for) before a step", None)
+        return self.step_size
+
 
 @dataclass(frozen=True)
-class ConstantStep(Stepper):
+class ConstantStep(StepSizeRule):
     """``w - a g``, followed by the proximal map.
 
     Parameters
     ----------
-    step_size : float
-        ``a``; at most ``1 / smoothness`` is safe.
+    step_size : float, optional
+        ``a``; chosen for the table if left out (:meth:`chosen_for`).
 
     Examples
     --------
@@ -126,33 +169,81 @@ class ConstantStep(Stepper):
     array([2.])
     """
 
-    step_size: float
+    step_size: float | None = None
+    limit: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
         _require_positive(self.step_size)
 
     def step(self, objective: Objective, state: DescentState) -> Step:
         """One gradient and one proximal step."""
+        size = self.chosen_size()
         found = yield Evaluate(state.weights)
-        weights = objective.proximal(state.weights - self.step_size * found.the_gradient(), self.step_size)
-        return DescentState(weights, state.iteration + 1, self.step_size, state.weights)
+        weights = objective.proximal(state.weights - size * found.the_gradient(), size)
+        return DescentState(weights, state.iteration + 1, size, state.weights)
 
 
 @dataclass(frozen=True)
-class BacktrackingStep(Stepper):
+class StochasticStep(StepSizeRule):
+    """Mini-batch gradient descent: one batch of blocks at a time, in a random order anew every epoch.
+
+    The gradient of a batch, times the number of batches, estimates the whole one; the step falls as ``a /
+    (1 + decay * epoch)``, so that the noise of the estimate dies out. Each round costs a worker one batch's
+    part of its share.
+
+    Parameters
+    ----------
+    step_size : float, optional
+        ``a``; a tenth of the constant step by default.
+    num_batches : int
+        Batches in an epoch.
+    decay : float
+    seed : int
+        Of the order.
+    """
+
+    step_size: float | None = None
+    num_batches: int = 10
+    decay: float = 0.1
+    seed: int = 0
+    limit: ClassVar[float] = 2.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self.step_size)
+        if self.num_batches < 1 or self.decay < 0:
+            raise ParameterError(
+                "num_batches", "must be at least 1, and decay not negative", (self.num_batches, self.decay)
+            )
+
+    def chosen_for(self, smoothness: float) -> Self:
+        """Choose or check the step; a batch may be as steep as the whole table."""
+        return super().chosen_for(10.0 * smoothness if self.step_size is None else smoothness)
+
+    def step(self, objective: Objective, state: DescentState) -> Step:
+        """One batch's gradient and one proximal step."""
+        epoch, place = divmod(state.iteration, self.num_batches)
+        batch = int(np.random.default_rng([self.seed, epoch]).permutation(self.num_batches)[place])
+        size = self.chosen_size() / (1.0 + self.decay * epoch)
+        found = yield Evaluate(state.weights, batch=batch)
+        weights = objective.proximal(state.weights - size * found.the_gradient(), size)
+        return DescentState(weights, state.iteration + 1, size, state.weights)
+
+
+@dataclass(frozen=True)
+class BacktrackingStep(StepSizeRule):
     """A step as long as the objective's own curvature allows.
 
     Parameters
     ----------
-    step_size : float
-        First trial of the first iteration.
+    step_size : float, optional
+        First trial of the first iteration; chosen for the table if left out.
     shrink, grow : float
         Factor after a trial that fails, and at the start of the next iteration.
     max_trials : int
         Afterwards the point stays where it is: rounding hides any progress.
     """
 
-    step_size: float = 1.0
+    step_size: float | None = None
     shrink: float = 0.5
     grow: float = 1.5
     max_trials: int = 60
@@ -168,9 +259,9 @@ class BacktrackingStep(Stepper):
         gradient = found.the_gradient()
         if np.isnan(found.value):
             raise ParameterError(
-                "stepper", "must not need values of a method that has none", self, hint="constant step"
+                "step_size_rule", "must not need values of a method that has none", self, hint="constant step"
             )
-        size = state.step_size * self.grow if state.step_size else self.step_size
+        size = state.step_size * self.grow if state.step_size else self.chosen_size()
         slack = 1e-14 * abs(found.value)
         for _ in range(self.max_trials):
             weights = objective.proximal(state.weights - size * gradient, size)
@@ -184,31 +275,31 @@ class BacktrackingStep(Stepper):
 
 
 @dataclass(frozen=True)
-class AcceleratedStep(Stepper):
+class AcceleratedStep(StepSizeRule):
     """FISTA with a constant step; the momentum restarts when it points uphill.
 
     Parameters
     ----------
-    step_size : float
-        ``a``; at most ``1 / smoothness`` is safe.
+    step_size : float, optional
+        ``a``; chosen for the table if left out.
     """
 
-    step_size: float
+    step_size: float | None = None
+    limit: ClassVar[float] = 4.0 / 3.0
 
     def __post_init__(self) -> None:
         _require_positive(self.step_size)
 
     def step(self, objective: Objective, state: DescentState) -> Step:
         """One gradient at the extrapolated point."""
+        size = self.chosen_size()
         before = state.weights if state.previous is None else state.previous
         momentum = (1.0 + np.sqrt(1.0 + 4.0 * state.momentum**2)) / 2.0
         point = state.weights + (state.momentum - 1.0) / momentum * (state.weights - before)
         found = yield Evaluate(point)
-        weights = objective.proximal(point - self.step_size * found.the_gradient(), self.step_size)
+        weights = objective.proximal(point - size * found.the_gradient(), size)
         uphill = float((point - weights) @ (weights - state.weights)) > 0.0
-        return DescentState(
-            weights, state.iteration + 1, self.step_size, state.weights, 1.0 if uphill else momentum
-        )
+        return DescentState(weights, state.iteration + 1, size, state.weights, 1.0 if uphill else momentum)
 
 
 def take_step(step: Step, evaluate: Callable[[Evaluate], Evaluation]) -> DescentState:
@@ -217,7 +308,7 @@ def take_step(step: Step, evaluate: Callable[[Evaluate], Evaluation]) -> Descent
     Parameters
     ----------
     step : generator
-        From :meth:`Stepper.step`.
+        From :meth:`StepSizeRule.step`.
     evaluate : callable
 
     Returns
@@ -233,17 +324,17 @@ def take_step(step: Step, evaluate: Callable[[Evaluate], Evaluation]) -> Descent
         return state
 
 
-def get_stepper(name: str, step_size: float) -> Stepper:
-    """Make a stepper by name.
+def get_step_size_rule(name: str, step_size: float | None = None) -> StepSizeRule:
+    """Make a step-size rule by name.
 
     Parameters
     ----------
-    name : {"constant", "backtracking", "accelerated"}
-    step_size : float
+    name : {"constant", "backtracking", "accelerated", "stochastic"}
+    step_size : float, optional
 
     Returns
     -------
-    Stepper
+    StepSizeRule
 
     Raises
     ------
@@ -252,16 +343,22 @@ def get_stepper(name: str, step_size: float) -> Stepper:
 
     Examples
     --------
-    >>> get_stepper("accelerated", 0.1)
+    >>> get_step_size_rule("accelerated", 0.1)
     AcceleratedStep(step_size=0.1)
     """
-    kinds: dict[str, type[ConstantStep] | type[BacktrackingStep] | type[AcceleratedStep]]
-    kinds = {"constant": ConstantStep, "backtracking": BacktrackingStep, "accelerated": AcceleratedStep}
+    kinds: dict[str, Callable[[float | None], StepSizeRule]] = {
+        "constant": ConstantStep,
+        "backtracking": BacktrackingStep,
+        "accelerated": AcceleratedStep,
+        "stochastic": StochasticStep,
+    }
     if name not in kinds:
         raise ParameterError("name", f"must be one of {', '.join(kinds)}", name)
     return kinds[name](step_size)
 
 
-def _require_positive(step_size: float) -> None:
+def _require_positive(step_size: float | None) -> None:
+    if step_size is None:
+        return
     if not step_size > 0 or not np.isfinite(step_size):
         raise ParameterError("step_size", "must be positive and finite", step_size)
