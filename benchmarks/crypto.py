@@ -6,6 +6,8 @@ what the method cannot beat with the same backend: points times the backend's ti
 a large sum.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/crypto.py
+    OPENBLAS_NUM_THREADS=1 python benchmarks/crypto.py --large                   # windows of long tables too
+    OPENBLAS_NUM_THREADS=1 python benchmarks/crypto.py --peer trusted_setup.txt  # with ckzg installed: blst
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ from flower_coded.crypto.field_vectors import (
     random_elements,
     to_ints,
 )
+from flower_coded.crypto.four_squares import four_squares
 from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.crypto.srs import ReferenceString, generate_reference_string
 from flower_coded.crypto.srs_cache import cached_reference_string
+from flower_coded.crypto.weighted_products import weighted_inner_products
 
 NUM_USERS, DIMENSION = 20, 8  # N, and K + T
 POINTS = [point for point in range(-NUM_USERS // 2, NUM_USERS // 2 + 1) if point]
@@ -125,6 +129,35 @@ def fixed_points(rows: list[Row], reference: ReferenceString) -> None:
     rows.append(Row(f"tables of {size} points, once per process", building))
 
 
+def windows(rows: list[Row], size: int, bits: tuple[int, ...]) -> None:
+    """Compare windows of tables for one number of points; the baseline is the first."""
+    reference = generate_reference_string(size)
+    data = reference.backend.to_affine_bytes(reference.powers)
+    scalars = random_elements(size)
+    first = None
+    for window in bits:
+        table = FixedBaseTable.of(data, window=window)
+        taken = seconds(lambda t=table: t.multiply(scalars))  # type: ignore[misc]
+        what = f"MSM of {size}, 255 bits: window of {window} bits, {2 * table.x.nbytes >> 20} MiB"
+        rows.append(Row(what, taken, first, f"window of {bits[0]} bits"))
+        first = first or taken
+
+
+def peer(rows: list[Row], reference: ReferenceString, trusted_setup: str) -> None:
+    """Compare with ckzg, which computes with blst, on its own 4096 points."""
+    import ckzg
+
+    settings = ckzg.load_trusted_setup(trusted_setup, 0)
+    small = from_signed_int64(np.random.default_rng(0).integers(0, 2**16, 4096))
+    for name, scalars in (("255 bits", random_elements(4096)), ("16 bits", small)):
+        blob = b"".join(value.to_bytes(32, "big") for value in to_ints(scalars))
+        theirs = seconds(lambda b=blob: ckzg.blob_to_kzg_commitment(b, settings))  # type: ignore[misc]
+        basis = reference.basis(4096, with_tables=True)
+        basis.multiply(scalars)
+        ours = seconds(lambda b=basis, s=scalars: b.multiply(s))  # type: ignore[misc]
+        rows.append(Row(f"MSM of 4096, {name}: tables", ours, theirs, "ckzg (blst)"))
+
+
 def public_parameters(rows: list[Row], reference: ReferenceString) -> None:
     """Generate and load a reference string."""
     backend, size, sample = reference.backend, reference.size, 64
@@ -160,6 +193,15 @@ def field_products(rows: list[Row], num_columns: int) -> None:
     rows.append(
         Row(f"Gram matrix, {NUM_USERS} x {num_columns}", seconds(lambda: gram_matrix(left)), baseline, "same")
     )
+    blocks = max(num_columns // 16, 1)
+    weights = [secrets.randbits(128) for _ in range(blocks)]
+    others = random_elements(NUM_USERS, num_columns)
+    ours = seconds(lambda: weighted_inner_products(left, others, weights))
+    tiled = np.array([weights[column % blocks] for column in range(sample)], dtype=object)
+    baseline = seconds(lambda: (few * few * tiled).sum(axis=1) % FIELD_MODULUS, 1) * num_columns / sample
+    rows.append(Row(f"{NUM_USERS} inner products, {blocks} weighted blocks", ours, baseline, "same"))
+    rest = np.random.default_rng(0).integers(0, 2**34, blocks)
+    rows.append(Row(f"{blocks} numbers of 34 bits as four squares", seconds(lambda: four_squares(rest))))
     drawn = seconds(lambda: random_elements(num_columns))
     single = seconds(lambda: [secrets.randbelow(FIELD_MODULUS) for _ in range(sample)]) * num_columns / sample
     rows.append(Row(f"uniform elements, {num_columns}", drawn, single, "secrets.randbelow"))
@@ -221,6 +263,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", type=int, default=4096, help="entries per commitment")
     parser.add_argument("--columns", type=int, default=16384, help="columns of the field products")
+    parser.add_argument("--large", action="store_true", help="compare windows of long tables (a minute)")
+    parser.add_argument("--peer", metavar="FILE", help="c-kzg's trusted_setup.txt: compare with ckzg")
     arguments = parser.parse_args()
     reference = generate_reference_string(arguments.size)
     rows: list[Row] = []
@@ -229,6 +273,11 @@ def main() -> None:
     field_products(rows, arguments.columns)
     verification(rows, reference, per_point)
     reed_solomon(rows, arguments.columns)
+    if arguments.large:
+        for size, bits in ((1 << 12, (10, 11, 12)), (1 << 16, (12, 13, 14))):
+            windows(rows, size, bits)
+    if arguments.peer:
+        peer(rows, reference, arguments.peer)
     print_table(rows)
 
 
