@@ -30,7 +30,6 @@ from flower_coded.attacks.worker_errors import WORKER_ERRORS, Late, get_worker_e
 from flower_coded.clients.attack_settings import attackers_from_config
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
-from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient import Faults, GrowingShare, answer
 from flower_coded.wire.encoded_gd import (
     APPEND_MESSAGE_TYPE,
@@ -45,11 +44,9 @@ from flower_coded.wire.encoded_gd import (
     stored_content,
     values_content,
 )
+from flower_coded.wire.keys import SILENCE_CODE, STATE_MISSING_CODE
 
 __all__ = ["encoded_gd_client_app", "faults_from_config"]
-
-_NO_ANSWER = 1000
-"""Error code of a node that pretends to be gone."""
 
 
 def encoded_gd_client_app() -> ClientApp:
@@ -66,7 +63,7 @@ def encoded_gd_client_app() -> ClientApp:
     """
     app = register_identity(ClientApp())
     app.train(SHARE_MESSAGE_TYPE.split(".")[1])(_store_share)
-    app.train(APPEND_MESSAGE_TYPE.split(".")[1])(_append_point)
+    app.train(APPEND_MESSAGE_TYPE.split(".")[1])(_append_points)
     app.train(MULTIPLY_MESSAGE_TYPE.split(".")[1])(_multiply)
     return app
 
@@ -113,8 +110,10 @@ def _store_share(message: Message, context: Context) -> Message:
     return Message(stored_content(read_share(message.content).num_numbers), reply_to=message)
 
 
-def _append_point(message: Message, context: Context) -> Message:
-    growing = GrowingShare(read_share(_state_with_share(context).state))
+def _append_points(message: Message, context: Context) -> Message:
+    if ARRAYS_KEY not in context.state:
+        return _without_share(message)
+    growing = GrowingShare(read_share(context.state))
     growing.append(read_appended(message.content))
     for key, record in share_content(growing.share).items():
         context.state[key] = record
@@ -122,7 +121,9 @@ def _append_point(message: Message, context: Context) -> Message:
 
 
 def _multiply(message: Message, context: Context) -> Message:
-    share = read_share(_state_with_share(context).state)
+    if ARRAYS_KEY not in context.state:
+        return _without_share(message)
+    share = read_share(context.state)
     product, server_round = read_product(message.content)
     honest = answer(share, product).values
     worker, num_workers = partition_of(context)
@@ -139,11 +140,10 @@ def _multiply(message: Message, context: Context) -> Message:
         values = honest if delay else faults.send(worker, honest, server_round, product.which)
     time.sleep(delay)
     if values is None:
-        return Message(Error(_NO_ANSWER, "no answer"), reply_to=message)
+        return Message(Error(SILENCE_CODE, "no answer"), reply_to=message)
     return Message(values_content(values), reply_to=message)
 
 
-def _state_with_share(context: Context) -> Context:
-    if ARRAYS_KEY not in context.state:
-        raise ParameterError("share", "must be sent before a product is asked for", None)
-    return context
+def _without_share(message: Message) -> Message:
+    """Ask for the share again: this node came late, or has lost its state."""
+    return Message(Error(STATE_MISSING_CODE, "no share is stored here"), reply_to=message)

@@ -4,13 +4,12 @@ Each round of Flower is one iteration. In the first, every node gets its encoded
 a round sends ``[w; 1]`` to all nodes, decodes ``X w - y`` from whatever comes back, sends the residuals,
 and decodes the gradient (Data, Song and Diggavi, "Data encoding for Byzantine-resilient distributed
 gradient descent", Allerton 2018). The messages are sent from
-:meth:`EncodedGradientDescent.aggregate_train`, because the second depends on the answers to the first;
-:meth:`configure_train` sends nothing itself.
+:meth:`EncodedGradientDescent.aggregate_train`, because the second depends on the answers to the first.
 
-Stragglers: a product waits for all but ``s`` usable answers, or for the timeout, whichever comes first; a
-node that still owes an answer is not asked anew until it has given it. Every reply is judged alone; a
-malformed one is an erasure and named in the metrics, a wrong one is located by the code. If more nodes
-fail than the code corrects, the round keeps the old weights and says so.
+Every answer is validated alone. A malformed one is an erasure; a wrong one is named by its verification key,
+or by the code where there are no keys. A product waits for all but ``s`` usable answers, or for the timeout,
+whichever comes first. A node that comes late, or has lost its share, is dealt it (again). If more nodes fail
+than can be tolerated, or a result could be further off than ``accuracy`` allows, the round changes nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from logging import INFO, WARNING
+from logging import INFO
 from typing import Any, Literal
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -45,20 +44,9 @@ from flower_coded.protocols.encoded_gradient import (
     Verification,
     set_up_descent,
 )
-from flower_coded.strategies.base import (
-    Accepted,
-    ArrayTemplate,
-    Rejected,
-    Roster,
-    assemble_roster,
-    judge,
-    judge_arrays,
-    log_rejections,
-    rejection_metrics,
-    the_only_record,
-)
-from flower_coded.strategies.collecting import collect_replies
-from flower_coded.strategies.quorum import ask_until
+from flower_coded.strategies.federation import Assignment, Federation
+from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, describe_rejections
+from flower_coded.wire.array_reading import ArrayTemplate
 from flower_coded.wire.encoded_gd import (
     APPEND_MESSAGE_TYPE,
     MULTIPLY_MESSAGE_TYPE,
@@ -68,59 +56,57 @@ from flower_coded.wire.encoded_gd import (
     product_content,
     share_content,
 )
+from flower_coded.wire.validation import Rejected, read_arrays, the_only_record
 
 __all__ = ["EncodedGradientDescent", "GradientRound"]
 
 Reals = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class GradientRound:
-    """What happened in one iteration; ``EncodedGradientDescent.history`` keeps them all.
+@dataclass(frozen=True, kw_only=True)
+class GradientRound(RoundRecord):
+    """What happened in one iteration.
 
     Parameters
     ----------
-    server_round : int
-        From 1.
     located : tuple of tuple of int
         For each product, the workers whose answer was wrong.
-    rejected : tuple of Rejected
-        Missing and malformed answers.
+    verification : {"keys", "code"}
+        What vouched for the products.
+    error_bound : float
+        Most by which the last product, the gradient, can be off in Euclidean norm, whatever the liars know;
+        in the scaled weights.
     objective : float
         Smooth part of the objective at the last point evaluated.
     waiting_seconds, decoding_seconds : float
         Spent on the nodes, and by the master on decoding.
-    is_decoded : bool
-        False where too many nodes failed and the weights stayed as they were.
     """
 
-    server_round: int
     located: tuple[tuple[int, ...], ...]
-    rejected: tuple[Rejected, ...]
+    verification: Verification
+    error_bound: float
     objective: float
     waiting_seconds: float
     decoding_seconds: float
-    is_decoded: bool
 
     @property
     def all_located(self) -> tuple[int, ...]:
-        """Workers located in any product of the round, ascending."""
+        """Workers whose answer was wrong in any product of the round, ascending."""
         return tuple(sorted({worker for each in self.located for worker in each}))
 
     def metrics(self) -> MetricRecord:
         """Summarize for Flower's history."""
-        metrics = rejection_metrics(self.rejected)
+        metrics = super().metrics()
         metrics["objective"] = self.objective
         metrics["products"] = len(self.located)
-        metrics["decoded"] = int(self.is_decoded)
+        metrics["error-bound"] = self.error_bound
+        metrics["verified-by-keys"] = int(self.verification == "keys")
         metrics["waiting-seconds"] = self.waiting_seconds
         metrics["decoding-seconds"] = self.decoding_seconds
-        if self.all_located:
-            metrics["located-workers"] = list(self.all_located)
         return metrics
 
 
-class EncodedGradientDescent(Strategy):
+class EncodedGradientDescent(FederatedStrategy, Strategy):
     """Exact gradients from ``m`` nodes of which ``t`` may lie and ``s`` may be missing.
 
     The arrays that travel through ``start()`` hold one array, ``weights``; :meth:`initial_arrays` makes
@@ -146,10 +132,12 @@ class EncodedGradientDescent(Strategy):
         Of the shares; float32 halves memory and traffic and needs an ``accuracy`` of 0.01.
     device : str
         Where shares are encoded: "" for NumPy, or a torch device.
+    connect_timeout : float
+        Seconds to wait for the nodes to connect.
     reply_timeout : float
         Seconds to wait for the answers to one product.
-    setup_timeout : float
-        Seconds to wait for the nodes to connect, and again for them to store their shares.
+    share_timeout : float
+        Seconds to wait in a round for shares to be stored.
 
     Attributes
     ----------
@@ -188,14 +176,16 @@ class EncodedGradientDescent(Strategy):
         accuracy: float = 1e-6,
         precision: Literal["float64", "float32"] = "float64",
         device: str = "",
+        connect_timeout: float = 300.0,
         reply_timeout: float = 30.0,
-        setup_timeout: float = 300.0,
+        share_timeout: float = 300.0,
     ) -> None:
-        for name, value in (("reply_timeout", reply_timeout), ("setup_timeout", setup_timeout)):
+        super().__init__(connect_timeout=connect_timeout)
+        for name, value in (("reply_timeout", reply_timeout), ("share_timeout", share_timeout)):
             if not value > 0:
                 raise ParameterError(name, "must be positive", value)
         self.objective, self.step_size_rule = objective, step_size_rule
-        self.reply_timeout, self.setup_timeout = reply_timeout, setup_timeout
+        self.reply_timeout, self.share_timeout = reply_timeout, share_timeout
         self._table = Table(features, targets)
         self._scaled, self._rule = set_up_descent(self._table, objective, step_size_rule)
         rule = step_size_rule
@@ -211,12 +201,8 @@ class EncodedGradientDescent(Strategy):
         self.code = self._master.code
         self._evaluator = CodedEvaluator(self._scaled, self._table.targets, self._master.batches)
         self._state = DescentState(np.zeros(self._table.num_columns))
-        self._roster: Roster | None = None
-        self._grid: Grid | None = None
-        self._without_share = set(range(code.num_workers))
-        self._busy: dict[int, str] = {}
+        self._holders: dict[int, int] = {}  # worker to the node that has confirmed its share
         self._to_append: list[tuple[Reals, Reals]] = []
-        self.history: list[GradientRound] = []
         self.weights_history: list[Reals] = [self._state.weights]
 
     def initial_arrays(self) -> ArrayRecord:
@@ -243,9 +229,9 @@ class EncodedGradientDescent(Strategy):
         self._to_append.append((rows, values))
 
     def summary(self) -> None:
-        """Log the code and what it tolerates."""
+        """Log the code and what vouches for results."""
         code = self.code
-        log(INFO, "\t├──> %r: blocks of %d rows", code, code.block_size)
+        log(INFO, "\t├──> %r, verified by %s", code, self._master.verification)
         log(
             INFO,
             "\t└──> %d samples, %d weights, %r",
@@ -257,17 +243,21 @@ class EncodedGradientDescent(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Prepare the round: roster and shares, where they are missing; the products are sent later."""
+        """Prepare the round: who is there, and shares where they are missing; the products are sent later."""
         del config
-        self._grid = grid
         weights = np.asarray(arrays["weights"].numpy(), dtype=np.float64)
         if not np.array_equal(weights, self.weights_history[-1]):
             self._state = DescentState(self._table.scaling.to_scaled(weights))
             self.weights_history = [weights]
-        if self._roster is None:
-            self._roster = assemble_roster(grid, self.code.num_workers, self.setup_timeout)
-        self._send_appended(server_round)
-        self._send_shares(server_round)
+        before = self.federation
+        federation = self.join(
+            grid, server_round, num_participants=self.code.num_workers, at_least=self.code.block_size
+        )
+        if federation is not before:
+            self._holders = {}
+        self._rejected: list[Rejected] = []
+        self._send_appended(federation, server_round)
+        self._send_shares(federation, server_round, self._without_share(federation))
         return []
 
     def aggregate_train(
@@ -276,16 +266,12 @@ class EncodedGradientDescent(Strategy):
         """Run one iteration: two message rounds, more if the rule needs values."""
         del replies
         record, state = self._iterate(server_round)
-        self.history.append(record)
-        log_rejections(server_round, record.rejected)
-        if record.all_located:
-            log(WARNING, "round %d: wrong answers from workers %s", server_round, list(record.all_located))
-        if state is None:
+        if state is not None:
+            self._state = state
+            self.weights_history.append(self._table.scaling.to_original(state.weights))
+        else:
             self.weights_history.append(self.weights_history[-1])
-            return None, record.metrics()
-        self._state = state
-        self.weights_history.append(self._table.scaling.to_original(state.weights))
-        return ArrayRecord({"weights": Array(self.weights_history[-1])}), record.metrics()
+        return ArrayRecord({"weights": Array(self.weights_history[-1])}), self.conclude(record)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -300,17 +286,17 @@ class EncodedGradientDescent(Strategy):
         return None
 
     def _iterate(self, server_round: int) -> tuple[GradientRound, DescentState | None]:
-        rejected: list[Rejected] = []
         rounds: list[DecodedRound] = []
         waiting = decoding = 0.0
-        state: DescentState | None = None
+        state, refusal = None, ""
+        accepted = set(range(self.code.num_workers))
         products = self._evaluator.step(self._rule, self._state)
         try:
             product = next(products)
             while True:
                 started = time.perf_counter()
-                answers, refused = self._ask(product, server_round)
-                rejected += refused
+                answers = self._ask(product, server_round)
+                accepted &= {each.worker for each in answers}
                 asked = time.perf_counter()
                 rounds.append(self._master.decode(product, answers))
                 waiting, decoding = waiting + asked - started, decoding + time.perf_counter() - asked
@@ -318,125 +304,117 @@ class EncodedGradientDescent(Strategy):
         except StopIteration as finished:
             state = finished.value
         except DecodingError as error:
-            log(WARNING, "round %d: weights kept: %s", server_round, error)
+            refusal = f"{error} ({describe_rejections(self._rejected)})" if self._rejected else str(error)
+        located = tuple(each.located for each in rounds)
+        wrong = sorted({worker for each in located for worker in each})
+        vouched = self._master.verification
+        self._rejected += [
+            Rejected(self._node(w), w, f"its answer is wrong: found by the {vouched}", "located")
+            for w in wrong
+        ]
         record = GradientRound(
-            server_round,
-            tuple(each.located for each in rounds),
-            tuple(rejected),
-            self._evaluator.value,
-            waiting,
-            decoding,
-            state is not None,
+            server_round=server_round,
+            accepted=tuple(sorted(accepted - set(wrong))),
+            rejected=tuple(self._rejected),
+            refusal=refusal,
+            located=located,
+            verification=vouched,
+            error_bound=rounds[-1].error_bound if rounds else float("inf"),
+            objective=self._evaluator.value,
+            waiting_seconds=waiting,
+            decoding_seconds=decoding,
         )
         return record, state
 
-    def _ask(self, product: Product, server_round: int) -> tuple[list[Answer], list[Rejected]]:
-        """Send one product to every node that is not busy; judge what comes back."""
+    def _ask(self, product: Product, server_round: int) -> list[Answer]:
+        """Ask all nodes for one product; who has lost its share gets it again, before the next one."""
+        federation = self._the_federation()
         template = {"values": ArrayTemplate((self._master.answer_length(product),), self._master.precision)}
         content = product_content(product, server_round)
-        self._free_those_who_answered()
-        workers = [w for w in range(self.code.num_workers) if self._node(w) not in self._busy]
-        messages = [
-            Message(content, self._node(w), MULTIPLY_MESSAGE_TYPE, group_id=f"{server_round}/{product.which}")
-            for w in workers
-        ]
+        requests = federation.requests(
+            server_round,
+            MULTIPLY_MESSAGE_TYPE,
+            {worker: content for worker in self._holders if worker in federation.participants},
+            group=str(product.which),
+        )
         enough = self.code.num_workers - self.code.num_erasures
-        replies, outstanding = ask_until(
-            self._the_grid(), messages, lambda got: _num_usable(got) >= enough, timeout=self.reply_timeout
+        replies = federation.ask(
+            requests, timeout=self.reply_timeout, is_enough=lambda got: _num_usable(got) >= enough
         )
-        self._busy |= outstanding
-        accepted, rejected = collect_replies(
-            replies,
-            self._the_roster(),
-            workers,
-            lambda message, user: judge_arrays(message, template, user=user, weighted_by_key=None),
-        )
-        rejected += [
-            Rejected(self._node(w), w, "still busy with an earlier message", "no-reply")
-            for w in range(self.code.num_workers)
-            if w not in workers
-        ]
-        answers = [
-            Answer(each.user, np.asarray(each.content.state["values"]))
-            for each in accepted
-            if each.user is not None
-        ]
-        return answers, rejected
+        accepted, rejected = requests.validate(replies, lambda record, _: read_arrays(record, template))
+        self._rejected += rejected
+        forgetful = [each.participant for each in rejected if each.code == "state-missing"]
+        for worker in forgetful:
+            if worker is not None and self._holders.pop(worker, None) is not None:
+                self._send_shares(federation, server_round, [worker])
+        return [Answer(each.participant, np.asarray(each.content["values"])) for each in accepted]
 
-    def _send_shares(self, server_round: int) -> None:
-        """Send shares to the workers that have none, one after the other: no two are in memory."""
-        for worker in sorted(self._without_share):
+    def _without_share(self, federation: Federation) -> list[int]:
+        """Name the connected workers whose node has not confirmed a share: new ones and forgetful ones."""
+        return [
+            worker
+            for worker in federation.present
+            if self._holders.get(worker) != federation.participants.node_of(worker)
+        ]
+
+    def _send_shares(self, federation: Federation, server_round: int, workers: list[int]) -> None:
+        """Deal shares one after the other: no two are in memory at a time."""
+        deadline = time.monotonic() + self.share_timeout
+        for worker in workers:
             share = self._master.deal(worker)
-            self._without_share -= self._confirmed(
-                SHARE_MESSAGE_TYPE, {worker: share_content(share)}, {worker: share.num_numbers}, server_round
-            )
+            left = max(
+                deadline - time.monotonic(), 1.0
+            )  # a node that is dead must not cost each one its time
+            contents = {worker: share_content(share)}
+            self._confirm(federation, server_round, SHARE_MESSAGE_TYPE, contents, share.num_numbers, left)
 
-    def _send_appended(self, server_round: int) -> None:
+    def _send_appended(self, federation: Federation, server_round: int) -> None:
         """Encode waiting data points and send them, all in one message, to the workers that hold a share."""
         if not self._to_append:
             return
         rows = np.concatenate([each for each, _ in self._to_append])
         appended = self._master.append(rows, np.concatenate([each for _, each in self._to_append]))
         self._to_append = []
-        holders = [w for w in range(self.code.num_workers) if w not in self._without_share]
-        first, second = self._master.first, self._master.second
-        total = first.num_blocks * first.num_columns + second.num_blocks * second.num_columns
-        confirmed = self._confirmed(
-            APPEND_MESSAGE_TYPE,
-            {w: appended_content(appended[w]) for w in holders},
-            dict.fromkeys(holders, total),
-            server_round,
-        )
-        self._without_share |= set(holders) - confirmed
+        holders, self._holders = self._holders, {}  # who does not confirm is dealt a whole share
+        contents = {
+            worker: appended_content(appended[worker])
+            for worker, node_id in holders.items()
+            if worker in federation.present and node_id == federation.participants.node_of(worker)
+        }
+        stored = self._master.num_numbers
+        self._confirm(federation, server_round, APPEND_MESSAGE_TYPE, contents, stored, self.share_timeout)
         self._evaluator = CodedEvaluator(self._scaled, self._table.targets, self._master.batches)
         # A step that suited the shorter table may diverge on the longer one: chosen again, or checked.
         self._rule = self.step_size_rule.chosen_for(self._table.smoothness(self._scaled))
 
-    def _confirmed(
-        self, message_type: str, contents: dict[int, Any], expected: dict[int, int], server_round: int
-    ) -> set[int]:
-        """Send one message to each worker; return those who store as many numbers as they should."""
-        messages = [
-            Message(content, self._node(w), message_type, group_id=f"{server_round}/share")
-            for w, content in contents.items()
-            if self._node(w) not in self._busy
-        ]
-        enough = len(messages)
-        replies, outstanding = ask_until(
-            self._the_grid(), messages, lambda got: len(got) >= enough, timeout=self.setup_timeout
-        )
-        self._busy |= outstanding
+    def _confirm(
+        self,
+        federation: Federation,
+        server_round: int,
+        message_type: str,
+        contents: dict[int, RecordDict],
+        stored: int,
+        timeout: float,
+    ) -> None:
+        """Send something to be stored; note who says that he now holds as many numbers as he should."""
 
-        def judge_one(message: Message, user: int) -> Accepted[int] | Rejected:
-            def check(content: Any) -> int:
-                stored = the_only_record(content.metric_records, "MetricRecord").get(STORED_KEY)
-                if stored != expected[user]:
-                    raise MalformedReplyError("metrics", f"stores {stored!r}, expected {expected[user]}")
-                return int(expected[user])
+        def check(content: RecordDict, assignment: Assignment) -> int:
+            claimed = the_only_record(content.metric_records, "MetricRecord").get(STORED_KEY)
+            if claimed != stored:
+                raise MalformedReplyError("metrics", f"stores {claimed!r}, expected {stored}")
+            return federation.participants.node_of(assignment.participant)
 
-            return judge(message, check, user=user)
+        requests = federation.requests(server_round, message_type, contents, group="share")
+        accepted, rejected = requests.validate(federation.ask(requests, timeout=timeout), check)
+        self._rejected += rejected
+        self._holders |= {each.participant: each.content for each in accepted}
 
-        accepted, rejected = collect_replies(replies, self._the_roster(), list(contents), judge_one)
-        log_rejections(server_round, rejected)
-        return {each.user for each in accepted if each.user is not None}
-
-    def _free_those_who_answered(self) -> None:
-        """Take late answers off the list; they are of an earlier product and not used."""
-        if self._busy:
-            replies = self._the_grid().pull_messages(list(self._busy.values()))
-            answered = {reply.metadata.reply_to_message_id for reply in replies}
-            self._busy = {node: message for node, message in self._busy.items() if message not in answered}
-
-    def _the_grid(self) -> Grid:
-        assert self._grid is not None, "configure_train comes first"
-        return self._grid
-
-    def _the_roster(self) -> Roster:
-        assert self._roster is not None, "configure_train comes first"
-        return self._roster
+    def _the_federation(self) -> Federation:
+        assert self.federation is not None, "configure_train comes first"
+        return self.federation
 
     def _node(self, worker: int) -> int:
-        return self._the_roster().node_of(worker)
+        return self._the_federation().participants.node_of(worker)
 
 
 def _num_usable(replies: list[Message]) -> int:

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flower_coded.attacks.worker_errors import WORKER_ERRORS
 from flower_coded.clients.encoded_gd import encoded_gd_client_app, faults_from_config
 from flower_coded.codes import RealErrorLocatingCode
-from flower_coded.errors import NodesMissingError, ParameterError
+from flower_coded.errors import NodesMissingError, NoRoundSucceededError, ParameterError
 from flower_coded.protocols.encoded_gradient import (
     AcceleratedStep,
     BacktrackingStep,
@@ -32,6 +32,7 @@ from flower_coded.wire.encoded_gd import (
     stored_content,
     values_content,
 )
+from flower_coded.wire.keys import STATE_MISSING_CODE
 
 CODE = RealErrorLocatingCode(9, 2, 2)
 LIARS, MISSING = (1, 4), (0, 7)
@@ -47,7 +48,7 @@ def step() -> ConstantStep:
 
 
 def make_strategy(rule: StepSizeRule | None = None, **arguments: object) -> EncodedGradientDescent:
-    arguments = {"reply_timeout": 1.0, "setup_timeout": 1.0} | arguments
+    arguments = {"reply_timeout": 1.0, "connect_timeout": 1.0, "share_timeout": 1.0} | arguments
     return EncodedGradientDescent(CODE, *data(), LeastSquares(), rule or step(), **arguments)
 
 
@@ -77,10 +78,10 @@ def test_iterates__are_exact_and_culprits_named_under_every_attack(attack: str) 
     first, second, third = strategy.history
     assert first.all_located == ()
     for record in (second, third):
-        rejected = {each.user for each in record.rejected}
+        rejected = {each.participant for each in record.rejected}
         assert set(record.all_located) | rejected == set(LIARS) | set(MISSING)
         assert rejected >= set(MISSING)
-    assert {each.user for each in first.rejected} == set(MISSING)
+    assert {each.participant for each in first.rejected} == set(MISSING)
 
 
 def test_share__is_sent_once_and_stays_in_the_node_s_state() -> None:
@@ -108,8 +109,8 @@ def test_stragglers__cost_no_more_than_the_answers_that_suffice_need() -> None:
     strategy = make_strategy(reply_timeout=1000.0)
     np.testing.assert_allclose(run(strategy, grid), expected_weights(3), rtol=1e-9)
     assert all(record.all_located == LIARS for record in strategy.history)
-    reasons = {(each.user, each.code) for record in strategy.history for each in record.rejected}
-    assert reasons == {(user, "no-reply") for user in MISSING}
+    reasons = {(each.participant, each.code) for record in strategy.history for each in record.rejected}
+    assert reasons == {(user, "no-reply") for user in MISSING} | {(user, "located") for user in LIARS}
     # Who owes an answer is not asked again.
     asked = [sent.partition_id for sent in grid.traffic if sent.message_type == MULTIPLY_MESSAGE_TYPE]
     assert asked.count(0) == asked.count(7) == 1
@@ -125,23 +126,53 @@ def test_timeout__ends_the_wait_when_too_few_answer_and_the_round_keeps_its_weig
     )
     strategy = make_strategy(reply_timeout=0.2)
     start = ArrayRecord({"weights": Array(np.ones(4))})
-    result = strategy.start(grid, start, num_rounds=1)
-    assert not strategy.history[0].is_decoded
-    assert len(result.arrays) == 0  # Flower's result keeps only what was aggregated
+    with pytest.raises(NoRoundSucceededError, match="received 2, needed 3"):
+        strategy.start(grid, start, num_rounds=1)
+    assert strategy.history[0].is_unchanged
     np.testing.assert_array_equal(strategy.weights_history[-1], np.ones(4))
-    assert result.train_metrics_clientapp[1]["decoded"] == 0
+    assert strategy.history[0].metrics()["unchanged"] == 1
 
 
 @pytest.mark.parametrize("verification", ["keys", "code"])
 def test_one_liar_too_many__keeps_the_weights_and_says_so(verification: str) -> None:
     config = {"attack": "gaussian", "attackers": "0,1,2,3,5,6,8" if verification == "keys" else "0,1,2,3"}
     strategy = make_strategy(verification=verification)
-    result = strategy.start(
-        InProcessGrid(encoded_gd_client_app(), 9, config), strategy.initial_arrays(), num_rounds=2
-    )
+    grid = InProcessGrid(encoded_gd_client_app(), 9, config)
     # k = 6: keys bear six liars, the code corrects three. One more is refused, in both rounds.
-    assert [record.is_decoded for record in strategy.history] == [False, False]
-    assert len(result.arrays) == 0
+    with pytest.raises(NoRoundSucceededError, match="more workers"):
+        strategy.start(grid, strategy.initial_arrays(), num_rounds=2)
+    assert [record.is_unchanged for record in strategy.history] == [True, True]
+    if verification == "keys":
+        assert "wrong: [0, 1, 2, 3, 5, 6, 8]" in strategy.history[0].refusal
+
+
+def test_as_many_liars_as_there_is_redundancy__change_nothing_with_keys() -> None:
+    config = {"attack": "reversed", "attackers": "0,1,2,3,5,6"}
+    strategy = make_strategy()
+    weights = run(strategy, InProcessGrid(encoded_gd_client_app(), 9, config))
+    np.testing.assert_allclose(weights, expected_weights(3), rtol=1e-9)
+    for record in strategy.history:
+        assert record.all_located == (0, 1, 2, 3, 5, 6)
+        assert record.accepted == (4, 7, 8)
+        assert record.verification == "keys"
+        assert 0 < record.error_bound < 1e-6
+
+
+def test_a_node_that_lost_its_share__is_dealt_it_again_in_the_same_round() -> None:
+    lost = iter([True])
+    grid = InProcessGrid(encoded_gd_client_app(), 9)
+
+    def forget(user: int, message: Message) -> bool:
+        is_product = message.metadata.message_type == MULTIPLY_MESSAGE_TYPE
+        if user == 6 and is_product and message.metadata.group_id == "2/1" and next(lost, False):
+            grid.contexts[6].state.clear()
+        return False
+
+    grid = InProcessGrid(encoded_gd_client_app(), 9, drop=forget)
+    strategy = make_strategy()
+    np.testing.assert_allclose(run(strategy, grid), expected_weights(3), rtol=1e-9)
+    assert [(each.participant, each.code) for each in strategy.history[1].rejected] == [(6, "state-missing")]
+    assert strategy.history[2].rejected == ()
 
 
 def spoilt(kind: str) -> RecordDict:
@@ -172,7 +203,7 @@ def test_malformed_replies__cost_their_sender_its_place_and_nothing_else(kind: s
     grid = InProcessGrid(encoded_gd_client_app(), 9, tamper=tamper)
     np.testing.assert_allclose(run(strategy, grid), expected_weights(3), rtol=1e-9)
     for record in strategy.history:
-        assert {each.user for each in record.rejected} == set(LIARS)
+        assert {each.participant for each in record.rejected} == set(LIARS)
         assert record.all_located == ()
 
 
@@ -232,15 +263,16 @@ def test_metrics__are_numbers_flower_can_keep() -> None:
     grid = InProcessGrid(encoded_gd_client_app(), 9, config)
     result = strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
     metrics = result.train_metrics_clientapp[1]
-    assert metrics["located-workers"] == list(LIARS)
-    assert metrics["rejected-users"] == list(MISSING)
-    assert metrics["decoded"] == 1
+    assert metrics["rejected-located"] == 2
+    assert metrics["rejected-participants"] == sorted([*LIARS, *MISSING])
+    assert metrics["unchanged"] == 0
+    assert metrics["verified-by-keys"] == 1
     assert metrics["products"] == 2
     assert math.isfinite(metrics["objective"])
 
 
 def test_start__gives_up_when_nodes_are_missing() -> None:
-    strategy = make_strategy(setup_timeout=0.05)
+    strategy = make_strategy(connect_timeout=0.05)
     with pytest.raises(NodesMissingError, match="8 of 9 nodes"):
         run(strategy, InProcessGrid(encoded_gd_client_app(), 8))
 
@@ -258,7 +290,7 @@ def test_worker__refuses_a_product_before_it_has_a_share() -> None:
     grid = InProcessGrid(encoded_gd_client_app(), 1)
     question = Message(product_content(Product(1, np.ones(5)), 1), grid.node_ids[0], MULTIPLY_MESSAGE_TYPE)
     [reply] = grid.send_and_receive([question], timeout=1)
-    assert "must be sent before a product" in reply.error.reason
+    assert reply.error.code == STATE_MISSING_CODE
 
 
 def test_late_workers__answer_truthfully_after_their_delay() -> None:

@@ -331,8 +331,9 @@ class _Request:
         right = ~self.erased & (values <= limits)  # false for NaN
         passed = right & ~aside
         if passed.sum() < self.code.block_size:
+            wrong = np.flatnonzero(~right & ~self.erased).tolist()
             raise DecodingError(
-                "more workers lie or are missing than there is redundancy",
+                f"more workers lie or are missing than there is redundancy; wrong: {wrong}",
                 received=int(passed.sum()),
                 needed=self.code.block_size,
             )

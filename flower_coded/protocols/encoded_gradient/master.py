@@ -240,6 +240,11 @@ class EncodedGradientMaster:
             return self.second.num_blocks
         return (product.stop or self.first.num_blocks) - product.start
 
+    @property
+    def num_numbers(self) -> int:
+        """Numbers in each worker's share."""
+        return sum(each.num_blocks * each.num_columns for each in (self.first, self.second))
+
     def append(self, features: Any, targets: Any) -> list[Appended]:
         """Append data points, at a cost of ``O((2 t + s + 1) d)`` each.
 

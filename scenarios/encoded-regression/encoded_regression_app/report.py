@@ -100,7 +100,11 @@ def _workers(strategy: EncodedGradientDescent, faults: Faults) -> list[Record]:
     records = []
     for worker in range(strategy.code.num_workers):
         located = [each.server_round for each in strategy.history if worker in each.all_located]
-        missing = [r.server_round for r in strategy.history if worker in {each.user for each in r.rejected}]
+        missing = [
+            record.server_round
+            for record in strategy.history
+            if worker in {each.participant for each in record.rejected if each.code != "located"}
+        ]
         role = (
             "liar" if worker in faults.attacks else "straggler" if worker in faults.stragglers else "honest"
         )
