@@ -2,41 +2,55 @@
 
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
+from flower_coded.codes.confusion import confusion_counts
 from flower_coded.codes.constructions import (
     backdoor_correction_code,
     backdoor_detection_code,
     partition_code,
     random_code,
 )
+from flower_coded.codes.covering_decoder import CoveringDecoder
+from flower_coded.codes.decoded import NOTHING_CERTIFIED, Decoded, EnsembleDecoder
+from flower_coded.codes.decoders import DECODER_NAMES, DEFAULT_DECODER, make_decoder
 from flower_coded.codes.dft_code import Corrected, DFTCode
 from flower_coded.codes.guarantees import Guarantees
 from flower_coded.codes.index_assignment import AssignmentProblem, IndexAssignment, evaluation_order
-from flower_coded.codes.majority import MajorityVote, certified_against, majority_vote
+from flower_coded.codes.joint_decoder import Explanation, JointDecoder, Stream
+from flower_coded.codes.majority import MajorityDecoder, MajorityVote, certified_against, majority_vote
 from flower_coded.codes.output_code import OutputCode, Separation
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
 from flower_coded.codes.separable import kautz_singleton_matrix, separable_matrix
 from flower_coded.codes.subset_code import SubsetCode, Verification
-from flower_coded.codes.subset_decoder import Decoded, SubsetDecoder, confusion_counts
+from flower_coded.codes.subset_decoder import SubsetDecoder
 from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
 from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 
 __all__ = [
+    "DECODER_NAMES",
+    "DEFAULT_DECODER",
+    "NOTHING_CERTIFIED",
     "AnalogLagrangeCode",
     "AssignmentProblem",
     "Corrected",
+    "CoveringDecoder",
     "DFTCode",
     "Decoded",
     "DecodedColumns",
     "DecodedProduct",
     "DecodedWord",
+    "EnsembleDecoder",
+    "Explanation",
     "Guarantees",
     "IndexAssignment",
+    "JointDecoder",
+    "MajorityDecoder",
     "MajorityVote",
     "OutputCode",
     "RealErrorLocatingCode",
     "ReedSolomonCode",
     "Separation",
+    "Stream",
     "SubsetCode",
     "SubsetDecoder",
     "TradeOff",
@@ -53,6 +67,7 @@ __all__ = [
     "explore_trade_off",
     "kautz_singleton_matrix",
     "majority_vote",
+    "make_decoder",
     "partition_code",
     "random_code",
     "separable_matrix",

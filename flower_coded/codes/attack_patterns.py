@@ -43,6 +43,8 @@ class AttackPatterns:
         The size of that set.
     num_alternatives : ndarray of shape (num_patterns,), float64
         Sets of that size with this pattern, that one included: 1 where the users are determined.
+    common : ndarray of shape (num_patterns, n), bool
+        The users whom every set with this pattern contains, or another user with the same column.
     """
 
     models: NDArray[np.bool_]
@@ -51,6 +53,7 @@ class AttackPatterns:
     users: NDArray[np.bool_]
     num_users: NDArray[np.int64]
     num_alternatives: NDArray[np.float64]
+    common: NDArray[np.bool_]
 
 
 def attack_patterns(code: SubsetCode, attacker_prior: Sequence[float]) -> AttackPatterns:
@@ -81,16 +84,19 @@ def attack_patterns(code: SubsetCode, attacker_prior: Sequence[float]) -> Attack
     >>> len(patterns.models), patterns.num_users.tolist()[:8]
     (42, [0, 1, 1, 1, 1, 1, 1, 2])
     """
-    sets = _sets_by_pattern(code, len(attacker_prior) - 1)
+    twins = _columns(code)
+    sets = _sets_by_pattern(twins, len(attacker_prior) - 1)
     prior_of_one = [float(share) / comb(code.num_users, size) for size, share in enumerate(attacker_prior)]
     entries = []
     for pattern, by_size in sets.items():
         possible = {size: found for size, found in by_size.items() if prior_of_one[size] > 0}
         if possible:
             best = max(possible, key=lambda size: (prior_of_one[size], -size))
-            total = sum(prior_of_one[size] * count for size, (count, _) in possible.items())
-            count, users = possible[best]
-            entries.append((best, users, pattern, total, prior_of_one[best], count))
+            total = sum(prior_of_one[size] * found[0] for size, found in possible.items())
+            count, users, _ = possible[best]
+            common = frozenset.intersection(*(found[2] for found in possible.values()))
+            all_twins = tuple(user for column in common for user in twins[column])
+            entries.append((best, users, pattern, total, prior_of_one[best], count, all_twins))
     entries.sort(key=lambda entry: entry[:2])
     return AttackPatterns(
         models=_unpack([entry[2] for entry in entries], code.num_models),
@@ -99,24 +105,31 @@ def attack_patterns(code: SubsetCode, attacker_prior: Sequence[float]) -> Attack
         users=_indicator([entry[1] for entry in entries], code.num_users),
         num_users=np.array([entry[0] for entry in entries], dtype=np.int64),
         num_alternatives=np.array([float(entry[5]) for entry in entries]),
+        common=_indicator([entry[6] for entry in entries], code.num_users),
     )
 
 
-_BySize = dict[int, tuple[int, tuple[int, ...]]]
+# By size: how many sets, the first of them, and the columns that all of them hold.
+_BySize = dict[int, tuple[int, tuple[int, ...], frozenset[int]]]
 
 
-def _sets_by_pattern(code: SubsetCode, max_size: int) -> dict[int, _BySize]:
-    """For each pattern (an integer) and size: how many sets have it, and the first of them."""
+def _columns(code: SubsetCode) -> dict[int, list[int]]:
+    """Give the users of every distinct column, a column being an integer with a bit per model."""
     twins: dict[int, list[int]] = {}
     for user in range(code.num_users):
         column = int.from_bytes(np.packbits(code.matrix[:, user], bitorder="little").tobytes(), "little")
         twins.setdefault(column, []).append(user)
-    sets: dict[int, _BySize] = {0: {0: (1, ())}}
+    return twins
+
+
+def _sets_by_pattern(twins: dict[int, list[int]], max_size: int) -> dict[int, _BySize]:
+    """For each pattern (an integer): what is known of the sets that have it, by size."""
+    sets: dict[int, _BySize] = {0: {0: (1, (), frozenset())}}
     for column, users in twins.items():
-        for pattern, size, count, members in _extensions(sets, column, users, max_size):
+        for pattern, size, (count, members, columns) in _extensions(sets, column, users, max_size):
             by_size = sets.setdefault(pattern, {})
-            others, first = by_size.get(size, (0, members))
-            by_size[size] = (others + count, min(first, members))
+            others, first, common = by_size.get(size, (0, members, columns))
+            by_size[size] = (others + count, min(first, members), common & columns)
         if len(sets) > MAX_PATTERNS:
             raise ParameterError(
                 "attacker_prior",
@@ -129,17 +142,20 @@ def _sets_by_pattern(code: SubsetCode, max_size: int) -> dict[int, _BySize]:
 
 def _extensions(
     sets: dict[int, _BySize], column: int, users: list[int], max_size: int
-) -> list[tuple[int, int, int, tuple[int, ...]]]:
+) -> list[tuple[int, int, tuple[int, tuple[int, ...], frozenset[int]]]]:
     """Every set so far with one or more of the users added whose column is ``column``."""
     return [
         (
             pattern | column,
             size + added,
-            count * comb(len(users), added),
-            tuple(sorted(members + tuple(users[:added]))),
+            (
+                count * comb(len(users), added),
+                tuple(sorted(members + tuple(users[:added]))),
+                columns | {column},
+            ),
         )
         for pattern, by_size in sets.items()
-        for size, (count, members) in by_size.items()
+        for size, (count, members, columns) in by_size.items()
         for added in range(1, min(len(users), max_size - size) + 1)
     ]
 

@@ -21,55 +21,26 @@ targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from flower_coded.codes.accusation import named_users
 from flower_coded.codes.attack_patterns import attack_patterns
+from flower_coded.codes.confusion import checked_predictions, distinct_answers, log_confusion_rates
+from flower_coded.codes.decoded import NOTHING_CERTIFIED, Decoded, EnsembleDecoder
 from flower_coded.codes.subset_code import SubsetCode
 from flower_coded.errors import ParameterError
 
-__all__ = ["Decoded", "SubsetDecoder", "confusion_counts"]
-
-RATE_SAMPLES = 1000
-"""Samples per class that a confusion matrix of rates is taken to rest on when it is smoothed."""
+__all__ = ["SubsetDecoder"]
 
 _BLOCK_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 25}
 _TIE = 1e-9  # log posteriors closer than this are a tie, which fewer attackers win
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """What the decoder says about ``B`` samples.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (B,), int64
-        The likeliest true label; the smallest one of equals.
-    label_probabilities : ndarray of shape (B, c), float64
-        Posterior of the true label, rows summing to one.
-    attack_probability : ndarray of shape (B,), float64
-        Posterior probability that the sample carries a trigger.
-    suspects : ndarray of shape (B, n), bool
-        The likeliest set of attackers, supposing that there is an attack; of equally likely sets the
-        smallest, then the first in lexicographic order. All-false where "nobody succeeded" explains the
-        predictions best.
-    num_alternatives : ndarray of shape (B,), float64
-        Equally likely sets of the same size that reach the same models, the named one included. Above 1 the
-        code cannot tell them apart (repeated columns, or more attackers than it tracks).
-    """
-
-    labels: NDArray[np.int64]
-    label_probabilities: NDArray[np.float64]
-    attack_probability: NDArray[np.float64]
-    suspects: NDArray[np.bool_]
-    num_alternatives: NDArray[np.float64]
-
-
-class SubsetDecoder:
+class SubsetDecoder(EnsembleDecoder):
     """Decode the predictions of an ensemble trained under a subset code.
 
     Parameters
@@ -85,11 +56,15 @@ class SubsetDecoder:
     success_rate : float
         ``S`` in [0, 1), the probability that a poisoned model obeys the trigger.
     attacker_prior : sequence of float, optional
-        ``Q(0), Q(1), ...`` for each number of attackers; normalized here. Uniform on 0..3 if not given.
+        ``Q(0), Q(1), ...`` for each number of attackers; normalized here. If not given, uniform on 0..k for
+        the ``k`` that the code corrects.
     smoothing : float
         Pseudo-counts added to every entry of every confusion matrix, above 0: no answer is ever impossible,
         and a
         class without samples becomes uniform.
+    standard_of_proof : float
+        In (0.5, 1): a user is named for a sample if the posterior of all explanations without him, "no
+        attack" among them, is at most what is missing to 1.
     device : str, optional
         A torch device such as ``"cuda"`` or ``"cpu"``; NumPy if not given. Results agree up to rounding.
 
@@ -120,6 +95,7 @@ class SubsetDecoder:
         success_rate: float = 0.99,
         attacker_prior: Sequence[float] | None = None,
         smoothing: float = 1.0,
+        standard_of_proof: float = 0.99,
         device: str | None = None,
     ) -> None:
         if not 0 <= attack_rate <= 1:
@@ -128,36 +104,25 @@ class SubsetDecoder:
             raise ParameterError(
                 "success_rate", "must lie in [0, 1)", success_rate, hint="the paper's is 0.99"
             )
+        if not 0.5 < standard_of_proof < 1:
+            raise ParameterError(
+                "standard_of_proof", "must lie between 0.5 and 1", standard_of_proof, hint="0.99"
+            )
         self.code, self.attack_rate, self.success_rate = code, attack_rate, success_rate
-        self.attacker_prior = _normalized_prior(attacker_prior, code.num_users)
-        log_rates = _smoothed_log_rates(np.asarray(confusion), code.num_models, smoothing)
+        self.standard_of_proof = standard_of_proof
+        self.attacker_prior = _normalized_prior(attacker_prior, code)
+        log_rates = log_confusion_rates(confusion, code.num_models, smoothing)
         self.confusion_rates = np.exp(log_rates)
         self.num_classes = int(log_rates.shape[1])
         self.device = device
         self._patterns = attack_patterns(code, self.attacker_prior)
         self._prepare_tables(log_rates)
 
-    def decode(self, predictions: ArrayLike) -> Decoded:
-        """Decode one batch.
-
-        Parameters
-        ----------
-        predictions : array_like of shape (m, B), int
-            ``y``: the class that each model answers to each sample, in ``0 .. c - 1``.
-
-        Returns
-        -------
-        Decoded
-            Labels, posteriors and suspects of every sample.
-
-        Raises
-        ------
-        ParameterError
-            If the shape does not fit the code or an entry is not a class.
-        """
-        answers = _checked_predictions(predictions, self.code.num_models, self.num_classes)
-        distinct, inverse = np.unique(answers.T, axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
+    def decode(self, predictions: ArrayLike, memory: Any = None) -> Decoded:
+        """Decode a batch, every sample for itself; see :meth:`EnsembleDecoder.decode`."""
+        del memory
+        answers = checked_predictions(predictions, self.code.num_models, self.num_classes)
+        distinct, inverse, _ = distinct_answers(answers, self.num_classes)
         log_attacked, log_patterns = self._attack_masses(distinct)
         with np.errstate(divide="ignore"):
             log_rate, log_rest = np.log(self.attack_rate), np.log1p(-self.attack_rate)
@@ -166,14 +131,27 @@ class SubsetDecoder:
         log_labels = np.logaddexp(log_attacked, log_clean)
         total = _logsumexp(log_labels)
         probabilities = np.exp(log_labels - total[:, None])
-        best = _first_largest(log_patterns)
+        # A pattern's mass is that of all its sets; the suspects are the likeliest single one.
+        best = _first_largest(log_patterns + self._patterns.log_best_prior - self._patterns.log_prior)
+        attacked = np.minimum(np.exp(_logsumexp(log_attacked) - total), 1.0)
         return Decoded(
             labels=probabilities.argmax(axis=1)[inverse].astype(np.int64),
             label_probabilities=probabilities[inverse],
-            attack_probability=np.minimum(np.exp(_logsumexp(log_attacked) - total), 1.0)[inverse],
+            attack_probability=attacked[inverse],
             suspects=self._patterns.users[best][inverse],
             num_alternatives=self._patterns.num_alternatives[best][inverse],
+            named=self._named(log_patterns, attacked)[inverse],
+            certified=np.full(answers.shape[1], NOTHING_CERTIFIED),
         )
+
+    def _named(self, log_patterns: NDArray[np.float64], attacked: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Name whom "no attack" and the patterns without him leave too little room: (V, n)."""
+        weights = np.exp(log_patterns - _logsumexp(log_patterns)[:, None]) * attacked[:, None]
+        # "No attack" is one more explanation, which contains nobody.
+        weights = np.column_stack([1 - attacked, weights])
+        nobody = np.zeros((1, self.code.num_users), dtype=bool)
+        members = np.vstack([nobody, self._patterns.common])
+        return named_users(weights, members, self.standard_of_proof)
 
     def __repr__(self) -> str:
         return (
@@ -204,7 +182,7 @@ class SubsetDecoder:
         return total
 
     def _attack_masses(self, answers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compute log ``sum_{x,t} p`` per label and log ``max_x sum_{t,l} p`` per pattern."""
+        """Compute log ``sum_{x,t} p`` per label and log ``sum_{x,t,l} p`` per pattern."""
         log_labels = np.empty((len(answers), self.num_classes))
         log_patterns = np.empty((len(answers), len(self._log_missed)))
         ordered = np.sort(answers, axis=1)
@@ -217,15 +195,14 @@ class SubsetDecoder:
             for start in range(0, len(samples), step):
                 block = samples[start : start + step]
                 log_labels[block], log_patterns[block] = self._block_masses(answers[block], int(count))
-        best = self._patterns.log_best_prior - self._patterns.log_prior
-        return log_labels, log_patterns + best
+        return log_labels, log_patterns
 
     def _block_masses(
         self, answers: NDArray[np.int64], num_targets: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Do the same for samples that all have this many distinct answers."""
         num_samples, num_models = answers.shape
-        targets = _distinct_answers(answers, num_targets).T
+        targets = _answers_of_each(answers, num_targets).T
         clean = self._log_clean(answers)
         rows = np.empty((num_targets, self.num_classes, num_samples, num_models + 2))
         hits = answers[None, None, :, :] == targets[:, None, :, None]
@@ -241,43 +218,6 @@ class SubsetDecoder:
             log_labels = np.logaddexp(log_labels, clean + missed_by_all)
             log_patterns = np.logaddexp(log_patterns, _logsumexp(clean)[:, None] + own + np.log(absent))
         return log_labels, log_patterns
-
-
-def confusion_counts(predictions: ArrayLike, labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
-    """Count how often each model answers each class, by true class.
-
-    Parameters
-    ----------
-    predictions : array_like of shape (m, B), int
-        Answers of ``m`` models to clean held-out samples.
-    labels : array_like of shape (B,), int
-        Their true classes.
-    num_classes : int
-        ``c``; entries lie in ``0 .. c - 1``.
-
-    Returns
-    -------
-    ndarray of shape (m, c, c), int64
-        Entry ``[i, l, y]``: samples of class ``l`` to which model ``i`` answers ``y``.
-
-    Raises
-    ------
-    ParameterError
-        If the shapes do not fit or an entry is not a class.
-
-    Examples
-    --------
-    >>> confusion_counts([[0, 1, 1]], [0, 0, 1], 2).tolist()
-    [[[1, 1], [0, 1]]]
-    """
-    truth = np.asarray(labels)
-    answers = _checked_predictions(predictions, None, num_classes)
-    if truth.shape != answers.shape[1:]:
-        raise ParameterError("labels", f"must have shape {answers.shape[1:]}", truth.shape)
-    truth = _checked_predictions(truth[None, :], 1, num_classes, name="labels")[0]
-    cells = (np.arange(len(answers))[:, None] * num_classes + truth) * num_classes + answers
-    counts = np.bincount(cells.ravel(), minlength=len(answers) * num_classes**2)
-    return counts.reshape(len(answers), num_classes, num_classes).astype(np.int64)
 
 
 def _sum_terms(
@@ -315,7 +255,7 @@ def _namespace(device: str | None, columns: NDArray[np.float64]) -> tuple[Module
     return torch, torch.as_tensor(columns, device=device)
 
 
-def _distinct_answers(answers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _answers_of_each(answers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Each row's distinct entries; every row has exactly ``count`` of them."""
     ordered = np.sort(answers, axis=1)
     is_first = np.ones(ordered.shape, dtype=bool)
@@ -333,48 +273,14 @@ def _logsumexp(log_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.logaddexp.reduce(log_values, axis=1))
 
 
-def _normalized_prior(attacker_prior: Sequence[float] | None, num_users: int) -> list[float]:
-    prior = np.asarray(
-        [1.0] * min(4, num_users + 1) if attacker_prior is None else attacker_prior, dtype=float
-    )
+def _normalized_prior(attacker_prior: Sequence[float] | None, code: SubsetCode) -> list[float]:
+    num_users = code.num_users
+    if attacker_prior is None:
+        promised = code.guarantees
+        attacker_prior = [1.0] * (1 + max(promised.corrected, promised.corrected_selective, 1))
+    prior = np.asarray(attacker_prior, dtype=float)
     if prior.ndim != 1 or not 1 <= len(prior) <= num_users + 1:
         raise ParameterError("attacker_prior", f"must list Q(0), ..., at most Q({num_users})", attacker_prior)
     if not (np.isfinite(prior).all() and (prior >= 0).all() and prior.sum() > 0):
         raise ParameterError("attacker_prior", "must be non-negative with a positive sum", attacker_prior)
     return [float(share) for share in prior / prior.sum()]
-
-
-def _smoothed_log_rates(confusion: NDArray[Any], num_models: int, smoothing: float) -> NDArray[np.float64]:
-    if confusion.ndim != 3 or len(confusion) != num_models or confusion.shape[1] != confusion.shape[2]:
-        raise ParameterError("confusion", f"must have shape ({num_models}, c, c)", confusion.shape)
-    if confusion.shape[1] < 1:
-        raise ParameterError("confusion", "must have at least one class", confusion.shape)
-    counts = confusion.astype(np.float64)
-    if not np.isfinite(counts).all() or (counts < 0).any():
-        raise ParameterError("confusion", "must be finite and non-negative", float(counts.min()))
-    if not (np.isfinite(smoothing) and smoothing > 0):
-        raise ParameterError(
-            "smoothing", "must be above 0, or an unseen answer would be impossible", smoothing
-        )
-    if (counts != np.floor(counts)).any() and np.allclose(counts.sum(axis=2)[counts.any(axis=2)], 1.0):
-        counts *= RATE_SAMPLES
-    log_counts = np.log(counts + smoothing)
-    log_rates: NDArray[np.float64] = log_counts - np.logaddexp.reduce(log_counts, axis=2, keepdims=True)
-    return log_rates
-
-
-def _checked_predictions(
-    predictions: ArrayLike, num_models: int | None, num_classes: int, *, name: str = "predictions"
-) -> NDArray[np.int64]:
-    answers = np.asarray(predictions)
-    if answers.ndim != 2 or (num_models is not None and len(answers) != num_models):
-        expected = "(models, samples)" if num_models is None else f"({num_models}, samples)"
-        raise ParameterError(name, f"must have shape {expected}", answers.shape)
-    if not np.issubdtype(answers.dtype, np.integer):
-        raise ParameterError(
-            name, "must be whole numbers", str(answers.dtype), hint="take the argmax of scores"
-        )
-    if answers.size and (answers.min() < 0 or answers.max() >= num_classes):
-        outside = int(answers.min() if answers.min() < 0 else answers.max())
-        raise ParameterError(name, f"must lie in 0 .. {num_classes - 1}", outside)
-    return answers.astype(np.int64)
