@@ -18,6 +18,7 @@ __all__ = ["PLANS", "PlanGroup"]
 PLANS: dict[str, str] = {
     "encoded-gd": "flower_coded.cli.plan_encoded_gd:plan_encoded_gd",
     "ramp-krum": "flower_coded.cli.plan_ramp_krum:plan_ramp_krum",
+    "robust-alcc": "flower_coded.cli.plan_robust_alcc:plan_robust_alcc",
 }
 """Command name to ``"module:function"``."""
 

@@ -35,16 +35,78 @@ def test_colluder_covariance__is_that_of_samples_from_the_encoder(data_scale) ->
     assert np.allclose(sampled, expected, atol=0.01 * abs(expected).max())
 
 
-def test_leakage_bits__is_what_sampled_gaussian_data_tell() -> None:
-    """Uncorrelated Gaussian data reach the bound: I = h(u) - h(u | x), from two sampled covariances."""
+@pytest.mark.parametrize(
+    ("num_curious", "num_liars"), [(3, 0), (1, 2), (3, 2)], ids=["curious", "liars-among-them", "both"]
+)
+@pytest.mark.parametrize("num_blocks", [1, 2])
+def test_leakage_bits__is_what_all_who_may_pool_learn_from_sampled_gaussian_data(
+    num_curious, num_liars, num_blocks
+) -> None:
+    """Uncorrelated Gaussian data reach the bound: I = h(u) - h(u | x), from two sampled covariances.
 
-    def log_det(samples: np.ndarray) -> float:
-        stacked = np.concatenate([samples.real, samples.imag])
-        return float(np.linalg.slogdet(stacked @ stacked.T / samples.shape[1])[1])
+    Who may pool is counted with the liars; the code's ``t`` is their number.
+    """
+    num_pooling = num_curious + num_liars
+    code = AnalogLagrangeCode(15, num_blocks, num_pooling, noise_scale=20.0, radius=1.5)
+    workers = np.sort(np.random.default_rng(num_pooling).permutation(15)[:num_pooling])
 
-    sampled_bits = (log_det(held_by(WORKERS, 2.0)) - log_det(held_by(WORKERS, 0.0))) / (2 * np.log(2))
-    bound = leakage_bits(CODE, WORKERS, data_bound=2.0, are_blocks_uncorrelated=True)
-    assert sampled_bits == pytest.approx(float(bound), rel=0.01)
+    def log_det(data_scale: float) -> float:
+        generator = np.random.default_rng(5)
+        blocks = data_scale * generator.standard_normal((num_blocks, 1, 200_000))
+        held = code.encode(blocks, generator=generator)[workers, 0]
+        stacked = np.concatenate([held.real, held.imag])
+        return float(np.linalg.slogdet(stacked @ stacked.T / held.shape[1])[1])
+
+    sampled_bits = (log_det(2.0) - log_det(0.0)) / (2 * np.log(2))
+    bound = leakage_bits(code, workers, data_bound=2.0, are_blocks_uncorrelated=True)
+    assert sampled_bits == pytest.approx(float(bound), rel=0.02, abs=2e-3)
+    assert sampled_bits <= worst_leakage(code, data_bound=2.0).bits + 2e-3
+
+
+def solved_by_pooling(code: AnalogLagrangeCode, blocks: np.ndarray, workers: np.ndarray) -> np.ndarray:
+    """What workers who pool their shares solve for: real data, or complex, and complex noise."""
+    shares = code.encode(blocks, generator=np.random.default_rng(1))[workers].reshape(len(workers), -1)
+    rows = code.encoding_matrix[workers]
+    unknown_is_real = np.arange(rows.shape[1]) < (code.num_blocks if not np.iscomplexobj(blocks) else 0)
+    parts = [rows, 1j * rows[:, ~unknown_is_real]]
+    system = np.concatenate(parts, axis=1)
+    real_system = np.concatenate([system.real, system.imag])
+    solution = np.linalg.lstsq(real_system, np.concatenate([shares.real, shares.imag]), rcond=None)[0]
+    found = solution[: code.num_blocks] + 0j
+    if np.iscomplexobj(blocks):
+        found = found + 1j * solution[rows.shape[1] : rows.shape[1] + code.num_blocks]
+    return found.reshape(blocks.shape)
+
+
+@pytest.mark.parametrize(("num_blocks", "num_colluders"), [(1, 3), (2, 3), (3, 2), (4, 2), (5, 1)])
+def test_privacy_cliff__is_where_pooled_shares_give_the_whole_table(num_blocks, num_colluders) -> None:
+    """One share more than allowed leaks exactly; t + ceil(k/2) are the table, whatever the noise."""
+    code = AnalogLagrangeCode(31, num_blocks, num_colluders, noise_scale=1e3, radius=1.5)
+    blocks = np.random.default_rng(0).uniform(-1, 1, (num_blocks, 6, 4))
+    workers = np.random.default_rng(2).permutation(31)
+    assert code.privacy_cliff == num_colluders + -(-num_blocks // 2)
+    recovered = solved_by_pooling(code, blocks, workers[: code.privacy_cliff])
+    assert np.allclose(recovered, blocks, atol=1e-6)
+    allowed = solved_by_pooling(code, blocks, workers[:num_colluders])
+    assert abs(allowed - blocks).max() > 0.5
+    if code.privacy_cliff > num_colluders + 1:
+        between = solved_by_pooling(code, blocks, workers[: code.privacy_cliff - 1])
+        assert abs(between - blocks).max() > 0.1
+
+
+def test_privacy_cliff__of_packed_data_is_farther() -> None:
+    code = AnalogLagrangeCode(31, 2, 3, noise_scale=1e3, radius=1.5)
+    generator = np.random.default_rng(0)
+    blocks = generator.uniform(-1, 1, (2, 6, 4)) + 1j * generator.uniform(-1, 1, (2, 6, 4))
+    assert np.allclose(solved_by_pooling(code, blocks, np.arange(5) * 6), blocks, atol=1e-6)
+    assert abs(solved_by_pooling(code, blocks, np.arange(4) * 6) - blocks).max() > 0.1
+
+
+def test_check_pooling__counts_liars_among_those_who_may_pool() -> None:
+    code = AnalogLagrangeCode(31, 2, 3)
+    code.check_pooling(3)
+    with pytest.raises(ParameterError, match="4 shares leak exactly, 4 give the whole table"):
+        code.check_pooling(8)
 
 
 def test_leakage_bits__holds_for_equal_blocks_where_the_uncorrelated_form_does_not() -> None:
