@@ -53,8 +53,8 @@ def plan_robust_alcc(
     typer.echo(_cost(code, rows, columns))
     typer.echo(Table.from_records(records).to_text())
     typer.echo(
-        "\nerror: bound on the result's error as a part of |X|^2, with these liars and silent workers in the\n"
-        "worst places, and with what liars can add unnoticed; honest: if nobody lies. "
+        "\nerror: bound on the result's error as a part of |X|^2, with these liars and silent workers\n"
+        "in the worst places, and with what liars can add unnoticed; honest: if nobody lies. "
         "A float64 has 16 digits."
     )
 
