@@ -22,12 +22,12 @@ from flower_coded.codes.summation import summation_depth
 from flower_coded.codes.verification_keys import VerificationKey, draw_secret, passing_factor
 from flower_coded.protocols.analog_computing.functions import QuadraticForm
 
-__all__ = ["TableKeys", "share_key"]
+__all__ = ["SHARE_ROWS", "TableKeys", "share_key"]
 
 ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
-_SHARE_ROWS = 6
+SHARE_ROWS = 6
 """Complex rows of a share's key: what passes is at most 14 times what the check measures."""
 _TABLE_ROWS = 16
 _FAILURE = 1e-9
@@ -65,7 +65,7 @@ def share_key(
     left = norms[: form.left]
     # A column of zeros has no scale of its own; any will do, since any error there is one.
     weights = 1 / np.where(left > 0, left, max(float(norms.max()), 1.0))
-    secret = draw_secret(_SHARE_ROWS, form.left, is_complex=True, generator=generator) * weights
+    secret = draw_secret(SHARE_ROWS, form.left, is_complex=True, generator=generator) * weights
     image = (secret @ share[:, : form.left].T) @ share[:, form.first :]
     # |E_rc| ≤ depth u ‖U_r‖ ‖U_c‖ (Cauchy-Schwarz), so that a column of weighted errors is √left of that.
     sizes = np.linalg.norm(left * weights) * norms[form.first :]

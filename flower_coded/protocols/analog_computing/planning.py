@@ -22,8 +22,10 @@ import numpy as np
 
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.analog_privacy import Leakage, noise_scale_for, worst_leakage
+from flower_coded.codes.verification_keys import passing_factor
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.acceptance import Verification, check_numbers
+from flower_coded.protocols.analog_computing.form_keys import SHARE_ROWS
 from flower_coded.protocols.analog_computing.functions import PolynomialFunction
 from flower_coded.protocols.analog_computing.precision import measure_precision, worst_amplification
 
@@ -33,8 +35,6 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 _RADII = (1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0)
 _DEVIATIONS = 6.0
-_PASSING = 14.0
-"""What passes a share's key is at most so many times the deviation that the check measures."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def promised_errors(
     """Bound the error of a block's value before anything is sent: against liars, and if nobody lies.
 
     With keys, results that fit their keys worst are set aside where that is needed, so that a liar who is
-    left fits as well as an honest worker whose result deviates by ``‖σ_p‖``, and errs by at most 14 times
-    that. Without keys the residual may hold as much as all rounding together, and ``A`` more workers cannot
+    left fits as well as an honest worker whose result deviates by ``‖σ_p‖``, and errs by at most 4.5 times
+    that but once in a million (when it happens the result's own bound says so). Without keys the residual may hold as much as all rounding together, and ``A`` more workers cannot
     be relied on.
 
     Parameters
@@ -126,7 +126,8 @@ def promised_errors(
     honest = amplification * (size + _DEVIATIONS * float(noise_std.max()))
     if verification == "keys":
         # Σ|R_ji| over the A liars is at most √A ‖R_j‖; the amplification has a factor 1/√2 of its own.
-        return honest + _PASSING * math.sqrt(2.0 * num_byzantine) * size * amplification, honest
+        passing = passing_factor(2 * SHARE_ROWS, 1e-6)
+        return honest + passing * math.sqrt(2.0 * num_byzantine) * size * amplification, honest
     worst = worst_amplification(code, dropped + num_byzantine)
     return 2 * math.sqrt(2.0) * size * (math.sqrt(code.num_workers) + 6) * worst, honest
 

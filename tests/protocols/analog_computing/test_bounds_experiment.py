@@ -1,4 +1,4 @@
-"""Ten thousand trials of liars who know the code, and tables nobody scaled: bounds hold, and are not far off."""
+"""Ten thousand trials of liars who know the code, tables nobody scaled: bounds hold, and are not far off."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def null_vectors(code: AnalogLagrangeCode, generator: np.random.Generator, num_l
 
 
 @pytest.mark.experiment
-@pytest.mark.parametrize(("sizes", "noise_scale"), SIZES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("sizes", "noise_scale"), SIZES, ids=str)
 def test_adaptive_liars__never_break_a_bound_and_no_honest_worker_is_named(sizes, noise_scale) -> None:
-    """Other sets every trial, up to all spare results; those caught shrink their lie, the others double it."""
+    """Other sets every trial, up to all spare results; the caught shrink their lie, the others double it."""
     code = AnalogLagrangeCode(*sizes, noise_scale=noise_scale)
     generator = np.random.default_rng(1)
     blocks = generator.standard_normal((code.num_blocks, 20, 5))
@@ -55,6 +55,7 @@ def test_adaptive_liars__never_break_a_bound_and_no_honest_worker_is_named(sizes
     rounding = master.precision(GRAM).noise_std
     order = np.asarray(master.evaluation_order)
     size, refused, passed, broken, ratios = 1.0, 0, 0, 0, []
+    accused: set[int] = set()
     for trial in range(TRIALS):
         num_liars = int(generator.integers(1, code.num_spare + 1))
         errors = null_vectors(code, generator, num_liars)
@@ -65,10 +66,10 @@ def test_adaptive_liars__never_break_a_bound_and_no_honest_worker_is_named(sizes
             outcome = master.decode(GRAM, lied)
         except DecodingError as error:
             refused += 1
-            assert set(error.culprits) <= liars
+            accused |= set(error.culprits) - liars
             size = max(size / 2, 1.0)
             continue
-        assert set(outcome.liars) <= liars
+        accused |= set(outcome.liars) - liars
         passed += len(liars) - len(outcome.liars)
         off = float(np.linalg.norm(outcome.total - truth))
         ratios.append(outcome.total_error_bound / off)
@@ -79,6 +80,7 @@ def test_adaptive_liars__never_break_a_bound_and_no_honest_worker_is_named(sizes
         f"bound / error {np.min(ratios):.1f} to {np.max(ratios):.1f}, median {np.median(ratios):.1f}"
     )
     assert broken == 0
+    assert accused == set()
 
 
 def held_out_tables():
