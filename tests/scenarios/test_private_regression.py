@@ -105,9 +105,11 @@ def test_sweeps__have_the_shapes_of_the_papers_figures(tmp_path, monkeypatch) ->
     for liars in range(9):
         subspace = errors[0.1, liars, "subspace"]
         assert subspace == pytest.approx(errors[0.1, liars, "oracle"], abs=0.5)
+        assert errors[0.1, liars, "keys"] == pytest.approx(errors[0.1, liars, "oracle"], abs=0.1)
         assert subspace <= errors[0.1, liars, "joint"] + 0.5
         if liars:
             assert subspace < errors[0.1, liars, "plain"] - 5
+    assert errors[0.1, 16, "keys"] == pytest.approx(errors[0.1, 16, "oracle"], abs=0.1)
     located = {
         (each["noise variance"], each["indices"], each["decoder"]): each["exactly located"]
         for each in swept["assignment"]
@@ -126,7 +128,7 @@ def test_sweeps__have_the_shapes_of_the_papers_figures(tmp_path, monkeypatch) ->
         for value in (1.0, 2.0)
     ]
     add_figures(Report("Figures"), RunDirectory(tmp_path), swept, "Six repetitions.")
-    assert len(list(tmp_path.glob("figure_*.png"))) == 5
+    assert len(list(tmp_path.glob("figure_*.png"))) == 6
 
 
 @pytest.mark.experiment

@@ -1,8 +1,8 @@
 """Monte-Carlo points of the paper's Figures 2 to 6, vectorized over repetitions.
 
 A point is a code, an attack, a number of liars and a precision noise; :func:`simulate` draws many
-repetitions of it at once, and :func:`measure` decodes them all with each localizer and gives the average
-relative error in decibel, ``10 log₁₀`` of the mean of ``‖Y - Y'‖ / ‖Y‖``. Precision noise is added to
+repetitions of it at once, and :func:`measure` decodes them all with one localizer, or with keys, and gives
+the average relative error in decibel, ``10 log₁₀`` of the mean of ``‖Y - Y'‖ / ‖Y‖``. Precision noise is added to
 whatever rounding the arithmetic itself has; its variance and, as in [1]_, the number of errors in each entry
 are known to the decoders unless said otherwise.
 
@@ -32,7 +32,9 @@ from flower_coded.codes.analog_lagrange import (
 from flower_coded.codes.array_namespace import Array, constant_like, on_device, to_numpy
 from flower_coded.codes.dft_code import DFTCode
 from flower_coded.codes.dft_correction import fit_errors, residual_ratio
+from flower_coded.codes.verification_keys import draw_secret, rejection_factor
 from flower_coded.errors import ParameterError
+from flower_coded.protocols.analog_computing.form_keys import SHARE_ROWS
 
 __all__ = ["DECODERS", "Measurement", "Repetitions", "measure", "simulate"]
 
@@ -41,8 +43,9 @@ ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
-DECODERS = ("plain", "independent", "joint", "average", "subspace", "subspace-counting", "oracle")
-"""``plain`` corrects nothing; ``subspace-counting`` finds the number of liars too; ``oracle`` is told who."""
+DECODERS = ("plain", "independent", "joint", "average", "subspace", "subspace-counting", "keys", "oracle")
+"""``plain`` corrects nothing; ``subspace-counting`` finds the number of liars too; ``keys`` checks every
+worker alone, knowing the noise and nothing else; ``oracle`` is told who."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,8 @@ class Repetitions:
         The encoder.
     received : ndarray of shape (R, N, M), complex128
         Results with errors and noise, in order of evaluation index.
+    honest : ndarray of shape (R, N, M), complex128
+        What honest workers would have sent, without noise.
     truth : ndarray of shape (R, k, M), float64
         What should come out.
     is_liar : ndarray of shape (R, N), bool
@@ -69,6 +74,7 @@ class Repetitions:
 
     code: AnalogLagrangeCode
     received: ComplexArray
+    honest: ComplexArray
     truth: FloatArray
     is_liar: BoolArray
     num_errors: IntArray
@@ -145,19 +151,20 @@ def simulate(
     noise_shape = (num_repetitions, code.num_colluders, num_rows, num_columns)
     scale = code.noise_scale / math.sqrt(max(code.num_colluders, 1))
     shares = code.encode(blocks, scale * draw_complex_gaussian(noise_shape, generator))
-    received = (shares.swapaxes(-1, -2) @ shares).reshape(num_repetitions, code.num_workers, -1)
-    num_entries = received.shape[-1]
+    honest = (shares.swapaxes(-1, -2) @ shares).reshape(num_repetitions, code.num_workers, -1)
+    num_entries = honest.shape[-1]
     liars = pool[generator.random((num_repetitions, len(pool))).argsort(axis=1)[:, :num_liars]]
-    errors = np.zeros_like(received)
+    errors = np.zeros_like(honest)
     if num_liars:
         crafted = attack.craft((num_repetitions, num_liars, num_entries), generator)
         np.put_along_axis(errors, liars[..., None], crafted, axis=1)
-    is_liar = np.zeros(received.shape[:2], dtype=bool)
+    is_liar = np.zeros(honest.shape[:2], dtype=bool)
     np.put_along_axis(is_liar, liars, values=True, axis=1)
-    precision = math.sqrt(noise_variance) * draw_complex_gaussian(received.shape, generator)
+    precision = math.sqrt(noise_variance) * draw_complex_gaussian(honest.shape, generator)
     return Repetitions(
         code=code,
-        received=received + errors + precision,
+        received=honest + errors + precision,
+        honest=honest,
         truth=(blocks.swapaxes(-1, -2) @ blocks).reshape(num_repetitions, code.num_blocks, num_entries),
         is_liar=is_liar,
         num_errors=np.asarray((errors != 0).sum(axis=1), dtype=np.int64),
@@ -229,7 +236,9 @@ def _correct(
     """Give corrected words, located workers, and whether each repetition is trusted."""
     code = DFTCode(repetitions.code.num_workers, repetitions.code.dimension)
     if decoder == "oracle":
-        return _correct_knowing(repetitions, code, words)
+        return _correct_knowing(repetitions, code, words, repetitions.is_liar)
+    if decoder == "keys":
+        return _correct_knowing(repetitions, code, words, _caught_by_keys(repetitions))
     localizer: Any = "subspace" if decoder == "subspace-counting" else decoder
     num_errors: IntArray | int | None = repetitions.num_errors
     if localizer == "subspace":
@@ -247,11 +256,28 @@ def _correct(
 
 
 def _correct_knowing(
-    repetitions: Repetitions, code: DFTCode, words: Array
+    repetitions: Repetitions, code: DFTCode, words: Array, is_located: BoolArray
 ) -> tuple[Array, BoolArray, BoolArray]:
-    """Correct with the true places: the limit of every localizer."""
-    located = constant_like(repetitions.is_liar, words)
+    """Correct at given places: with the true ones, the limit of every localizer."""
+    located = constant_like(is_located, words)
     errors, left = fit_errors(code.check_matrix, code.syndromes(words), located)
-    num_fitted = repetitions.is_liar.sum(axis=1, keepdims=True)
+    num_fitted = is_located.sum(axis=1, keepdims=True)
     residual = residual_ratio(left / repetitions.noise_std, num_fitted, 1e-3)
-    return words - errors, repetitions.is_liar, residual <= 1.0
+    return words - errors, is_located, residual <= 1.0
+
+
+def _caught_by_keys(repetitions: Repetitions) -> BoolArray:
+    """Check every worker's Gram matrix alone, as a master with keys does; shape (R, N).
+
+    Here the noise is not rounding but what the figures prescribe: an honest column of ``u`` entries has norm
+    ``σ_p √u`` give or take some ``σ_p``.
+    """
+    count, workers, entries = repetitions.received.shape
+    size = math.isqrt(entries)
+    deviations = (repetitions.received - repetitions.honest).reshape(count, workers, size, size)
+    rows = draw_secret(count * SHARE_ROWS, size, is_complex=True, generator=np.random.default_rng(0))
+    seen = rows.reshape(count, 1, SHARE_ROWS, size) @ deviations
+    values = np.sqrt((abs(seen) ** 2).mean(axis=-2)).max(axis=-1)
+    noise = repetitions.noise_std * (math.sqrt(size) + 3)
+    caught: BoolArray = values > rejection_factor(2 * SHARE_ROWS, 1e-9) * noise
+    return caught

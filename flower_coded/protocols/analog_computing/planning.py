@@ -92,8 +92,8 @@ def promised_errors(
 
     With keys, results that fit their keys worst are set aside where that is needed, so that a liar who is
     left fits as well as an honest worker whose result deviates by ``‖σ_p‖``, and errs by at most 4.5 times
-    that but once in a million (when it happens the result's own bound says so). Without keys the residual may hold as much as all rounding together, and ``A`` more workers cannot
-    be relied on.
+    that but once in a million (when it happens the result's own bound says so). Without keys the residual
+    may hold as much as all rounding together, and ``A`` more workers cannot be relied on.
 
     Parameters
     ----------
