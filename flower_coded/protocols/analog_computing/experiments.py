@@ -2,9 +2,9 @@
 
 A point is a code, an attack, a number of liars and a precision noise; :func:`simulate` draws many
 repetitions of it at once, and :func:`measure` decodes them all with one localizer, or with keys, and gives
-the average relative error in decibel, ``10 log₁₀`` of the mean of ``‖Y - Y'‖ / ‖Y‖``. Precision noise is added to
-whatever rounding the arithmetic itself has; its variance and, as in [1]_, the number of errors in each entry
-are known to the decoders unless said otherwise.
+the average relative error in decibel, ``10 log₁₀`` of the mean of ``‖Y - Y'‖ / ‖Y‖``. Precision noise is
+added to whatever rounding the arithmetic itself has; its variance and, as in [1]_, the number of errors in
+each entry are known to the decoders unless said otherwise.
 
 References
 ----------
