@@ -41,7 +41,7 @@ from flower_coded.clients.run_config import (
     read_choice,
     read_float,
     read_int,
-    refuse_misspelt_keys,
+    refuse_misspelled_keys,
     refuse_unknown_keys,
 )
 from flower_coded.errors import ParameterError
@@ -125,7 +125,7 @@ class AttackSettings:
         Raises
         ------
         ParameterError
-            If a name is unknown or misspelt, or a value outside its range.
+            If a name is unknown or misspelled, or a value outside its range.
 
         Examples
         --------
@@ -134,7 +134,7 @@ class AttackSettings:
         (True, False)
         """
         refuse_unknown_keys(run_config, "attack", [key for key in ATTACK_KEYS if key.startswith("attack")])
-        refuse_misspelt_keys(run_config, ATTACK_KEYS)
+        refuse_misspelled_keys(run_config, ATTACK_KEYS)
         attack = read_choice(run_config, "attack", "none", ATTACKS)
         num_classes = read_int(run_config, "attack-num-classes", _DEFAULT_CLASSES, least=2)
         return cls(

@@ -21,7 +21,7 @@ __all__ = [
     "read_float",
     "read_int",
     "read_text",
-    "refuse_misspelt_keys",
+    "refuse_misspelled_keys",
     "refuse_unknown_keys",
 ]
 
@@ -128,7 +128,7 @@ def refuse_unknown_keys(run_config: RunConfig, prefix: str, known: Iterable[str]
             )
 
 
-def refuse_misspelt_keys(run_config: RunConfig, known: Collection[str]) -> None:
+def refuse_misspelled_keys(run_config: RunConfig, known: Collection[str]) -> None:
     """Refuse a key that is nearly one of the known ones: it would be read by nobody, in silence.
 
     Other keys pass, since a ClientApp finds the server's and its author's in the configuration too. A key
@@ -136,7 +136,7 @@ def refuse_misspelt_keys(run_config: RunConfig, known: Collection[str]) -> None:
 
     Examples
     --------
-    >>> refuse_misspelt_keys({"local-epoch": 3, "num-server-rounds": 9}, ["local-epochs"])
+    >>> refuse_misspelled_keys({"local-epoch": 3, "num-server-rounds": 9}, ["local-epochs"])
     Traceback (most recent call last):
         ...
     flower_coded.errors.ParameterError: run configuration must spell its keys as they are read; received

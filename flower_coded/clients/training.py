@@ -54,7 +54,7 @@ from flower_coded.clients.run_config import (
     read_float,
     read_int,
     read_text,
-    refuse_misspelt_keys,
+    refuse_misspelled_keys,
 )
 from flower_coded.errors import ParameterError
 from flower_coded.learning import (
@@ -114,7 +114,7 @@ class ClientSettings:
         >>> ClientSettings.from_config({"local-epochs": 2, "alpha": "0.1"}).local_epochs
         2
         """
-        refuse_misspelt_keys(run_config, CLIENT_KEYS)
+        refuse_misspelled_keys(run_config, CLIENT_KEYS)
         alpha = run_config.get("alpha", cls.alpha)
         return cls(
             dataset=read_text(run_config, "dataset", cls.dataset),

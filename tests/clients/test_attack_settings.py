@@ -25,7 +25,7 @@ from flower_coded.attacks import (
 )
 from flower_coded.cli.scenario import find_scenario, scenario_directories
 from flower_coded.clients import AttackSettings, attack_settings, attackers_from_config, training
-from flower_coded.clients.run_config import parsed_once, refuse_misspelt_keys
+from flower_coded.clients.run_config import parsed_once, refuse_misspelled_keys
 from flower_coded.clients.training import CLIENT_KEYS, ClientSettings, training_client_app
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model, get_state
@@ -185,7 +185,7 @@ def test_a_target_beyond_ten_classes_needs_no_number_of_classes() -> None:
     ("key", "nearest"),
     [("atackers", "attackers"), ("poison-rat", "poison-rate"), ("poison_rate", "poison-rate")],
 )
-def test_a_misspelt_key_is_refused_with_the_nearest(key: str, nearest: str) -> None:
+def test_a_misspelled_key_is_refused_with_the_nearest(key: str, nearest: str) -> None:
     with pytest.raises(ParameterError, match=f"did you mean '{nearest}'"):
         AttackSettings.from_config({key: 1, "num-server-rounds": 3}, 12)
 
@@ -199,14 +199,14 @@ def test_the_keys_of_the_shipped_scenarios_are_taken_for_no_slip() -> None:
     ]
     assert len(scenarios) > 5
     for scenario in scenarios:
-        refuse_misspelt_keys(scenario.defaults, CLIENT_KEYS)
+        refuse_misspelled_keys(scenario.defaults, CLIENT_KEYS)
 
 
 def test_a_word_near_a_short_key_is_refused_only_where_the_key_is_missing() -> None:
-    refuse_misspelt_keys({"seeds": "1,2", "seed": 1}, ["seed"])
+    refuse_misspelled_keys({"seeds": "1,2", "seed": 1}, ["seed"])
     for slip in ("seeds", "sede"):
         with pytest.raises(ParameterError, match="did you mean 'seed'"):
-            refuse_misspelt_keys({slip: 1}, ["seed"])
+            refuse_misspelled_keys({slip: 1}, ["seed"])
 
 
 def test_a_configuration_is_parsed_once_for_all_messages_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
