@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from contrastive_ecoc.comparison import TRAINERS, Group, run_groups
 from contrastive_ecoc.comparison_report import write_comparison
-from contrastive_ecoc.experiment import Experiment
+from contrastive_ecoc.experiment import ContrastiveExperiment
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
@@ -48,7 +48,7 @@ def main(
         if not all(each.isdigit() for each in drawn):
             raise ParameterError("seeds", "must be whole numbers separated by commas", seeds)
         groups = [Group(place, int(seed)) for seed, place in itertools.product(drawn, chosen)]
-        Experiment(config).check()
+        ContrastiveExperiment(config).check()
         path = results.resolve() / "contrastive_ecoc_comparison" / (name or str(config["dataset"]))
         run = RunDirectory.resume(path, config | {"ensemble": ensemble})
         _run(run, groups, config, ensemble=ensemble, processes=processes)

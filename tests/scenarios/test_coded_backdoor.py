@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from flower_coded.cli import app as command
 from flower_coded.errors import ParameterError
+from flower_coded.experiment import Experiment
 from flower_coded.learning import load_images
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import RunDirectory, new_figure
@@ -112,7 +113,6 @@ def test_attacks_without_a_trigger_get_a_report_too(tmp_path: Path, attack: str,
 
 @pytest.mark.parametrize(("attack", "has_trigger"), [("model-replacement", True), ("edge-case", False)])
 def test_every_attack_that_plants_a_trigger_is_tested_with_it(attack: str, has_trigger: bool) -> None:
-    from coded_backdoor.experiment import Experiment
 
     assert (Experiment(config_with(attack=attack)).backdoor is not None) == has_trigger
 
@@ -132,7 +132,6 @@ def test_what_the_decoder_believes_is_drawn_of_images_that_have_not_calibrated_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from coded_backdoor import pictures
-    from coded_backdoor.experiment import Experiment
 
     drawn, original = [], pictures.attack_probabilities
 
@@ -152,7 +151,6 @@ def test_what_the_decoder_believes_is_drawn_of_images_that_have_not_calibrated_i
 
 def test_the_ensemble_answers_by_the_readout_of_the_run() -> None:
     from coded_backdoor import pictures
-    from coded_backdoor.experiment import Experiment
 
     class Disagreeing:
         num_classes = 3

@@ -199,9 +199,9 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
 
 def test_a_new_softmax_model_takes_all_pretrained_features_and_no_head() -> None:
     from contrastive_ecoc.comparison import with_features
-    from contrastive_ecoc.experiment import Experiment
+    from contrastive_ecoc.experiment import ContrastiveExperiment
 
-    experiment = Experiment(config_with())
+    experiment = ContrastiveExperiment(config_with())
     pretrained = {key: np.full_like(value, 7) for key, value in get_state(experiment.network()).items()}
     state = with_features(experiment, pretrained)
     assert [key for key, value in state.items() if not (value == 7).all()] == ["6.weight", "6.bias"]

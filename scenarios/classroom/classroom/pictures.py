@@ -23,7 +23,6 @@ from classroom.lecture import Lecture
 from classroom.trainings import Played
 from flower_coded.clients import user_data
 from flower_coded.codes import SubsetCode
-from flower_coded.learning import build_model, predict_stacked
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
 from flower_coded.strategies import CodedSubsetAggregation
@@ -152,9 +151,8 @@ def _answers(lecture: Lecture, played: Played, images: np.ndarray) -> np.ndarray
     if isinstance(strategy, CodedSubsetAggregation):
         ensemble: CodedEnsemble = strategy.ensemble(model_name=lecture.settings.model)
         return ensemble.predict(images)
-    data = lecture.data
-    model = build_model(lecture.settings.model, data.image_shape, data.num_classes)
-    return predict_stacked(model, played.state, images)[0]
+    answers: np.ndarray = lecture.predict(played.state, images)[0]
+    return answers
 
 
 def _short(played: Played) -> str:

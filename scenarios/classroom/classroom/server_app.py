@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -12,7 +11,6 @@ from classroom.acts import ACTS, Training
 from classroom.lecture import Lecture
 from classroom.report import LecturePage
 from classroom.trainings import Played, play
-from flower_coded.reporting import RunDirectory
 from flower_coded.threads import one_thread
 
 app = ServerApp()
@@ -23,11 +21,7 @@ app.lifespan()(one_thread)
 def main(grid: Grid, context: Context) -> None:
     lecture = Lecture(dict(context.run_config))
     lecture.check()
-    out = str(lecture.config["out"])
-    directory = Path(out) if out else Path.cwd() / "results" / "classroom"
-    directory.mkdir(parents=True, exist_ok=True)
-    run = RunDirectory(directory)
-    run.write_config(dict(lecture.config))
+    run = lecture.run_directory("classroom")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     page = LecturePage(run, lecture)
     stage: dict[Training, Played] = {}

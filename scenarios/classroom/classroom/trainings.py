@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 from numpy.typing import NDArray
@@ -14,14 +14,10 @@ from numpy.typing import NDArray
 from classroom.acts import CODED, EXPECTED_ATTACKERS, FEDAVG, KRUM, SECRET, Training
 from classroom.lecture import Lecture
 from flower_coded.aggregation import MultiKrum, krum_scores, squared_distances
-from flower_coded.codes import SubsetCode
-from flower_coded.learning import build_model, get_state
-from flower_coded.strategies import CodedSubsetAggregation, RampSharedMultiKrum, RuleAggregation
+from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS
+from flower_coded.learning import ModelState
+from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation
 from flower_coded.strategies.base import assemble_roster
-from flower_coded.wire.model_state import State, to_array_record
-
-_SINGLE = ("majority-accuracy", "majority-accuracy-under-attack", "majority-attack-success-rate")
-_ENSEMBLE = ("ensemble-accuracy", "accuracy-under-attack", "attack-success-rate")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Played:
     attackers: tuple[int, ...]
     strategy: Strategy
     rounds: list[dict[str, Any]] = field(default_factory=list)
-    state: State = field(default_factory=dict)
+    state: ModelState = field(default_factory=dict)
     selected: list[tuple[int, ...]] = field(default_factory=list)
     scores: dict[int, float] = field(default_factory=dict)
 
@@ -78,71 +74,51 @@ class Played:
 def play(lecture: Lecture, grid: Grid, training: Training) -> Played:
     """Run a training to its end."""
     strategy = _strategy(lecture, training)
-    played = Played(training, lecture.num_users, lecture.attackers(training.attack), strategy)
-    is_ensemble, is_secret = training.method == CODED, training.method == SECRET
+    played = Played(training, lecture.num_users, lecture.attackers_of(training.attack), strategy)
+    names = ENSEMBLE_METRICS if training.method == CODED else SINGLE_METRICS
+    is_secret = training.method == SECRET
     num_rounds = int(lecture.config["secret-rounds"]) if is_secret else lecture.num_rounds
-    evaluator = lecture.evaluator(SubsetCode([[True] * lecture.num_users]))
 
-    def measure(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        if not server_round:
-            return None
-        if isinstance(strategy, CodedSubsetAggregation):
-            metrics = strategy.history[-1].metrics
-        else:
-            metrics = evaluator.evaluate({key: array.numpy()[None] for key, array in arrays.items()}).metrics
-        played.rounds.append(_record(training, server_round, metrics, _ENSEMBLE if is_ensemble else _SINGLE))
+    def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
+        played.rounds.append(_record(training, server_round, metrics, names))
         if server_round % 4 == 0 or server_round == num_rounds or is_secret:
             _tell(played.last, num_rounds)
-        return None
 
-    data, settings = lecture.data, lecture.settings
-    model = build_model(settings.model, data.image_shape, data.num_classes, seed=lecture.seed)
-    result = strategy.start(
+    played.state = lecture.train(
         grid,
-        to_array_record(get_state(model)),
-        num_rounds,
-        timeout=600,
+        strategy,
+        num_rounds=num_rounds,
+        on_round=collect,
         train_config=training.train_config(),
-        evaluate_fn=measure,
+        timeout=600,
     )
-    arrays = {key: array.numpy() for key, array in result.arrays.items()}
-    played.state = arrays if is_ensemble else {key: array[None] for key, array in arrays.items()}
     _keep_selection(played, grid, lecture.num_users)
     return played
 
 
 def _strategy(lecture: Lecture, training: Training) -> Strategy:
-    number, expected = lecture.num_users, EXPECTED_ATTACKERS
-    everybody = {"fraction_evaluate": 0.0, "min_train_nodes": number, "min_available_nodes": number}
+    secret = lecture.secret_strategy(EXPECTED_ATTACKERS)
     if training.method == SECRET:
-        return lecture.secret_strategy(expected)
+        return secret
     if training.method == KRUM:
-        num_selected = lecture.secret_strategy(expected).num_selected
-        return RuleAggregation(WatchedMultiKrum(expected, num_selected), **everybody)
+        rule = WatchedMultiKrum(EXPECTED_ATTACKERS, secret.num_selected)
+        return RuleAggregation(rule, **lecture.everybody)
     if training.method == CODED:
-        return CodedSubsetAggregation(
-            lecture.code,
-            initial_states=lecture.initial_states(lecture.code.num_models),
-            stacked=True,
-            evaluator=lecture.evaluator(lecture.code),
-            seed=lecture.seed,
-            fraction_evaluate=0.0,
-        )
+        return lecture.coded_strategy()
     assert training.method == FEDAVG
-    return FedAvg(**everybody)
+    return FedAvg(**lecture.everybody)
 
 
 def _record(
-    training: Training, server_round: int, metrics: dict[str, Any], keys: tuple[str, str, str]
+    training: Training, server_round: int, metrics: Mapping[str, Any], names: Mapping[str, str]
 ) -> dict[str, Any]:
-    clean, triggered, success = (metrics[key] for key in keys)
-    return {
-        "training": training.label,
-        "round": server_round,
-        "accuracy": clean,
-        "with the trigger": triggered,
-        "trigger obeyed": success,
+    told = {
+        "accuracy": "accuracy",
+        "with the trigger": "accuracy under attack",
+        "trigger obeyed": "attack success",
     }
+    found = {key: metrics[names[name]] for key, name in told.items()}
+    return {"training": training.label, "round": server_round, **found}
 
 
 def _tell(record: dict[str, Any], num_rounds: int) -> None:

@@ -16,8 +16,9 @@ from functools import partial
 from flwr.serverapp.strategy import FedAvg, MultiKrum
 
 from coded_backdoor.client_app import app
-from coded_backdoor.experiment import Config, Experiment
+from coded_backdoor.experiment import Config, checked_experiment
 from coded_backdoor.training import train_ensemble, train_single
+from flower_coded.experiment import Experiment
 from flower_coded.sweep.workers import work_through
 from flower_coded.testing import InProcessGrid
 
@@ -61,7 +62,7 @@ class Training:
     def experiment(self, config: Config) -> Experiment:
         """Make the experiment from the comparison's common configuration."""
         own = {"attackers": str(self.attackers), "seed": self.seed} | METHODS[self.method].code
-        return Experiment({**config, **own})
+        return checked_experiment({**config, **own})
 
 
 def run_trainings(
@@ -77,13 +78,12 @@ def run_training(training: Training, config: Config) -> list[dict]:
     """Train once; one record for a single model, two (majority vote and decoder) for an ensemble."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     experiment, started = training.experiment(config), time.monotonic()
-    experiment.check()
     grid = InProcessGrid(app, experiment.num_users, experiment.config, wire=False)
     if training.method in SINGLE_STRATEGIES:
         strategy = SINGLE_STRATEGIES[training.method](experiment)
         rounds, own = train_single(experiment, grid, strategy, training.method)[1], {}
     else:
-        coded, rounds = train_ensemble(experiment, grid, experiment.code)
+        coded, rounds = train_ensemble(experiment, grid)
         metrics, code = coded.history[-1].metrics, experiment.code
         own = {key: metrics.get(key) for key in ("true-positives", "false-positives", "suspect-rates")}
         own |= {"models": code.num_models, "cost": code.training_cost}
@@ -109,19 +109,14 @@ def _record(training: Training, measured: dict, own: dict, seconds: float) -> di
 
 
 def _fedavg(experiment: Experiment) -> FedAvg:
-    return FedAvg(**_everyone(experiment))
+    return FedAvg(**experiment.everybody)
 
 
 def _multi_krum(experiment: Experiment) -> FedAvg:
     """Flower's MultiKrum, told the largest number of attackers in the comparison; it averages the others."""
     told = int(experiment.config["most-attackers"])
     selected = experiment.num_users - told
-    return MultiKrum(num_malicious_nodes=told, num_nodes_to_select=selected, **_everyone(experiment))
-
-
-def _everyone(experiment: Experiment) -> dict:
-    number = experiment.num_users
-    return {"fraction_evaluate": 0.0, "min_train_nodes": number, "min_available_nodes": number}
+    return MultiKrum(num_malicious_nodes=told, num_nodes_to_select=selected, **experiment.everybody)
 
 
 SINGLE_STRATEGIES: dict[str, Callable[[Experiment], FedAvg]] = {"FedAvg": _fedavg, "MultiKrum": _multi_krum}

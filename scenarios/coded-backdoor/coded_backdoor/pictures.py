@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from coded_backdoor.experiment import Experiment
 from flower_coded.codes import SubsetCode, majority_vote
-from flower_coded.learning import predict_stacked
+from flower_coded.experiment import Experiment
+from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
-from flower_coded.wire.model_state import State
 
 BLUE, VERMILION = COLORS[:2]
 METHOD_COLORS = {"FedAvg": VERMILION}
@@ -36,7 +35,7 @@ def accuracy_by_round(rounds: list[dict]) -> Figure:
     return figure
 
 
-def triggered_images(experiment: Experiment, ensemble: CodedEnsemble, single: State | None) -> Figure:
+def triggered_images(experiment: Experiment, ensemble: CodedEnsemble, single: ModelState | None) -> Figure:
     """Six images with the trigger, and what each side says they are, the ensemble as the run reads it out."""
     backdoor, data = experiment.backdoor, experiment.data
     others = np.flatnonzero(data.test_labels != backdoor.target)
@@ -45,7 +44,7 @@ def triggered_images(experiment: Experiment, ensemble: CodedEnsemble, single: St
     triggered = backdoor.trigger.apply(clean)
     says = [f"coded: {label}" for label in _answers(experiment, ensemble, triggered)]
     if single is not None:
-        fedavg = predict_stacked(experiment.new_model(), single, triggered)[0]
+        fedavg = experiment.predict(single, triggered)[0]
         says = [f"FedAvg: {label}\n{text}" for label, text in zip(fedavg, says, strict=True)]
     titles = [f"a {label}" for label in labels] + says
     return draw_images(np.concatenate([clean, triggered]), titles=titles, num_columns=len(chosen))

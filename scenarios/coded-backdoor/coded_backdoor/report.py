@@ -7,11 +7,11 @@ from logging import INFO
 from flwr.common.logger import log
 
 from coded_backdoor import pictures
-from coded_backdoor.experiment import Experiment
+from flower_coded.experiment import Experiment
+from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.wire.model_state import State
 
 TRIGGERED = "accuracy under attack"
 TRIGGERED_IMAGES = (
@@ -34,13 +34,12 @@ def write_results(
     run: RunDirectory,
     experiment: Experiment,
     strategy: CodedSubsetAggregation,
-    single: State | None,
+    single: ModelState | None,
     rounds: list[dict],
 ) -> None:
     """Write everything into the run's directory."""
     if experiment.config["decoder"] == "majority":
         rounds = [record for record in rounds if not record["method"].endswith("decoder")]
-    run.write_config(experiment.config)
     run.write_metrics(rounds)
     last = [record for record in rounds if record["round"] == experiment.num_rounds]
     summary = [{key: value for key, value in record.items() if key != "round"} for record in last]
@@ -56,7 +55,7 @@ def _compose(
     experiment: Experiment,
     strategy: CodedSubsetAggregation,
     ensemble: CodedEnsemble,
-    single: State | None,
+    single: ModelState | None,
     rounds: list[dict],
     summary: list[dict],
 ) -> Report:

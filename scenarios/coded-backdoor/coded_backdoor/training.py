@@ -2,74 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from logging import INFO
+from typing import Any
 
-from flwr.app import ArrayRecord, MetricRecord
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from coded_backdoor.experiment import Experiment
-from flower_coded.codes import SubsetCode
-from flower_coded.learning import get_state
+from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
+from flower_coded.learning import ModelState
 from flower_coded.strategies import CodedSubsetAggregation
-from flower_coded.wire.model_state import State, to_array_record
-
-SINGLE = ("majority-accuracy", "majority-accuracy-under-attack", "majority-attack-success-rate")
-ENSEMBLE = ("ensemble-accuracy", "accuracy-under-attack", "attack-success-rate")
 
 
-def train_single(experiment: Experiment, grid: Grid, strategy: FedAvg, name: str) -> tuple[State, list[dict]]:
+def train_single(
+    experiment: Experiment, grid: Grid, strategy: FedAvg, name: str
+) -> tuple[ModelState, list[dict]]:
     """Run a strategy that trains one model; give its state, as an ensemble of one, and a record per round."""
-    evaluator = experiment.evaluator(SubsetCode([[True] * experiment.num_users], name=name))
     rounds: list[dict] = []
 
-    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
-        state = {key: array.numpy()[None] for key, array in arrays.items()}
-        metrics = evaluator.evaluate(state).metrics
-        if server_round:
-            rounds.append(_record(name, server_round, metrics, SINGLE))
-        return MetricRecord({key: metrics[key] for key in SINGLE if key in metrics})
+    def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
+        rounds.append(_record(name, server_round, metrics, SINGLE_METRICS))
 
-    arrays = to_array_record(get_state(experiment.new_model()))
-    result = strategy.start(grid, arrays, num_rounds=experiment.num_rounds, evaluate_fn=evaluate)
-    return {key: array.numpy()[None] for key, array in result.arrays.items()}, rounds
+    return experiment.train(grid, strategy, on_round=collect), rounds
 
 
-def train_ensemble(
-    experiment: Experiment, grid: Grid, code: SubsetCode
-) -> tuple[CodedSubsetAggregation, list[dict]]:
+def train_ensemble(experiment: Experiment, grid: Grid) -> tuple[CodedSubsetAggregation, list[dict]]:
     """Run coded subset aggregation; give the strategy and a record per round and decoder."""
-    strategy = CodedSubsetAggregation(
-        code,
-        initial_states=experiment.initial_states(code.num_models),
-        stacked=bool(experiment.config["stacked"]),
-        evaluator=experiment.evaluator(code),
-        seed=experiment.seed,
-        fraction_evaluate=0.0,
-    )
-    rounds: list[dict] = []
+    strategy = experiment.coded_strategy(stacked=bool(experiment.config["stacked"]))
+    name, rounds = experiment.code.name, list[dict]()
 
-    def collect(server_round: int, arrays: ArrayRecord) -> None:
-        del arrays
-        if server_round:
-            metrics = strategy.history[-1].metrics
-            rounds.append(_record(f"{code.name}, majority vote", server_round, metrics, SINGLE))
-            rounds.append(_record(f"{code.name}, decoder", server_round, metrics, ENSEMBLE))
+    def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
+        rounds.append(_record(f"{name}, majority vote", server_round, metrics, SINGLE_METRICS))
+        rounds.append(_record(f"{name}, decoder", server_round, metrics, ENSEMBLE_METRICS))
 
-    arrays = to_array_record(get_state(experiment.new_model()))
-    strategy.start(grid, arrays, num_rounds=experiment.num_rounds, evaluate_fn=collect)
+    experiment.train(grid, strategy, on_round=collect)
     return strategy, rounds
 
 
-def _record(method: str, server_round: int, metrics: dict, keys: tuple[str, str, str]) -> dict:
-    clean, triggered, success = (metrics.get(key) for key in keys)
+def _record(
+    method: str, server_round: int, metrics: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
+    found = {name: metrics.get(key) for name, key in names.items()}
+    triggered = found["accuracy under attack"]
     shown = "" if triggered is None else f", under attack {triggered:.3f}"
-    log(INFO, "progress: round %2d  %s: accuracy %.3f%s", server_round, method, clean, shown)
-    return {
-        "method": method,
-        "round": server_round,
-        "accuracy": clean,
-        "accuracy under attack": triggered,
-        "attack success": success,
-    }
+    log(INFO, "progress: round %2d  %s: accuracy %.3f%s", server_round, method, found["accuracy"], shown)
+    return {"method": method, "round": server_round, **found}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from contrastive_ecoc.experiment import RADII, Experiment, shrunk
+from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
 from contrastive_ecoc.trainers import Central, Federated, Trained, Trainer
 from flower_coded.learning.models import get_state
 from flower_coded.learning.robustness import Scores, evaluate_robustness, robust_accuracy
@@ -57,7 +57,7 @@ def run_groups(
 def run_group(group: Group, config: dict[str, Any], ensemble: bool = False) -> Found:
     """Train the five models, attack each."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    experiment = Experiment({**config, "seed": group.seed})
+    experiment = ContrastiveExperiment({**config, "seed": group.seed})
     found = Found([], [], {})
     transferred, started = None, time.monotonic()
     for method, trained in train_methods(TRAINERS[group.place](experiment), experiment):
@@ -77,11 +77,11 @@ def run_group(group: Group, config: dict[str, Any], ensemble: bool = False) -> F
     return found
 
 
-def train_methods(trainer: Trainer, experiment: Experiment) -> Iterator[tuple[str, Trained]]:
+def train_methods(trainer: Trainer, experiment: ContrastiveExperiment) -> Iterator[tuple[str, Trained]]:
     """Train in the order of :data:`METHODS`; Standard sees the labeled images as often as TFC does."""
     config = experiment.config
     first, second = int(config["pretrain-rounds"]), int(config["fine-tune-rounds"])
-    yield "Standard", trainer.softmax(get_state(experiment.softmax_model()), first + second)
+    yield "Standard", trainer.softmax(get_state(experiment.model()), first + second)
     yield "SimCLR", trainer.softmax(with_features(experiment, trainer.pretrain(0.0)), second)
     pretrained = trainer.pretrain(float(config["column-weight"]))
     yield "ACL-PF", trainer.fine_tune(pretrained, second)
@@ -91,9 +91,9 @@ def train_methods(trainer: Trainer, experiment: Experiment) -> Iterator[tuple[st
     yield "ACL-TFC", trainer.fine_tune(new, first + second, code_book=learned.code_book)
 
 
-def with_features(experiment: Experiment, pretrained: State) -> State:
+def with_features(experiment: ContrastiveExperiment, pretrained: State) -> State:
     """Give a new softmax model the pretrained feature extractor: all of its weights but those of the head."""
-    fresh = get_state(experiment.softmax_model())
+    fresh = get_state(experiment.model())
     found = {key: pretrained[f"features.{key}"] for key in fresh if f"features.{key}" in pretrained}
     left = {key.rpartition(".")[0] for key in fresh.keys() - found.keys()}
     assert len(left) == 1, f"one module is new, the head; here {sorted(left)}"
@@ -103,7 +103,7 @@ def with_features(experiment: Experiment, pretrained: State) -> State:
 class Attacks:
     """Attacks on one trained model."""
 
-    def __init__(self, experiment: Experiment, trained: Trained) -> None:
+    def __init__(self, experiment: ContrastiveExperiment, trained: Trained) -> None:
         self.experiment, self.trained, self.device = experiment, trained, experiment.settings.device
         self.surrogate: Scores | None = None
         if trained.code_book is None:
@@ -116,15 +116,15 @@ class Attacks:
         """Accuracy on all test images."""
         state, code_book = self.trained.state, self.trained.code_book
         if code_book is None:
-            return self.experiment.softmax_accuracy(state)
+            return self.experiment.accuracy(state)
         return self.experiment.clean_accuracy(state, code_book)["clean-accuracy"]
 
     def report(self, transferred: Any, ensemble: bool) -> tuple[dict, dict, Any]:
         """Accuracies by attack, signs of masked gradients, and PGD's images."""
         found = evaluate_robustness(
             self.scores,
-            self.experiment.attacked_images,
-            self.experiment.attacked_labels,
+            self.experiment.attacked[0],
+            self.experiment.attacked[1],
             budget=self.experiment.budget,
             seed=self.experiment.seed,
             transferred=transferred,
@@ -136,15 +136,15 @@ class Attacks:
 
     def curve(self) -> list[dict]:
         """Robust accuracy on a third of the attacked images for several radii, from one random start."""
-        count = max(1, len(self.experiment.attacked_labels) // 3)
+        count = max(1, len(self.experiment.attacked[1]) // 3)
         budgets = [shrunk(self.experiment.budget, factor) for factor in RADII]
         return [
             {
                 "epsilon": budget.epsilon,
                 "worst": robust_accuracy(
                     self.scores,
-                    self.experiment.attacked_images[:count],
-                    self.experiment.attacked_labels[:count],
+                    self.experiment.attacked[0][:count],
+                    self.experiment.attacked[1][:count],
                     budget=budget,
                     seed=self.experiment.seed,
                     surrogate=self.surrogate,

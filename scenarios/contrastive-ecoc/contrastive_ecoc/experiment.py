@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from flower_coded.clients.attack_settings import AttackSettings
 from flower_coded.clients.contrastive_ecoc import code_book_attack, contrastive_settings, train_settings
-from flower_coded.clients.training import ClientSettings
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
+from flower_coded.experiment import Experiment
 from flower_coded.learning.adversarial import AttackBudget
-from flower_coded.learning.models import build_model, get_state, set_state
+from flower_coded.learning.models import get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
 from flower_coded.learning.robustness import Scores, codeword_scores, softmax_scores, unsquashed_scores
-from flower_coded.learning.training import predict_labels, predict_logits
+from flower_coded.learning.training import predict_logits
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.wire.model_state import State
 
 RADII = (0.25, 0.5, 1.0, 1.5)  # multiples of the radius, for curves
 
 
-class Experiment:
-    """The run configuration, read once."""
+@dataclass(frozen=True)
+class ContrastiveExperiment(Experiment):
+    """The run configuration, read once; an output code beside a softmax model."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = dict(config)
-        self.settings = ClientSettings.from_config(config)
-        self.data = self.settings.load()
-        self.num_users = int(config["num-clients"])
-        self.seed = self.settings.seed
-        self.num_bits = int(config["num-bits"])
-        self.budget = AttackBudget(
-            float(config["epsilon"]),
-            float(config["step-size"]),
-            int(config["num-steps"]),
-            int(config["num-restarts"]),
-        )
-        count = min(max(int(config["num-attacked"]), 0), len(self.data.test_labels))
+    @property
+    def num_bits(self) -> int:
+        """Length of a codeword."""
+        return int(self.config["num-bits"])
+
+    @property
+    def budget(self) -> AttackBudget:
+        """What an adversarial image may change, and how hard it is searched for."""
+        config = self.config
+        sizes = float(config["epsilon"]), float(config["step-size"])
+        return AttackBudget(*sizes, int(config["num-steps"]), int(config["num-restarts"]))
+
+    @cached_property
+    def attacked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Test images that are attacked, (B, C, H, W), and their labels (B,)."""
+        count = min(max(int(self.config["num-attacked"]), 0), len(self.data.test_labels))
         chosen = np.random.default_rng([self.seed, 0xA77]).permutation(len(self.data.test_labels))[:count]
-        self.attacked_images = self.data.test_images[chosen]
-        self.attacked_labels = self.data.test_labels[chosen]
+        return self.data.test_images[chosen], self.data.test_labels[chosen]
 
     @property
     def num_rounds(self) -> int:
@@ -56,10 +56,10 @@ class Experiment:
         """Refuse a configuration before anything is trained."""
         if int(self.config["num-attacked"]) < 1:
             raise ParameterError("num-attacked", "must be at least 1", self.config["num-attacked"])
+        super().check()
         self.strategy()
         contrastive_settings(self.config)
         train_settings(self.config, self.seed)
-        AttackSettings.from_config(self.config, self.num_users)
         for user in range(self.num_users):
             code_book_attack(self.config, user, self.num_users)
 
@@ -69,10 +69,6 @@ class Experiment:
         return build_output_code_network(
             self.settings.model, shape, self.num_bits, seed=self.seed if seed is None else seed
         )
-
-    def softmax_model(self) -> Any:
-        """Build an untrained classifier on the same backbone."""
-        return build_model(self.settings.model, self.data.image_shape, self.data.num_classes, seed=self.seed)
 
     def strategy(
         self, code_book: np.ndarray | None = None, *, with_evaluator: bool = True
@@ -97,27 +93,17 @@ class Experiment:
             num_byzantine=int(config["num-byzantine"]),
             evaluator=self.clean_accuracy if with_evaluator else None,
             seed=self.seed,
-            fraction_evaluate=0.0,
-            min_train_nodes=self.num_users,
-            min_available_nodes=self.num_users,
+            **self.everybody,
         )
 
     def clean_accuracy(self, state: State, code_book: np.ndarray | None) -> dict[str, float]:
         """Accuracy on the test images, once there is a code book."""
         if code_book is None:
             return {}
-        network = self.network()
-        set_state(network, state)
+        network = self._trained(state)
         words = predict_logits(network, self.data.test_images, device=self.settings.device)
         answers = OutputCode(code_book).decode(words)
         return {"clean-accuracy": float((answers == self.data.test_labels).mean())}
-
-    def softmax_accuracy(self, state: State) -> float:
-        """Accuracy of the softmax model on the test images."""
-        model = self.softmax_model()
-        set_state(model, state)
-        answers = predict_labels(model, self.data.test_images, device=self.settings.device)
-        return float((answers == self.data.test_labels).mean())
 
     def contrastive_scores(self, state: State, code_book: np.ndarray) -> Scores:
         """Scores of the trained output-code network."""
@@ -129,7 +115,7 @@ class Experiment:
 
     def softmax_scores(self, state: State) -> Scores:
         """Scores of the trained softmax model."""
-        model = self.softmax_model()
+        model = self.model()
         set_state(model, state)
         return softmax_scores(model.to(self.settings.device))
 

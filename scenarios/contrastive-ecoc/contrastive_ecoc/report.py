@@ -8,7 +8,7 @@ import numpy as np
 from flwr.common.logger import log
 from matplotlib.figure import Figure
 
-from contrastive_ecoc.experiment import RADII, Experiment, shrunk
+from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness, robust_accuracy
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
@@ -18,14 +18,14 @@ from flower_coded.wire.model_state import State
 
 def write_results(
     run: RunDirectory,
-    experiment: Experiment,
+    experiment: ContrastiveExperiment,
     strategy: ContrastiveECOC,
     softmax: State,
     rounds: list[dict],
 ) -> None:
     """Attack both models, then write everything into the run's directory."""
     assert strategy.code_book is not None
-    log(INFO, "progress: attacking %d test images", len(experiment.attacked_labels))
+    log(INFO, "progress: attacking %d test images", len(experiment.attacked[1]))
     scores = {
         "softmax": experiment.softmax_scores(softmax),
         f"output code ({strategy.variant})": experiment.contrastive_scores(
@@ -37,7 +37,6 @@ def write_results(
     reports = attack_all(experiment, scores, surrogates)
     table = [{"method": name, **report.accuracies} for name, report in reports.items()]
     curve = robustness_curve(experiment, scores, surrogates)
-    run.write_config(experiment.config)
     run.write_metrics(rounds)
     run.write_metrics(table, name="summary")
     run.write_metrics(curve, name="robustness")
@@ -47,7 +46,7 @@ def write_results(
 
 
 def attack_all(
-    experiment: Experiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
+    experiment: ContrastiveExperiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
 ) -> dict[str, RobustnessReport]:
     """Every attack on every model; the first model's adversarial images are tried on the others."""
     reports: dict[str, RobustnessReport] = {}
@@ -55,8 +54,8 @@ def attack_all(
         first = next(iter(reports.values()), None)
         reports[name] = evaluate_robustness(
             each,
-            experiment.attacked_images,
-            experiment.attacked_labels,
+            experiment.attacked[0],
+            experiment.attacked[1],
             budget=experiment.budget,
             seed=experiment.seed,
             transferred=None if first is None else first.attacked,
@@ -67,11 +66,11 @@ def attack_all(
 
 
 def robustness_curve(
-    experiment: Experiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
+    experiment: ContrastiveExperiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
 ) -> list[dict]:
     """Robust accuracy against the radius, on a third of the attacked images."""
     count = curve_size(experiment)
-    images, labels = experiment.attacked_images[:count], experiment.attacked_labels[:count]
+    images, labels = experiment.attacked[0][:count], experiment.attacked[1][:count]
     records = []
     for name, each in scores.items():
         for factor in RADII:
@@ -89,14 +88,14 @@ def robustness_curve(
     return records
 
 
-def curve_size(experiment: Experiment) -> int:
+def curve_size(experiment: ContrastiveExperiment) -> int:
     """Return how many of the attacked images a curve over the radius is measured on: a third."""
-    return max(1, len(experiment.attacked_labels) // 3)
+    return max(1, len(experiment.attacked[1]) // 3)
 
 
 def compose(
     run: RunDirectory,
-    experiment: Experiment,
+    experiment: ContrastiveExperiment,
     strategy: ContrastiveECOC,
     reports: dict[str, RobustnessReport],
     table: list[dict],
@@ -117,7 +116,7 @@ def compose(
         f"Both models share a backbone (`{experiment.settings.model}`) and saw the data equally often. The "
         f"softmax model has one output per class; the other predicts a word of {strategy.num_bits} bits, and "
         "the class whose codeword is nearest wins. Attacks are white-box, in the maximum norm: "
-        f"{experiment.budget}, on {len(experiment.attacked_labels)} test images. `pgd-margin` climbs the "
+        f"{experiment.budget}, on {len(experiment.attacked[1])} test images. `pgd-margin` climbs the "
         "decoder's own comparison of distances, `pgd-surrogate` the same before `tanh`, `transfer` takes "
         "PGD's images of the softmax model; `worst` counts an image only if it survives every attack."
     )
@@ -175,7 +174,7 @@ def code_book_picture(code: OutputCode) -> Figure:
     return figure
 
 
-def _about_curve(experiment: Experiment) -> str:
+def _about_curve(experiment: ContrastiveExperiment) -> str:
     budget = experiment.budget
     return (
         "Accuracy that is left against the radius: worst of FGSM and all PGD attacks per image, on the first "

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from contrastive_ecoc.experiment import Experiment
+from contrastive_ecoc.experiment import ContrastiveExperiment
 from contrastive_ecoc.report import write_results
 from flower_coded.learning.models import get_state
-from flower_coded.reporting import RunDirectory
 from flower_coded.strategies.roster import wait_for_nodes
 from flower_coded.threads import one_thread
 from flower_coded.wire.model_state import State, to_array_record
@@ -22,7 +19,7 @@ app.lifespan()(one_thread)
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    experiment = Experiment(context.run_config)
+    experiment = ContrastiveExperiment(context.run_config)
     experiment.check()
     wait_for_nodes(grid, experiment.num_users, timeout=120)
     softmax, rounds = train_softmax(experiment, grid)
@@ -38,23 +35,20 @@ def main(grid: Grid, context: Context) -> None:
         phase = strategy.phase_of(number)
         if accuracy is not None:
             rounds.append({"method": "output code", "round": number, "phase": phase, "accuracy": accuracy})
-    out = str(experiment.config["out"])
-    directory = Path(out) if out else Path.cwd() / "results" / "contrastive_ecoc"
-    directory.mkdir(parents=True, exist_ok=True)
-    write_results(RunDirectory(directory), experiment, strategy, softmax, rounds)
+    write_results(experiment.run_directory("contrastive_ecoc"), experiment, strategy, softmax, rounds)
 
 
-def train_softmax(experiment: Experiment, grid: Grid) -> tuple[State, list[dict]]:
+def train_softmax(experiment: ContrastiveExperiment, grid: Grid) -> tuple[State, list[dict]]:
     """FedAvg on the same backbone, for as many rounds."""
     rounds: list[dict] = []
 
     def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
-        accuracy = experiment.softmax_accuracy({key: each.numpy() for key, each in arrays.items()})
+        accuracy = experiment.accuracy({key: each.numpy() for key, each in arrays.items()})
         rounds.append({"method": "softmax", "round": number, "phase": "train", "accuracy": accuracy})
         return MetricRecord({"clean-accuracy": accuracy})
 
-    everyone = experiment.num_users
-    fedavg = FedAvg(fraction_evaluate=0.0, min_train_nodes=everyone, min_available_nodes=everyone)
-    initial = to_array_record(get_state(experiment.softmax_model()))
-    result = fedavg.start(grid, initial, num_rounds=experiment.num_rounds, evaluate_fn=evaluate)
+    fedavg = FedAvg(**experiment.everybody)
+    result = fedavg.start(
+        grid, experiment.initial_arrays(), num_rounds=experiment.num_rounds, evaluate_fn=evaluate
+    )
     return {key: each.numpy() for key, each in result.arrays.items()}, rounds

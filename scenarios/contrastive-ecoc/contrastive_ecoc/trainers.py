@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from contrastive_ecoc.client_app import app
-from contrastive_ecoc.experiment import Experiment
+from contrastive_ecoc.experiment import ContrastiveExperiment
 from flower_coded.clients.contrastive_ecoc import contrastive_settings, train_settings
 from flower_coded.clients.training import user_data
 from flower_coded.learning.code_book import code_book_from_sums
@@ -62,7 +62,7 @@ class Trainer(Protocol):
 class Central:
     """Everybody's images in one place."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: ContrastiveExperiment) -> None:
         self.experiment, settings = experiment, experiment.settings
         shares = [user_data(settings, user, experiment.num_users) for user in range(experiment.num_users)]
         self.images, self.labels = (np.concatenate(parts) for parts in zip(*shares, strict=True))
@@ -110,7 +110,7 @@ class Central:
 
     def softmax(self, state: State, rounds: int) -> Trained:
         """See :class:`Trainer`."""
-        model = self.experiment.softmax_model()
+        model = self.experiment.model()
         set_state(model, state)
         settings = self.experiment.settings
         options = settings.train_options(settings.seed) | {"epochs": rounds * settings.local_epochs}
@@ -131,7 +131,7 @@ class Central:
 class Federated:
     """Every user keeps its images; the server averages."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: ContrastiveExperiment) -> None:
         self.experiment = experiment
 
     def pretrain(self, column_weight: float) -> State:
@@ -152,14 +152,13 @@ class Federated:
 
     def softmax(self, state: State, rounds: int) -> Trained:
         """See :class:`Trainer`."""
-        everyone = self.experiment.num_users
-        fedavg = FedAvg(fraction_evaluate=0.0, min_train_nodes=everyone, min_available_nodes=everyone)
-        grid = InProcessGrid(app, everyone, self.experiment.config, wire=False)
+        fedavg = FedAvg(**self.experiment.everybody)
+        grid = InProcessGrid(app, self.experiment.num_users, self.experiment.config, wire=False)
         result = fedavg.start(grid, to_array_record(state), num_rounds=rounds)
         return Trained({key: each.numpy() for key, each in result.arrays.items()})
 
     def _run(self, state: State, rounds: int, changes: dict, code_book: CodeBook | None = None) -> Trained:
-        changed = Experiment({**self.experiment.config, **changes})
+        changed = ContrastiveExperiment({**self.experiment.config, **changes})
         strategy = changed.strategy(code_book, with_evaluator=False)
         grid = InProcessGrid(app, changed.num_users, changed.config, wire=False)
         strategy.start(

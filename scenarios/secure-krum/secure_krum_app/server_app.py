@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-from flwr.app import Array, ArrayRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, MultiKrum, Strategy
 
-from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.ramp_krum import deviations_from_config
-from flower_coded.learning import build_model, get_state, predict_labels, set_state
-from flower_coded.reporting import RunDirectory
+from flower_coded.experiment import Experiment
 from flower_coded.strategies import RampSharedMultiKrum
 from flower_coded.threads import one_thread
 from secure_krum_app.report import write_report
@@ -24,21 +21,16 @@ app.lifespan()(one_thread)
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     config = dict(context.run_config)
-    num_users = int(config["num-clients"])
-    AttackSettings.from_config(config, num_users)  # refuses a bad configuration before anything runs
+    experiment = Experiment(config)
+    experiment.check()
     deviations_from_config(config)
-    settings = ClientSettings.from_config(config)
-    data = settings.load()
-    model = build_model(settings.model, data.image_shape, data.num_classes, seed=settings.seed)
-    start = ArrayRecord({name: Array(array) for name, array in get_state(model).items()})
-    everybody = {"min_train_nodes": num_users, "min_available_nodes": num_users, "fraction_evaluate": 0.0}
     secure = _secure_strategy(config)
     strategies: dict[str, Strategy] = {
-        "FedAvg": FedAvg(**everybody),
+        "FedAvg": FedAvg(**experiment.everybody),
         "multi-Krum, in the clear": MultiKrum(
             num_malicious_nodes=int(config["num-attackers"]),
             num_nodes_to_select=secure.num_selected,
-            **everybody,
+            **experiment.everybody,
         ),
         "ramp-shared multi-Krum": secure,
     }
@@ -47,19 +39,15 @@ def main(grid: Grid, context: Context) -> None:
     for name, strategy in strategies.items():
 
         def evaluate(server_round: int, arrays: ArrayRecord, name: str = name) -> MetricRecord:
-            set_state(model, {key: array.numpy() for key, array in arrays.items()})
-            predicted = predict_labels(model, data.test_images, device=settings.device)
-            accuracy = float((predicted == data.test_labels).mean())
+            accuracy = experiment.accuracy({key: array.numpy() for key, array in arrays.items()})
             accuracies.append({"round": server_round, "method": name, "accuracy": accuracy})
             print(f"progress: {name}, round {server_round}: accuracy {accuracy:.3f}", flush=True)
             return MetricRecord({"accuracy": accuracy})
 
-        strategy.start(grid, start, int(config["num-server-rounds"]), timeout=600, evaluate_fn=evaluate)
-    out = Path(str(config["out"])) if config["out"] else Path.cwd() / "results" / "secure_krum"
-    out.mkdir(parents=True, exist_ok=True)
-    run = RunDirectory(out)
-    run.write_config(config)
-    write_report(run, config, secure, accuracies, data.test_images)
+        start = experiment.initial_arrays()
+        strategy.start(grid, start, experiment.num_rounds, timeout=600, evaluate_fn=evaluate)
+    run = experiment.run_directory("secure_krum")
+    write_report(run, config, secure, accuracies, experiment.data.test_images)
 
 
 def _secure_strategy(config: dict[str, bool | int | float | str]) -> RampSharedMultiKrum:

@@ -1,0 +1,305 @@
+"""One experiment as its run configuration says: users with images, attackers, a model, and how to measure.
+
+The scenarios and the sweep train different things on the same ground. What they share is here, read once and
+checked before anything is trained; what is theirs (a strategy, a report) they add. Run-config keys are those
+of the clients (:mod:`flower_coded.clients.training`, :mod:`flower_coded.clients.attack_settings`) and these:
+
+==========================  ==============  ===============================================================
+key                         default         meaning
+==========================  ==============  ===============================================================
+``num-clients``                             users, which are the simulation's nodes
+``num-server-rounds``       ``1``           rounds of training
+``out``                     empty           directory for results; empty: ``results/`` and the scenario's name
+``test-images``             ``0``           held-out images that are measured on; 0 takes all
+``code``                    ``correction``  one of :data:`CODE_KINDS`
+``tolerated-attackers``     ``1``           k, users that the code withstands
+``row-weight``              ``1``           r, users that each model learns from, at least
+``num-models``              ``1``           of a partition or a random code
+``decoder-attack-rate``     ``0.5``         prior probability that an image carries a trigger
+``decoder-success-rate``    ``0.99``        probability that a poisoned model obeys it
+``decoder-max-attackers``   the decoder's   number of attackers: uniform on 0 to this
+``decoder-smoothing``       ``0.3``         pseudo-counts per entry of a confusion matrix
+==========================  ==============  ===============================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+from torch import nn
+
+from flower_coded.attacks import Backdoor
+from flower_coded.clients import AttackSettings, ClientSettings
+from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
+from flower_coded.codes import SubsetCode, build_code, partition_code, random_code
+from flower_coded.learning import (
+    ImageData,
+    ModelState,
+    build_model,
+    get_state,
+    initial_states,
+    predict_labels,
+    predict_stacked,
+    set_state,
+)
+from flower_coded.reporting import RunDirectory
+from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator
+from flower_coded.strategies.ensemble_states import to_array_record
+
+__all__ = ["ENSEMBLE_METRICS", "SINGLE_METRICS", "Experiment"]
+
+CODE_KINDS = ("detection", "correction", "tracking", "partition", "random")
+"""How a code is made: against k attackers in three degrees, or for comparison."""
+
+SINGLE_METRICS = {
+    "accuracy": "majority-accuracy",
+    "accuracy under attack": "majority-accuracy-under-attack",
+    "attack success": "majority-attack-success-rate",
+}
+"""What is told of a single model, or of an ensemble's majority, and the evaluator's names for it."""
+
+ENSEMBLE_METRICS = {
+    "accuracy": "ensemble-accuracy",
+    "accuracy under attack": "accuracy-under-attack",
+    "attack success": "attack-success-rate",
+}
+"""What is told of a decoded ensemble, and the evaluator's names for it."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run configuration describes.
+
+    Attributes
+    ----------
+    config : mapping of str to bool, int, float or str
+        Every setting of the run.
+
+    Examples
+    --------
+    >>> experiment = Experiment({"num-clients": 12, "attack": "pixel-trigger", "attackers": "0,3"})
+    >>> experiment.attackers, experiment.data.image_shape
+    ((0, 3), (1, 8, 8))
+    """
+
+    config: RunConfig
+
+    @property
+    def num_users(self) -> int:
+        """Users, which are the simulation's nodes."""
+        return read_int(self.config, "num-clients", 12, least=1)
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds of training."""
+        return read_int(self.config, "num-server-rounds", 1, least=1)
+
+    @property
+    def seed(self) -> int:
+        """Seed of data, attackers, trigger, models and code."""
+        return self.settings.seed
+
+    @cached_property
+    def settings(self) -> ClientSettings:
+        """What the clients read of their training."""
+        return ClientSettings.from_config(self.config)
+
+    @cached_property
+    def attack(self) -> AttackSettings:
+        """What the attackers do."""
+        return AttackSettings.from_config(self.config, self.num_users)
+
+    @cached_property
+    def data(self) -> ImageData:
+        """Training and test images."""
+        return self.settings.load()
+
+    @property
+    def attackers(self) -> tuple[int, ...]:
+        """Users who attack."""
+        return self.attack.attackers if self.attack.attack != "none" else ()
+
+    @cached_property
+    def backdoor(self) -> Backdoor | None:
+        """The trigger to test with: also without attackers, to see what it does to a clean model."""
+        if "data" not in self.attack.row.acts_on:
+            return None
+        attack = self.attack.data_attack(self.data.image_shape, self.data.num_classes)
+        return attack if isinstance(attack, Backdoor) else None
+
+    @property
+    def everybody(self) -> dict[str, Any]:
+        """Arguments with which one of Flower's strategies asks all users to train, and none to evaluate."""
+        number = self.num_users
+        return {"fraction_evaluate": 0.0, "min_train_nodes": number, "min_available_nodes": number}
+
+    @cached_property
+    def code(self) -> SubsetCode:
+        """Which user trains which model of an ensemble."""
+        kind = read_choice(self.config, "code", "correction", CODE_KINDS)
+        row_weight = read_int(self.config, "row-weight", 1, least=1)
+        num_models = read_int(self.config, "num-models", 1, least=1)
+        if kind == "partition":
+            return partition_code(num_models, self.num_users)
+        if kind == "random":
+            return random_code(num_models, row_weight, self.num_users, self.seed)
+        tolerated = read_int(self.config, "tolerated-attackers", 1)
+        return build_code(kind, tolerated, row_weight, self.num_users)
+
+    @property
+    def decoder_options(self) -> dict[str, Any]:
+        """Prior beliefs of an ensemble's decoder."""
+        rates = {"attack_rate": 0.5, "success_rate": 0.99, "smoothing": 0.3}
+        beliefs = {
+            name: read_float(self.config, f"decoder-{name.replace('_', '-')}", default)
+            for name, default in rates.items()
+        }
+        if "decoder-max-attackers" not in self.config:
+            return beliefs
+        return {**beliefs, "attacker_prior": [1.0] * (read_int(self.config, "decoder-max-attackers", 0) + 1)}
+
+    def check(self) -> None:
+        """Refuse a configuration before anything is trained.
+
+        Raises
+        ------
+        ParameterError
+            If a client, an attacker or this object would refuse it, or the data cannot be loaded.
+        """
+        _ = self.num_users, self.num_rounds, self.attack, self.backdoor, self.model()
+
+    def model(self, *, seed: int | None = None) -> nn.Module:
+        """Make the architecture, with the weights that a single model starts from."""
+        data = self.data
+        return build_model(
+            self.settings.model, data.image_shape, data.num_classes, seed=self.seed if seed is None else seed
+        )
+
+    def initial_arrays(self) -> ArrayRecord:
+        """Weights that a single model starts from."""
+        return to_array_record(get_state(self.model()))
+
+    def accuracy(self, state: ModelState) -> float:
+        """Share of all held-out images that a single model gets right."""
+        model = self.model()
+        set_state(model, state)
+        answers = predict_labels(model, self.data.test_images, device=self.settings.device)
+        return float((answers == self.data.test_labels).mean())
+
+    def predict(self, stacked_state: Mapping[str, NDArray[Any]], images: NDArray[np.float32]) -> Any:
+        """Answers (m, B) of models whose states are stacked."""
+        return predict_stacked(self.model(), stacked_state, images, device=self.settings.device)
+
+    def evaluator(self, code: SubsetCode | None = None) -> EnsembleEvaluator:
+        """Measure an ensemble on held-out images: half of them calibrate its decoder, the others are judged.
+
+        Without a code, a single model: an ensemble of one that everybody trains, judged on the same images.
+        """
+        backdoor, data = self.backdoor, self.data
+        measured = slice(read_int(self.config, "test-images", 0) or None)
+        return EnsembleEvaluator(
+            SubsetCode([[True] * self.num_users]) if code is None else code,
+            self.predict,
+            data.test_images[measured],
+            data.test_labels[measured],
+            data.num_classes,
+            trigger=None if backdoor is None else backdoor.trigger,
+            target=None if backdoor is None else backdoor.target,
+            attackers=self.attackers,
+            seed=self.seed,
+            decoder_options=self.decoder_options,
+        )
+
+    def coded_strategy(self, *, stacked: bool = True, is_measured: bool = True) -> CodedSubsetAggregation:
+        """Make the strategy that trains the ensemble of :attr:`code`, every model from weights of its own."""
+        data, code = self.data, self.code
+        start = initial_states(
+            self.settings.model, data.image_shape, data.num_classes, code.num_models, self.seed
+        )
+        return CodedSubsetAggregation(
+            code,
+            initial_states=start,
+            stacked=stacked,
+            evaluator=self.evaluator(code) if is_measured else None,
+            seed=self.seed,
+            fraction_evaluate=0.0,
+        )
+
+    def train(
+        self,
+        grid: Grid,
+        strategy: Strategy,
+        *,
+        num_rounds: int | None = None,
+        on_round: Callable[[int, Mapping[str, Any]], None] | None = None,
+        train_config: ConfigRecord | None = None,
+        timeout: float = 3600.0,
+    ) -> ModelState:
+        """Run a strategy to its end.
+
+        Parameters
+        ----------
+        grid : Grid
+        strategy : Strategy
+            A coded one must have an evaluator if its rounds are to be told.
+        num_rounds : int, optional
+            Instead of the configuration's.
+        on_round : callable, optional
+            ``on_round(server_round, metrics)`` is told, after every round, what the evaluator measured.
+        train_config : ConfigRecord, optional
+            Sent with every train message.
+        timeout : float
+            Seconds for a round.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (m, ...)
+            The last model, as an ensemble of one, or the ensemble.
+        """
+        is_ensemble = isinstance(strategy, CodedSubsetAggregation)
+        evaluator = None if is_ensemble or on_round is None else self.evaluator()
+
+        def tell(server_round: int, arrays: ArrayRecord) -> None:
+            if not server_round or on_round is None:
+                return
+            if isinstance(strategy, CodedSubsetAggregation):
+                metrics: Mapping[str, Any] = strategy.history[-1].metrics
+            else:
+                assert evaluator is not None
+                metrics = evaluator.evaluate(_stacked(arrays)).metrics
+            on_round(server_round, metrics)
+
+        initial = self.initial_arrays()
+        result = strategy.start(
+            grid,
+            initial,
+            self.num_rounds if num_rounds is None else num_rounds,
+            timeout=timeout,
+            train_config=train_config,
+            evaluate_fn=tell,
+        )
+        if isinstance(strategy, CodedSubsetAggregation):
+            return dict(strategy.states)
+        return _stacked(result.arrays or initial)  # empty where every round was refused
+
+    def run_directory(self, scenario: str) -> RunDirectory:
+        """Make the directory for results, and write the settings into it."""
+        out = str(self.config.get("out", ""))
+        path = Path(out) if out else Path.cwd() / "results" / scenario
+        path.mkdir(parents=True, exist_ok=True)
+        run = RunDirectory(path)
+        run.write_config(self.config)
+        return run
+
+
+def _stacked(arrays: ArrayRecord) -> ModelState:
+    return {key: array.numpy()[None] for key, array in arrays.items()}
