@@ -53,7 +53,7 @@ from flower_coded.learning import (
 )
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator
-from flower_coded.strategies.ensemble_states import to_array_record
+from flower_coded.wire.model_state import read_state, to_array_record
 
 __all__ = ["ENSEMBLE_METRICS", "SINGLE_METRICS", "Experiment"]
 
@@ -207,7 +207,7 @@ class Experiment:
         backdoor, data = self.backdoor, self.data
         measured = slice(read_int(self.config, "test-images", 0) or None)
         return EnsembleEvaluator(
-            SubsetCode([[True] * self.num_users]) if code is None else code,
+            SubsetCode(np.ones((1, self.num_users), dtype=bool)) if code is None else code,
             self.predict,
             data.test_images[measured],
             data.test_labels[measured],
@@ -269,8 +269,9 @@ class Experiment:
         evaluator = None if is_ensemble or on_round is None else self.evaluator()
 
         def tell(server_round: int, arrays: ArrayRecord) -> None:
-            if not server_round or on_round is None:
+            if not server_round:
                 return
+            assert on_round is not None
             if isinstance(strategy, CodedSubsetAggregation):
                 metrics: Mapping[str, Any] = strategy.history[-1].metrics
             else:
@@ -285,7 +286,7 @@ class Experiment:
             self.num_rounds if num_rounds is None else num_rounds,
             timeout=timeout,
             train_config=train_config,
-            evaluate_fn=tell,
+            evaluate_fn=None if on_round is None else tell,
         )
         if isinstance(strategy, CodedSubsetAggregation):
             return dict(strategy.states)
@@ -302,4 +303,4 @@ class Experiment:
 
 
 def _stacked(arrays: ArrayRecord) -> ModelState:
-    return {key: array.numpy()[None] for key, array in arrays.items()}
+    return {key: array[None] for key, array in read_state(arrays).items()}

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "wire"},
     "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
     "testing": set(),
+    "experiment": {"codes", "attacks", "learning", "strategies", "clients", "reporting", "wire"},
     "sweep": {
         "codes",
         "aggregation",
@@ -37,13 +38,14 @@ ALLOWED: dict[str, set[str]] = {
         "clients",
         "testing",
         "reporting",
+        "experiment",
     },
     "__main__": {"cli"},
     "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "sweep"},
 }
 MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols"}
 NO_FLOWER = {"learning", "reporting"}
-FLOWER_MAY_BE_IMPORTED_BY = {"wire", "strategies", "clients", "testing", "sweep", "cli"}
+FLOWER_MAY_BE_IMPORTED_BY = {"wire", "strategies", "clients", "testing", "experiment", "sweep", "cli"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -34,6 +34,9 @@ Vector = NDArray[np.floating[Any]]
 Memory = dict[str, NDArray[np.float64]]
 
 
+_LARGEST_BFLOAT16 = (2 - 2.0**-7) * 2.0**127
+
+
 class IneffectiveAttackWarning(UserWarning):
     """The attack does nothing with these numbers of clients."""
 
@@ -70,7 +73,8 @@ def mean_of(known: Vector) -> NDArray[np.float64]:
 def as_type(crafted: NDArray[np.float64], own: Vector) -> Vector:
     """Round a crafted update to the own one's type, and keep it within that type's range."""
     # An overflow would make infinities, which every server drops; an attacker sends the largest number.
-    largest = float(np.finfo(own.dtype).max)
+    # (bfloat16, which NumPy does not know, reaches nearly as far as float32.)
+    largest = float(np.finfo(own.dtype).max) if own.dtype.kind == "f" else _LARGEST_BFLOAT16
     return np.clip(crafted, -largest, largest).astype(own.dtype)
 
 

@@ -170,14 +170,14 @@ def sweep(
     processes: Annotated[
         int, typer.Option(min=0, help="Runs at a time, one thread each; 0 for the number of processors.")
     ] = 0,
-    sheet_only: Annotated[
-        bool, typer.Option("--sheet-only", help="Run nothing; compose table and sheet from what is there.")
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Run nothing; compose table and report from what is there.")
     ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run again what failed before.")
     ] = False,
 ) -> None:
-    """Run every attack against every defense, and write one sheet about it.
+    """Run every attack against every defense, and write one report about it.
 
     A sweep that was stopped, however, goes on where it was; what is done is not run again.
     """
@@ -189,7 +189,7 @@ def sweep(
             results=results,
             name=name,
             num_processes=processes or available_processors(),
-            only_sheet=sheet_only,
+            only_report=report_only,
             retries_failures=retry_failed,
         )
         raise typer.Exit(status)

@@ -1,4 +1,4 @@
-"""``flower-coded sweep``: sweep over attacks against defenses, and write its sheet."""
+"""``flower-coded sweep``: sweep over attacks against defenses, and write its robustness report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 
 from flower_coded.cli.exit_codes import COMPLETED, FAILED
+from flower_coded.reporting.robustness_report import write_robustness_report
 from flower_coded.reporting.run_directory import RunDirectory
-from flower_coded.reporting.sheet import write_sheet
 from flower_coded.sweep.plan import SweepPlan, read_plan
 from flower_coded.sweep.runner import run_sweep, sweep_table
 from flower_coded.sweep.store import SweepStore
@@ -25,10 +25,10 @@ def run_sweep_file(
     results: Path,
     name: str = "",
     num_processes: int = 1,
-    only_sheet: bool = False,
+    only_report: bool = False,
     retries_failures: bool = False,
 ) -> int:
-    """Run what a sweep file asks for and is not done yet; write table and sheet; return the exit status.
+    """Run what a sweep file asks for and is not done yet; write table and report; return the exit status.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def run_sweep_file(
         The file's name without its ending by default.
     num_processes : int
         Runs at a time.
-    only_sheet : bool
-        Run nothing; compose table and sheet from what is there.
+    only_report : bool
+        Run nothing; compose table and report from what is there.
     retries_failures : bool
         Run again what failed before.
 
@@ -53,7 +53,7 @@ def run_sweep_file(
     logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies are made to be checked, and log each time
     plan = read_plan(sweep_file)
     store = SweepStore(results.expanduser() / "sweep" / (name or sweep_file.stem))
-    if not only_sheet:
+    if not only_report:
         missing = len({run.key for run in plan.runs} - store.keys())
         typer.echo(f"{len(plan.runs)} runs, {missing} to do, {num_processes} at a time; files: {store.path}")
         run_sweep(
@@ -81,6 +81,6 @@ def _write_results(plan: SweepPlan, store: SweepStore) -> int:
     for record in failed:
         typer.secho(f"failed: {record['defense']} under {record['attack']}: {record['error']}", fg="red")
     if len(failed) < len(records):
-        for page in write_sheet(directory, records, title=plan.title):
-            typer.echo(f"sheet: {page}")
+        for page in write_robustness_report(directory, records, title=plan.title):
+            typer.echo(f"robustness report: {page}")
     return FAILED if failed else COMPLETED

@@ -44,6 +44,7 @@ from flower_coded.clients.malformed import spoil
 from flower_coded.clients.model_state import models_in
 from flower_coded.errors import ParameterError
 from flower_coded.wire.keys import SERVER_ROUND_KEY
+from flower_coded.wire.model_state import State, is_floating, read_state, to_array_record
 
 __all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "byzantine_mod", "server_round_of"]
 
@@ -198,21 +199,15 @@ def _arrays_of(content: RecordDict) -> tuple[str, ArrayRecord]:
     return name, record
 
 
-Reference = dict[str, NDArray[Any]]
-"""What the app was sent, by the keys of its reply: floating-point arrays only, which make the update."""
-
-
-def _reference_for(record: ArrayRecord, content: RecordDict) -> Reference:
+def _reference_for(record: ArrayRecord, content: RecordDict) -> State:
     """Arrays that the app was sent, found by shape: legacy apps name records differently both ways."""
+    trained = read_state(record)
     for candidate in content.array_records.values():
-        sent = [candidate[key] for key in record] if candidate.keys() == record.keys() else candidate.values()
-        values = [array.numpy() for array in sent]
-        if [value.shape for value in values] == [tuple(array.shape) for array in record.values()]:
-            floating = {
-                key: value
-                for (key, array), value in zip(record.items(), values, strict=True)
-                if np.issubdtype(array.numpy().dtype, np.floating)
-            }
+        sent = read_state(candidate)
+        if sent.keys() != trained.keys():
+            sent = dict(zip(trained, sent.values(), strict=False))
+        if len(candidate) == len(trained) and all(sent[key].shape == trained[key].shape for key in trained):
+            floating = {key: sent[key] for key, array in trained.items() if is_floating(array.dtype)}
             if floating:
                 return floating
     raise ParameterError(
@@ -223,25 +218,28 @@ def _reference_for(record: ArrayRecord, content: RecordDict) -> Reference:
     )
 
 
-def _update(record: ArrayRecord, reference: Reference, num_models: int) -> NDArray[np.float64]:
+def _update(record: ArrayRecord, reference: State, num_models: int) -> NDArray[np.float64]:
     """Arrays minus reference as one row per model, (m, d)."""
-    differences = {key: record[key].numpy().astype(np.float64) - sent for key, sent in reference.items()}
-    return _flat(differences, num_models)
+    trained = read_state(record)
+    return _flat(
+        {key: trained[key].astype(np.float64) - sent.astype(np.float64) for key, sent in reference.items()},
+        num_models,
+    )
 
 
-def _flat(arrays: Reference, num_models: int) -> NDArray[np.float64]:
+def _flat(arrays: State, num_models: int) -> NDArray[np.float64]:
     """Arrays of models as one row per model, (m, d); a 0-d array of one model is one entry."""
     rows = [np.asarray(array, np.float64).reshape(num_models, -1) for array in arrays.values()]
     return np.concatenate(rows, axis=1)
 
 
-def _record_with(record: ArrayRecord, reference: Reference, update: NDArray[np.floating[Any]]) -> ArrayRecord:
+def _record_with(record: ArrayRecord, reference: State, update: NDArray[np.floating[Any]]) -> ArrayRecord:
     """Add the update to the reference, in the keys, shapes and types of the record."""
     sizes = [sent.size // len(update) for sent in reference.values()]
     pieces = np.split(update, np.cumsum(sizes)[:-1], axis=1)
-    restored = {}
+    state = read_state(record)
     for (key, sent), piece in zip(reference.items(), pieces, strict=True):
         # A sum of 0-d arrays is a NumPy scalar, which Flower does not take.
         moved = np.asarray(sent.astype(np.float64) + piece.reshape(sent.shape))
-        restored[key] = Array(np.asarray(as_type(moved, record[key].numpy())))
-    return ArrayRecord({key: restored.get(key, array) for key, array in record.items()})
+        state[key] = np.asarray(as_type(moved, state[key]))
+    return to_array_record(state)

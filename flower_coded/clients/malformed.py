@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord
+from flwr.app import Error, Message, MetricRecord
 
 from flower_coded.attacks.registry import ATTACKS
 from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedMetrics, ReplyAttack
 from flower_coded.errors import FlowerCodedError
+from flower_coded.wire.keys import SILENCE_CODE
+from flower_coded.wire.model_state import read_state, to_array_record
 
-__all__ = ["MALFORMED_NAMES", "SILENCE_CODE", "DeliberateError", "make_malformed", "spoil"]
-
-SILENCE_CODE = 1000  # outside the codes that Flower itself uses
+__all__ = ["MALFORMED_NAMES", "DeliberateError", "make_malformed", "spoil"]
 
 MALFORMED_NAMES = tuple(
     row.name for row in ATTACKS.values() if row.replies is not None and row.replies.kind is not LateAnswer
@@ -57,8 +57,7 @@ def spoil(attack: ReplyAttack, reply: Message, message: Message) -> Message | No
         time.sleep(attack.seconds)
     elif isinstance(attack, MalformedArrays):
         for name, arrays in list(reply.content.array_records.items()):
-            crafted = attack.craft({key: array.numpy() for key, array in arrays.items()})
-            reply.content[name] = ArrayRecord({key: Array(array) for key, array in crafted.items()})
+            reply.content[name] = to_array_record(attack.craft(read_state(arrays)))
     elif isinstance(attack, MalformedMetrics):
         for name, metrics in list(reply.content.metric_records.items()):
             reply.content[name] = MetricRecord(attack.craft(metrics))

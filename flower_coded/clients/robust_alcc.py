@@ -40,7 +40,7 @@ from flower_coded.attacks.analog_collusion import (
 )
 from flower_coded.clients.attack_settings import attackers_from_config
 from flower_coded.clients.identity import partition_of, register_identity
-from flower_coded.clients.malformed import MALFORMED_NAMES, SILENCE_CODE, make_malformed
+from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
 from flower_coded.clients.run_config import (
     RunConfig,
     read_choice,

@@ -18,8 +18,8 @@ import numpy as np
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum, Strategy
 
 from flower_coded.aggregation import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
-from flower_coded.codes import SubsetCode, build_code, partition_code
 from flower_coded.errors import ParameterError
+from flower_coded.experiment import Experiment
 from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation, ValidatedReplies
 
 __all__ = [
@@ -27,8 +27,7 @@ __all__ = [
     "DEFENSE_NAMES",
     "RAMP_DEFENSE",
     "check_defense",
-    "decoder_options",
-    "defense_code",
+    "code_settings",
     "make_strategy",
     "model_of_defense",
 ]
@@ -121,28 +120,27 @@ def make_strategy(
     return RuleAggregation(rule, seed=seed, **expected.everybody)
 
 
-def defense_code(defense: str, num_users: int, num_byzantine: int, options: Options) -> SubsetCode:
-    """Make the code of a coded defense, for at least one attacker.
+def code_settings(defense: str, num_byzantine: int, options: Options) -> dict[str, Any]:
+    """Give code and decoder of a coded defense as an experiment's run-config keys.
+
+    The code is made for at least one attacker; the decoder holds 0 to ``num_byzantine`` for alike likely.
 
     Examples
     --------
-    >>> defense_code("coded-correction", 12, 2, {"row-weight": 6}).num_models
-    6
+    >>> settings = code_settings("coded-correction", 2, {"row-weight": 6})
+    >>> settings["code"], settings["tolerated-attackers"], settings["row-weight"]
+    ('correction', 2, 6)
     """
-    chosen = CODED_DEFENSES[defense] | dict(options)
     _refuse_unknown_options(defense, options, CODED_DEFENSES[defense])
-    if defense == "coded-partition":
-        return partition_code(int(chosen["num-groups"]), num_users)
-    kind = defense.removeprefix("coded-")
-    num_attackers = int(chosen["code-attackers"]) or max(1, num_byzantine)
-    return build_code(kind, num_attackers, int(chosen["row-weight"]), num_users)
-
-
-def decoder_options(defense: str, num_byzantine: int, options: Options) -> dict[str, Any]:
-    """Return the decoder's prior beliefs: rates, smoothing, and 0 to ``num_byzantine`` attackers alike."""
     chosen = CODED_DEFENSES[defense] | dict(options)
-    rates = {name.removeprefix("decoder-").replace("-", "_"): float(chosen[name]) for name in _DECODER}
-    return {**rates, "attacker_prior": [1.0] * (num_byzantine + 1)}
+    code_attackers = int(chosen.pop("code-attackers", 0))
+    return {
+        "code": defense.removeprefix("coded-"),
+        "tolerated-attackers": code_attackers or max(1, num_byzantine),
+        "num-models": chosen.pop("num-groups", 1),
+        "decoder-max-attackers": num_byzantine,
+        **chosen,
+    }
 
 
 def model_of_defense(defense: str, model: str) -> str:
@@ -159,8 +157,8 @@ def model_of_defense(defense: str, model: str) -> str:
 def check_defense(defense: str, num_users: int, num_byzantine: int, options: Options) -> None:
     """Make the defense once, so that what it would refuse is refused before anything is trained."""
     if defense in CODED_DEFENSES:
-        defense_code(defense, num_users, num_byzantine, options)
-        decoder_options(defense, num_byzantine, options)
+        coded = Experiment({"num-clients": num_users, **code_settings(defense, num_byzantine, options)})
+        _ = coded.code, coded.decoder_options
     else:
         strategy = make_strategy(defense, num_users, num_byzantine, options)
         if isinstance(strategy, RuleAggregation):  # too few users for the rule would keep the first model

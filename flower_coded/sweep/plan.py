@@ -121,9 +121,9 @@ class SweepPlan:
     Parameters
     ----------
     title : str
-        Heading of the sheet.
+        Heading of the report.
     runs : tuple of SweepRun
-        No two alike; seeds vary slowest, so that a sweep that is cut short has whole sheets of fewer seeds.
+        No two alike; seeds vary slowest, so that a sweep that is cut short has whole reports of fewer seeds.
     time_limit : float
         Seconds after which one run is given up and recorded as failed.
     """
@@ -205,7 +205,7 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
     limit = given.get("time-limit", SweepPlan.time_limit)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
         raise ParameterError("time-limit", "must be a positive number of seconds", limit, hint="900")
-    return SweepPlan(str(given.get("title", "Robustness sheet")), tuple(runs.values()), float(limit))
+    return SweepPlan(str(given.get("title", "Robustness report")), tuple(runs.values()), float(limit))
 
 
 _AXES: dict[str, list[Any]] = {

@@ -1,4 +1,4 @@
-"""``flower-coded sweep``: runs, resumes, refuses, and leaves a table and a sheet."""
+"""``flower-coded sweep``: runs, resumes, refuses, and leaves a table and a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ local-epochs = 1
 
 
 @pytest.mark.slow
-def test_a_grid_is_run_once_and_its_table_and_sheet_are_there(tmp_path: Path) -> None:
+def test_a_grid_is_run_once_and_its_table_and_report_are_there(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(GRID)
     command = ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), "--processes", "1"]
     first = CliRunner().invoke(app, command)
@@ -36,13 +36,13 @@ def test_a_grid_is_run_once_and_its_table_and_sheet_are_there(tmp_path: Path) ->
     assert [row["attack"] for row in rows] == ["none", "wrong-shape"]
     assert all(row["status"] == "done" and row["version-flwr"] and row["num-users"] == "3" for row in rows)
     assert (rows[1]["detection-precision"], rows[1]["detection-recall"]) == ("1.0", "1.0")
-    assert (directory / "sheet.png").stat().st_size > 10_000
+    assert (directory / "robustness.png").stat().st_size > 10_000
     again = CliRunner().invoke(app, command)
     assert "2 runs, 0 to do" in again.output
-    (directory / "sheet.png").unlink()
-    only_sheet = CliRunner().invoke(app, [*command, "--sheet-only"])
-    assert only_sheet.exit_code == 0
-    assert (directory / "sheet.png").is_file()
+    (directory / "robustness.png").unlink()
+    only_report = CliRunner().invoke(app, [*command, "--report-only"])
+    assert only_report.exit_code == 0
+    assert (directory / "robustness.png").is_file()
 
 
 def test_a_typing_error_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

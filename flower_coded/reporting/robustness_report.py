@@ -1,9 +1,9 @@
-"""The robustness sheet: what every attack does to every defense, on one page, as PNG and HTML.
+"""The robustness report: what every attack does to every defense, on one page, as PNG and HTML.
 
 Made from a sweep's records, one per run: cells are means over seeds. Harm is what the attack was for: of a
 backdoor the share of triggered images of other classes that get the attackers' target; of any other attack
 the accuracy that the same defense loses against its own clean run. Left out: which differences are more
-than chance; the table beside the sheet has every run.
+than chance; the table beside the report has every run.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from flower_coded.reporting.html import Report
 from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.tables import Record
 
-__all__ = ["SheetData", "draw_sheet", "sheet_report", "write_sheet"]
+__all__ = ["RobustnessResults", "draw_robustness", "robustness_report", "write_robustness_report"]
 
 _CLEAN = "none"
 _CONFIGURATION = ("num-users", "num-rounds", "tolerated-attackers", "dataset", "model", "local-epochs")
 
 
 @dataclass(frozen=True)
-class SheetData:
+class RobustnessResults:
     """Records of one class mix and one number of attackers, with their clean runs.
 
     Parameters
@@ -48,8 +48,8 @@ class SheetData:
     >>> runs = [{"defense": "median", "attack": a, "status": "done", "alpha": "iid", "seed": s,
     ...          "attackers": 2 * (a != "none"), "accuracy": 0.9, "accuracy-loss": 0.1 * s}
     ...         for a in ("none", "sign-flip") for s in (1, 2)]
-    >>> [sheet] = SheetData.split(runs)
-    >>> sheet.harm()
+    >>> [part] = RobustnessResults.split(runs)
+    >>> part.harm()
     array([[0.15]])
     """
 
@@ -58,8 +58,8 @@ class SheetData:
     attackers: int
 
     @classmethod
-    def split(cls, records: Iterable[Record]) -> list[SheetData]:
-        """Make one sheet per class mix and number of attackers, in order of occurrence."""
+    def split(cls, records: Iterable[Record]) -> list[RobustnessResults]:
+        """Make one part per class mix and number of attackers, in order of occurrence."""
         done = [record for record in records if record["status"] == "done"]
         pairs = dict.fromkeys((str(r["alpha"]), int(r["attackers"])) for r in done if r["attackers"])
         pairs = pairs or dict.fromkeys((str(r["alpha"]), 0) for r in done)
@@ -139,8 +139,8 @@ class SheetData:
         )
 
 
-def write_sheet(directory: RunDirectory, records: Sequence[Record], *, title: str) -> list[Path]:
-    """Write ``sheet.png`` and ``report.html`` (more of each, numbered, for several mixes or numbers).
+def write_robustness_report(directory: RunDirectory, records: Sequence[Record], *, title: str) -> list[Path]:
+    """Write ``robustness.png`` and ``report.html`` (more of each, numbered, for several mixes or numbers).
 
     Parameters
     ----------
@@ -156,57 +156,57 @@ def write_sheet(directory: RunDirectory, records: Sequence[Record], *, title: st
     list of Path
         What was written.
     """
-    sheets = SheetData.split(records)
+    parts = RobustnessResults.split(records)
     written = []
-    for number, sheet in enumerate(sheets, start=1):
-        name = "sheet" if len(sheets) == 1 else f"sheet-{number}"
-        written.append(directory.write_figure(draw_sheet(sheet, title=title), name))
-    return [*written, sheet_report(sheets, records, title=title).write(directory.report_path)]
+    for number, part in enumerate(parts, start=1):
+        name = "robustness" if len(parts) == 1 else f"robustness-{number}"
+        written.append(directory.write_figure(draw_robustness(part, title=title), name))
+    return [*written, robustness_report(parts, records, title=title).write(directory.report_path)]
 
 
-def draw_sheet(sheet: SheetData, *, title: str) -> Figure:
+def draw_robustness(part: RobustnessResults, *, title: str) -> Figure:
     """Draw accuracy, harm, and what a defense costs and names, with the same rows.
 
     Parameters
     ----------
-    sheet : SheetData
+    part : RobustnessResults
     title : str
         Heading of the picture.
     """
-    rows, height = [name.replace("+", " +\n") for name in sheet.defenses], 1.35 + 0.4 * len(sheet.defenses)
-    width = 3.8 + 1.2 * max(len(sheet.attacks) + 1, len(_PROPERTY_COLUMNS))
-    figure = new_figure(3 if sheet.harmful else 2, 1, size=(width, 0.6 + height * (2 + bool(sheet.harmful))))
+    rows, height = [name.replace("+", " +\n") for name in part.defenses], 1.35 + 0.4 * len(part.defenses)
+    width = 3.8 + 1.2 * max(len(part.attacks) + 1, len(_PROPERTY_COLUMNS))
+    figure = new_figure(3 if part.harmful else 2, 1, size=(width, 0.6 + height * (2 + bool(part.harmful))))
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(h_pad=0.18)  # inches between a map and the heading of the next
     remaining = iter(figure.axes)
     draw_heat_map(
-        sheet.accuracy(),
+        part.accuracy(),
         rows,
-        [_wrapped(name if name != _CLEAN else "no attack") for name in sheet.attacks],
+        [_wrapped(name if name != _CLEAN else "no attack") for name in part.attacks],
         title="Accuracy on clean test images (dark is good)",
         worst="min",
         axes=next(remaining),
     )
-    if sheet.harmful:
+    if part.harmful:
         draw_heat_map(
-            sheet.harm(),
+            part.harm(),
             rows,
-            [f"{_wrapped(name)}\n({_harm_name(sheet, name)})" for name in sheet.harmful],
+            [f"{_wrapped(name)}\n({_harm_name(part, name)})" for name in part.harmful],
             title="What the attack achieves (dark is bad)",
             worst="max",
-            num_blank=len(sheet.attacks) - len(sheet.harmful),
+            num_blank=len(part.attacks) - len(part.harmful),
             axes=next(remaining),
         )
-    columns, cells = _properties(sheet)
+    columns, cells = _properties(part)
     draw_cells(
         cells, rows, columns, title="Whom it names, what it proves, what it costs", axes=next(remaining)
     )
-    figure.suptitle(f"{title}: {_subtitle(sheet)}", fontsize="large", x=0.01, ha="left")
+    figure.suptitle(f"{title}: {_subtitle(part)}", fontsize="large", x=0.01, ha="left")
     return figure
 
 
-def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, title: str) -> Report:
+def robustness_report(parts: Sequence[RobustnessResults], records: Sequence[Record], *, title: str) -> Report:
     """Compose the page: pictures, their numbers as tables, failures, settings."""
     report = Report(title, subtitle=_settings_line(records))
     report.add_text(
@@ -215,18 +215,18 @@ def sheet_report(sheets: Sequence[SheetData], records: Sequence[Record], *, titl
         "**Worst** is the worst cell of a row: what an attacker who may choose the attack gets. A cell "
         "without a value was not run with every seed, or a run of it failed."
     )
-    for sheet in sheets:
-        heading = f"Class mix {sheet.alpha}, {sheet.attackers} attackers"
+    for part in parts:
+        heading = f"Class mix {part.alpha}, {part.attackers} attackers"
         report.add_heading(heading).add_figure(
-            draw_sheet(sheet, title=title),
-            caption=f"{heading}; seeds {', '.join(map(str, sheet.seeds))}. Rows are defenses.",
+            draw_robustness(part, title=title),
+            caption=f"{heading}; seeds {', '.join(map(str, part.seeds))}. Rows are defenses.",
         )
-        report.add_table(_table(sheet, sheet.accuracy(), sheet.attacks), caption="Accuracy on clean images")
-        if sheet.harmful:
+        report.add_table(_table(part, part.accuracy(), part.attacks), caption="Accuracy on clean images")
+        if part.harmful:
             report.add_table(
-                _table(sheet, sheet.harm(), sheet.harmful), caption="Attack success, or accuracy lost"
+                _table(part, part.harm(), part.harmful), caption="Attack success, or accuracy lost"
             )
-        report.add_table(_property_table(sheet), caption="Detection, certificates and cost")
+        report.add_table(_property_table(part), caption="Detection, certificates and cost")
         report.add_text(_PROPERTIES)
     failed = [record for record in records if record["status"] != "done"]
     if failed:
@@ -261,42 +261,44 @@ _PROPERTY_COLUMNS = (
 )
 
 
-def _property_values(sheet: SheetData, defense: str) -> tuple[float, ...]:
+def _property_values(part: RobustnessResults, defense: str) -> tuple[float, ...]:
     return (
-        *sheet.detection(defense),
-        sheet.mean(defense, "false-positives", [_CLEAN]),
-        sheet.mean(defense, "certified-accuracy", [_CLEAN]),
-        sheet.largest_mean(defense, "refused-rounds"),
-        sheet.mean(defense, "megabytes-per-round"),
-        sheet.mean(defense, "client-seconds-per-round", [_CLEAN]),
-        sheet.mean(defense, "server-seconds-per-round", [_CLEAN]),
+        *part.detection(defense),
+        part.mean(defense, "false-positives", [_CLEAN]),
+        part.mean(defense, "certified-accuracy", [_CLEAN]),
+        part.largest_mean(defense, "refused-rounds"),
+        part.mean(defense, "megabytes-per-round"),
+        part.mean(defense, "client-seconds-per-round", [_CLEAN]),
+        part.mean(defense, "server-seconds-per-round", [_CLEAN]),
     )
 
 
-def _properties(sheet: SheetData) -> tuple[list[str], list[list[str]]]:
+def _properties(part: RobustnessResults) -> tuple[list[str], list[list[str]]]:
     columns = [_wrapped(name.replace(" ", "-"), joint=" ") for name in _PROPERTY_COLUMNS]
     digits = (2, 2, 2, 1, 2, 1, 1, 2, 3)
     cells = [
         [
             "" if np.isnan(value) else f"{value:.{places}f}"
-            for value, places in zip(_property_values(sheet, defense), digits, strict=True)
+            for value, places in zip(_property_values(part, defense), digits, strict=True)
         ]
-        for defense in sheet.defenses
+        for defense in part.defenses
     ]
     return columns, cells
 
 
-def _property_table(sheet: SheetData) -> list[dict[str, Any]]:
+def _property_table(part: RobustnessResults) -> list[dict[str, Any]]:
     return [
-        {"defense": defense} | _finite(_PROPERTY_COLUMNS, _property_values(sheet, defense))
-        for defense in sheet.defenses
+        {"defense": defense} | _finite(_PROPERTY_COLUMNS, _property_values(part, defense))
+        for defense in part.defenses
     ]
 
 
-def _table(sheet: SheetData, values: NDArray[np.float64], attacks: Sequence[str]) -> list[dict[str, Any]]:
+def _table(
+    part: RobustnessResults, values: NDArray[np.float64], attacks: Sequence[str]
+) -> list[dict[str, Any]]:
     return [
         {"defense": defense} | _finite(attacks, line.tolist())
-        for defense, line in zip(sheet.defenses, values, strict=True)
+        for defense, line in zip(part.defenses, values, strict=True)
     ]
 
 
@@ -314,8 +316,8 @@ def _harm(record: Record) -> float | None:
     return None if loss is None else float(loss)
 
 
-def _harm_name(sheet: SheetData, attack: str) -> str:
-    return "success" if sheet.is_backdoor(attack) else "accuracy lost"
+def _harm_name(part: RobustnessResults, attack: str) -> str:
+    return "success" if part.is_backdoor(attack) else "accuracy lost"
 
 
 def _mean(values: Iterable[float | None]) -> float:
@@ -334,12 +336,12 @@ def _wrapped(name: str, *, joint: str = "-") -> str:
     return (f"{joint.strip()}\n").join(lines)
 
 
-def _subtitle(sheet: SheetData) -> str:
-    first: Mapping[str, Any] = sheet.records[0]
+def _subtitle(part: RobustnessResults) -> str:
+    first: Mapping[str, Any] = part.records[0]
     return (
-        f"{first.get('dataset', 'digits')}, {first.get('num-users', '?')} users of whom {sheet.attackers} "
-        f"attack, class mix {sheet.alpha}, {first.get('num-rounds', '?')} rounds, mean of {len(sheet.seeds)} "
-        f"seed{'s' * (len(sheet.seeds) != 1)}"
+        f"{first.get('dataset', 'digits')}, {first.get('num-users', '?')} users of whom {part.attackers} "
+        f"attack, class mix {part.alpha}, {first.get('num-rounds', '?')} rounds, mean of {len(part.seeds)} "
+        f"seed{'s' * (len(part.seeds) != 1)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The robustness sheet: cells against arithmetic, what is missing said so, one page with everything."""
+"""The robustness report: cells against arithmetic, what is missing said so, one page with everything."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import pytest
 
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.heat_map import draw_cells, draw_heat_map
+from flower_coded.reporting.robustness_report import (
+    RobustnessResults,
+    draw_robustness,
+    robustness_report,
+    write_robustness_report,
+)
 from flower_coded.reporting.run_directory import RunDirectory
-from flower_coded.reporting.sheet import SheetData, draw_sheet, sheet_report, write_sheet
 
 
 def record(defense: str, attack: str, seed: int, accuracy: float, **found: Any) -> dict[str, Any]:
@@ -40,36 +45,36 @@ RECORDS = [
 ]
 
 
-def the_sheet() -> SheetData:
-    [sheet] = SheetData.split(RECORDS)
-    return sheet
+def the_results() -> RobustnessResults:
+    [part] = RobustnessResults.split(RECORDS)
+    return part
 
 
 def test_cells_are_means_over_seeds_and_missing_ones_are_not_a_number() -> None:
-    sheet = the_sheet()
-    assert sheet.attacks == ["none", "pixel-trigger", "sign-flip"], "clean, backdoors, others"
-    np.testing.assert_allclose(sheet.accuracy(), [[0.85, 0.85, 0.2], [0.85, np.nan, 0.88]])
+    part = the_results()
+    assert part.attacks == ["none", "pixel-trigger", "sign-flip"], "clean, backdoors, others"
+    np.testing.assert_allclose(part.accuracy(), [[0.85, 0.85, 0.2], [0.85, np.nan, 0.88]])
     # Losses of -0.10 and 0.04 are -0.03 on average: no harm, rather than half of the second.
-    np.testing.assert_allclose(sheet.harm(), [[0.65, 0.65], [np.nan, 0.0]], err_msg="no harm below zero")
+    np.testing.assert_allclose(part.harm(), [[0.65, 0.65], [np.nan, 0.0]], err_msg="no harm below zero")
 
 
 def test_detection_is_counted_over_all_attacks_together() -> None:
-    precision, recall, f1 = the_sheet().detection("fedavg")  # 2 named, both rightly; 2 of 12
+    precision, recall, f1 = the_results().detection("fedavg")  # 2 named, both rightly; 2 of 12
     assert (precision, recall, f1) == (1.0, pytest.approx(2 / 12), pytest.approx(4 / 14))
-    assert all(np.isnan(value) for value in the_sheet().detection("median"))
+    assert all(np.isnan(value) for value in the_results().detection("median"))
 
 
-def test_every_class_mix_and_number_of_attackers_has_a_sheet_of_its_own() -> None:
+def test_every_class_mix_and_number_of_attackers_has_a_report_of_its_own() -> None:
     more = [{**r, "alpha": "0.5"} for r in RECORDS] + [
         {**r, "attackers": 4} for r in RECORDS if r["attack"] == "sign-flip"
     ]
-    sheets = SheetData.split([*RECORDS, *more])
-    assert [(s.alpha, s.attackers) for s in sheets] == [("iid", 2), ("0.5", 2), ("iid", 4)]
-    assert sheets[2].attacks == ["none", "sign-flip"]
+    parts = RobustnessResults.split([*RECORDS, *more])
+    assert [(s.alpha, s.attackers) for s in parts] == [("iid", 2), ("0.5", 2), ("iid", 4)]
+    assert parts[2].attacks == ["none", "sign-flip"]
 
 
 def test_the_picture_says_every_number_and_what_there_is_not() -> None:
-    accuracy, harm, properties = draw_sheet(the_sheet(), title="T").axes
+    accuracy, harm, properties = draw_robustness(the_results(), title="T").axes
     texts = [text.get_text() for text in accuracy.texts]
     assert texts.count("n/a") == 2, "the cell, and the worst of its row, which is not known"
     assert "0.20" in texts
@@ -84,20 +89,20 @@ def test_the_picture_says_every_number_and_what_there_is_not() -> None:
 
 def test_the_page_holds_pictures_tables_and_failures_and_no_outside_resource(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    written = write_sheet(run, RECORDS, title="The <sheet>")
-    assert [path.name for path in written] == ["sheet.png", "report.html"]
+    written = write_robustness_report(run, RECORDS, title="The <report>")
+    assert [path.name for path in written] == ["robustness.png", "report.html"]
     page = run.report_path.read_text()
-    assert "The &lt;sheet&gt;" in page
+    assert "The &lt;report&gt;" in page
     assert "ValueError: &lt;no&gt;" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert page.count("<table>") == 3
 
 
-def test_a_grid_of_clean_runs_only_has_a_sheet_too() -> None:
+def test_a_grid_of_clean_runs_only_has_a_report_too() -> None:
     clean = [r for r in RECORDS if r["attack"] == "none"]
-    [sheet] = SheetData.split(clean)
-    assert len(draw_sheet(sheet, title="T").axes) == 2
-    assert "Accuracy" in sheet_report([sheet], clean, title="T").to_html()
+    [part] = RobustnessResults.split(clean)
+    assert len(draw_robustness(part, title="T").axes) == 2
+    assert "Accuracy" in robustness_report([part], clean, title="T").to_html()
 
 
 def test_heat_map__names_the_worst_of_each_row() -> None:
