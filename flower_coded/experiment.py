@@ -290,7 +290,13 @@ class Experiment:
         )
         if isinstance(strategy, CodedSubsetAggregation):
             return dict(strategy.states)
-        return _stacked(result.arrays or initial)  # empty where every round was refused
+        return _stacked(result.arrays or initial)  # empty where Flower's own strategy refused every round
+
+    def untrained(self, strategy: Strategy) -> ModelState:
+        """Give what :meth:`train` starts from, in the form of what it returns."""
+        if isinstance(strategy, CodedSubsetAggregation):
+            return dict(strategy.states)
+        return _stacked(self.initial_arrays())
 
     def run_directory(self, scenario: str) -> RunDirectory:
         """Make the directory for results, and write the settings into it."""

@@ -22,7 +22,7 @@ from flower_coded import __version__
 from flower_coded.clients import training_client_app
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.codes import certified_against
-from flower_coded.errors import DecodingError
+from flower_coded.errors import DecodingError, NoRoundSucceededError
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
 from flower_coded.learning import ModelState
 from flower_coded.strategies import EnsembleEvaluator
@@ -130,7 +130,10 @@ def _train_ensemble(run: SweepRun, experiment: Experiment, grid: MeteredGrid) ->
 def _timed_training(experiment: Experiment, grid: Grid, strategy: Any) -> tuple[ModelState, float]:
     """Train; give the model and the processor time of server and clients together."""
     started = time.process_time()
-    state = experiment.train(grid, strategy, timeout=_ROUND_TIMEOUT)
+    try:
+        state = experiment.train(grid, strategy, timeout=_ROUND_TIMEOUT)
+    except NoRoundSucceededError:  # what an attack did to a defense is a finding: the first model stayed
+        state = experiment.untrained(strategy)
     return state, time.process_time() - started
 
 

@@ -73,7 +73,7 @@ def test_a_run_without_attack_that_changes_nothing_is_a_failure() -> None:
         execute(tiny_run("none", "krum", num_users=4))
 
 
-@pytest.mark.parametrize("attack", ["nan", "wrong-shape", "no-metrics", "silence", "exception", "no-reply"])
+@pytest.mark.parametrize("attack", ["nan", "wrong-shape", "silence", "exception", "no-reply"])
 @pytest.mark.parametrize("defense", ["fedavg", "median", "coded-partition"])
 def test_senders_of_malformed_replies_are_named_by_every_defense(attack: str, defense: str) -> None:
     found = execute(tiny_run(attack, defense))

@@ -17,7 +17,6 @@ from flower_coded.aggregation import MultiKrum, krum_scores, squared_distances
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS
 from flower_coded.learning import ModelState
 from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation
-from flower_coded.strategies.base import assemble_roster
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def play(lecture: Lecture, grid: Grid, training: Training) -> Played:
         train_config=training.train_config(),
         timeout=600,
     )
-    _keep_selection(played, grid, lecture.num_users)
+    _keep_selection(played)
     return played
 
 
@@ -129,16 +128,13 @@ def _tell(record: dict[str, Any], num_rounds: int) -> None:
     )
 
 
-def _keep_selection(played: Played, grid: Grid, num_users: int) -> None:
+def _keep_selection(played: Played) -> None:
     strategy = played.strategy
     if isinstance(strategy, RampSharedMultiKrum):
         played.selected = [each.selected for each in strategy.history]
     if isinstance(strategy, RuleAggregation):
         assert isinstance(strategy.rule, WatchedMultiKrum)
-        roster = assemble_roster(grid, num_users)
-        played.selected = [
-            tuple(sorted(roster.user_of(node) for node in set(each.accepted) - set(each.unselected)))
-            for each in strategy.history
-        ]
-        users = [roster.user_of(node) for node in strategy.history[-1].accepted]
-        played.scores = dict(zip(users, strategy.rule.scores[-1].tolist(), strict=True))
+        history = strategy.history
+        played.selected = [tuple(sorted(set(each.accepted) - set(each.unselected))) for each in history]
+        scores = strategy.rule.scores[-1].tolist()
+        played.scores = dict(zip(history[-1].accepted, scores, strict=True))
