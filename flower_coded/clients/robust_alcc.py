@@ -49,7 +49,7 @@ from flower_coded.clients.run_config import (
     refuse_unknown_keys,
 )
 from flower_coded.protocols.analog_computing import AnalogWorker
-from flower_coded.wire.keys import STATE_MISSING_CODE
+from flower_coded.wire.keys import SILENCE_CODE, STATE_MISSING_CODE
 from flower_coded.wire.robust_alcc import (
     COMPUTE_MESSAGE_TYPE,
     SHARE_CONFIG_KEY,
