@@ -132,8 +132,8 @@ class RoundRefusedError(FlowerCodedError):
         What was exceeded, in words.
     received, needed : int or None
         The numbers, where the refusal is about numbers.
-    verdicts : tuple
-        What had been found out about participants until then.
+    misbehavior : tuple
+        Reports of what had been found out about participants until then.
     """
 
     def __init__(
@@ -143,10 +143,10 @@ class RoundRefusedError(FlowerCodedError):
         *,
         received: int | None = None,
         needed: int | None = None,
-        verdicts: tuple[Any, ...] = (),
+        misbehavior: tuple[Any, ...] = (),
     ) -> None:
         self.phase, self.reason, self.received, self.needed = phase, reason, received, needed
-        self.verdicts = verdicts
+        self.misbehavior = misbehavior
         counts = "" if needed is None else f": received {received}, needed {needed}"
         super().__init__(f"round refused in phase {phase}: {reason}{counts}")
 

@@ -1,4 +1,4 @@
-"""``flower-coded plan ramp-krum``: which K, m and packing fit, and what a round costs."""
+"""``flower-coded plan ramp-krum``: which K and m fit, and what a round costs."""
 
 from __future__ import annotations
 
@@ -7,56 +7,80 @@ from typing import Annotated
 import typer
 
 from flower_coded.cli.exit_codes import refusals_as_status
-from flower_coded.protocols.ramp_krum.planner import Plan, best_plan, measure_unit_costs, plans
+from flower_coded.protocols.ramp_krum.planner import (
+    Plan,
+    best_plans,
+    measure_unit_costs,
+    plan_groups,
+    plans,
+)
 from flower_coded.reporting import Table
 
 __all__ = ["plan_ramp_krum"]
+
+_SHOWN = 5
 
 
 def plan_ramp_krum(
     users: Annotated[int, typer.Argument(help="Users, N.")],
     attackers: Annotated[int, typer.Argument(help="Users that may lie, A.")],
-    dropouts: Annotated[int, typer.Argument(help="Users that may fall silent, D.")] = 0,
-    colluders: Annotated[int, typer.Argument(help="Users that may collude, T.")] = 1,
+    dropouts: Annotated[int, typer.Argument(help="Users that may fall silent, D.")] = 1,
+    colluders: Annotated[int, typer.Argument(help="Users that may collude, T; 0: as many as A.")] = 0,
     length: Annotated[int, typer.Option(min=1, help="Entries of an update, L.")] = 100_000,
     bits: Annotated[int, typer.Option(min=2, max=32, help="Bits per entry.")] = 16,
     selected: Annotated[int, typer.Option(min=0, help="Users selected, m; 0: as many as work.")] = 0,
-    packing: Annotated[bool, typer.Option(help="Consider several weights per field element.")] = False,
+    bandwidth: Annotated[float, typer.Option(min=0.001, help="A user's connection, Mbit/s.")] = 80.0,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every K, not the best five.")] = False,
     measure: Annotated[bool, typer.Option(help="Measure this machine instead of assuming one.")] = False,
 ) -> None:
-    """Predict symbols, bytes and seconds of ramp-shared multi-Krum for every K that fits, and mark the best.
+    """Predict what a round of ramp-shared multi-Krum costs, the fastest choices of K first.
 
-    Symbols are field elements of 32 bytes; Table I is the paper's count of them. Seconds are of one core.
+    Symbols are field elements of 32 bytes; Table I is the paper's count of them, which leaves out that shares
+    pass through the server (relayed MB). Seconds are of one core; the round's include sending, the server's
+    connection taken to be ten times as wide as a user's, and leave out training.
     """
+    bytes_per_second = 1e6 * bandwidth / 8
     with refusals_as_status():
-        candidates = plans(
-            num_users=users,
-            num_attackers=attackers,
-            num_dropouts=dropouts,
-            num_colluders=colluders,
-            length=length,
-            num_bits=bits,
-            num_selected=selected or None,
-            costs=measure_unit_costs() if measure else None,
+        costs = measure_unit_costs() if measure else None
+        sizes = {
+            "num_users": users,
+            "num_attackers": attackers,
+            "num_dropouts": dropouts,
+            "num_colluders": colluders or max(attackers, 1),
+            "length": length,
+            "num_bits": bits,
+        }
+        candidates = plans(**sizes, num_selected=selected or None, costs=costs)
+        ordered = best_plans(candidates, bytes_per_second=bytes_per_second)
+    shown = ordered if show_all else ordered[:_SHOWN]
+    typer.echo(Table.from_records(_record(plan, bytes_per_second) for plan in shown).to_text())
+    if len(shown) < len(ordered):
+        typer.echo(f"\n{len(ordered)} values of K fit; --all shows the others.")
+    for warning in ordered[0].warnings(bytes_per_second):
+        typer.echo(f"Warning: even with the best K, {warning}.")
+    grouped = plan_groups(**sizes, bytes_per_second=bytes_per_second, costs=costs)
+    if grouped is not None:
+        num_groups, plan = grouped
+        typer.echo(
+            f"{num_groups} groups of at most {plan.parameters.sharing.num_users} users, each with a protocol "
+            f"of its own, serve better: {plan.wall_clock(bytes_per_second):,.0f} s a round and "
+            f"{1e-6 * plan.user_bytes:,.0f} MB per user. Each group selects by itself."
         )
-        best = best_plan(candidates, allow_packing=packing)
-    shown = [plan for plan in candidates if packing or plan.parameters.num_per_element == 1]
-    typer.echo(Table.from_records(_record(plan, plan is best) for plan in shown).to_text())
 
 
-def _record(plan: Plan, is_best: bool) -> dict[str, str | int | float]:
+def _record(plan: Plan, bytes_per_second: float) -> dict[str, str | int | float]:
     parameters = plan.parameters
     return {
         "K": parameters.sharing.num_parts,
         "m": parameters.num_selected,
-        "per element": parameters.num_per_element,
+        "round s": plan.wall_clock(bytes_per_second),
+        "user s": plan.user_seconds,
+        "server s": plan.server_seconds,
+        "user MB": 1e-6 * plan.user_bytes,
+        "relayed MB": 1e-6 * plan.relayed_bytes,
+        "memory MB": 1e-6 * plan.user_memory,
         "user symbols": plan.user_symbols,
         "Table I": int(plan.formulas.per_user),
-        "user MB": 1e-6 * plan.user_bytes,
-        "user s": plan.user_seconds,
         "server symbols": plan.server_symbols,
         "Table I ": int(plan.formulas.server),
-        "server MB": 1e-6 * plan.server_bytes,
-        "server s": plan.server_seconds,
-        "": "best" if is_best else "",
     }

@@ -24,7 +24,7 @@ the one whose digest the server names; nodes on machines of their own need the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
 
@@ -33,17 +33,19 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, Message
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
-from flower_coded.attacks.ramp_krum_deviations import Deviation, get_deviation
+from flower_coded.attacks.ramp_krum_deviations import get_deviation
+from flower_coded.attacks.ramp_krum_updates import Deviation
 from flower_coded.clients.attack_mod import server_round_of
-from flower_coded.clients.ramp_krum_state import load_state, load_update, save_state, save_update
+from flower_coded.clients.ramp_krum_state import load_state, save_state
 from flower_coded.clients.run_config import RunConfig, read_int, read_text
 from flower_coded.crypto.srs_cache import cached_reference_string
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
+from flower_coded.protocols.ramp_krum.conduct import HONEST
 from flower_coded.protocols.ramp_krum.dealing import Resources
-from flower_coded.protocols.ramp_krum.member import REQUEST_PHASES, answer_request
 from flower_coded.protocols.ramp_krum.messages import KeyRequest, Request
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
+from flower_coded.protocols.ramp_krum.party import REQUEST_PHASES, answer_request
 from flower_coded.wire.keys import SEED_KEY
 from flower_coded.wire.model_state import flatten_update
 from flower_coded.wire.ramp_krum import (
@@ -110,12 +112,15 @@ def _take_part(
     settings = message.content.config_records[SETTINGS_RECORD]
     parameters, user = settings_to_parameters(settings), cast(int, settings["user"])
     trained: Mapping[str, ConfigRecord | ArrayRecord] = {}
+    update = None
     if isinstance(request, KeyRequest):
-        reply = _train(message, context, call_next, parameters)
-        if reply.has_error():
+        save_state(context.state, None)  # whatever an earlier round left behind
+        reply, update = _train(message, context, call_next, parameters)
+        if update is None:
             return reply
         trained = dict(reply.content.metric_records)  # type: ignore[arg-type]
-    answers = _answer(request, context, parameters, str(settings["reference-digest"]), user, deviation)
+    digest = str(settings["reference-digest"])
+    answers = _answer(request, context, parameters, digest, user, deviation, update)
     if not answers:
         return Message(Error(_SILENCE, "this node fell silent"), reply_to=message)
     return Message(RecordDict({**trained, **answers}), reply_to=message)
@@ -128,39 +133,35 @@ def _answer(
     digest: str,
     user: int,
     deviation: Deviation | None,
+    update: NDArray[np.int64] | None,
 ) -> dict[str, ConfigRecord | ArrayRecord]:
+    state, kept = load_state(context.state)
     following, messages = answer_request(
         _schemes(parameters, digest),
         user,
-        load_state(context.state),
+        state,
         request,
-        _update_in(context),
+        lambda: cast(NDArray[np.int64], kept),
         resources=Resources(device=read_text(context.run_config, "ramp-krum-device", "") or None),
-        deviation=deviation,
+        conduct=deviation or HONEST,
     )
-    save_state(context.state, following)
+    save_state(context.state, following, update)
     return message_to_records(messages[0]) if messages else {}
-
-
-def _update_in(context: Context) -> Callable[[], NDArray[np.int64]]:
-    return lambda: load_update(context.state)
 
 
 def _train(
     message: Message, context: Context, call_next: ClientAppCallable, parameters: RampKrumParameters
-) -> Message:
-    """Let the app train, and keep the quantized update."""
+) -> tuple[Message, NDArray[np.int64] | None]:
+    """Let the app train; return its reply and the quantized update, None if the app failed."""
     for name in (MESSAGE_RECORD, DATA_RECORD, SETTINGS_RECORD):
         message.content.pop(name, None)  # the app sees an ordinary train message
     seed = _seed_of(message)
     received = {name: array.numpy() for name, array in _arrays_of(message.content).items()}
     reply = call_next(message, context)
     if reply.has_error():
-        return reply
+        return reply, None
     update = flatten_update(_arrays_of(reply.content), received)
-    quantized = parameters.fixed_point.quantize(update, np.random.default_rng(seed))
-    save_update(context.state, quantized.integers)
-    return reply
+    return reply, parameters.fixed_point.quantize(update, np.random.default_rng(seed)).integers
 
 
 def _arrays_of(content: RecordDict) -> ArrayRecord:

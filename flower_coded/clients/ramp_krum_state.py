@@ -1,103 +1,171 @@
-"""A user's state between the phases of ramp-shared multi-Krum, as records of ``context.state``.
+"""A user's state between the phases of ramp-shared multi-Krum, in ``context.state`` and never in clear.
 
-Flower carries a node's state with every message, so it is kept small by the protocol (see
-:mod:`flower_coded.protocols.ramp_krum.user`) and removed as soon as the round is over.
+Flower carries a node's state with every message, and may keep it for long after a round whose last message
+was lost. So the state (a private key, an update, shares) is encrypted under a key that is made for the round
+and kept in a file of the user's cache directory. With the file the state is gone: it is deleted when the
+round ends, when the next one begins, and, for nodes that never see another round, by whoever makes a key a
+day later.
 """
 
 from __future__ import annotations
 
+import io
+import os
+import secrets
+import time
 from collections.abc import Mapping
-from typing import cast
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from flower_coded.crypto.sealed_channel import KEY_BYTES, KeyPair
-from flower_coded.protocols.ramp_krum.member import UserState
-from flower_coded.protocols.ramp_krum.user import DealtState, HoldingState, KeyState
+from flower_coded.crypto.sealed_channel import KeyPair
+from flower_coded.crypto.srs_cache import cache_directory
+from flower_coded.protocols.ramp_krum.party import UserState
+from flower_coded.protocols.ramp_krum.user import DealtState, HoldingState, KeyState, SummingState
 
-__all__ = ["load_state", "load_update", "save_state", "save_update"]
+__all__ = ["load_state", "save_state"]
 
-_STATE, _ARRAYS, _UPDATE = "ramp-krum-state", "ramp-krum-arrays", "ramp-krum-update"
-_HELD = ("first", "inner", "range_sums", "product_masks")
-
-
-def save_update(state: RecordDict, integers: NDArray[np.int64]) -> None:
-    """Keep the quantized update until shares are asked for, as 32-bit integers."""
-    state[_UPDATE] = ArrayRecord({"integers": Array(integers.astype(np.int32))})
+_RECORD, _ARRAYS = "ramp-krum-state", "ramp-krum-encrypted-state"
+_KINDS = {kind.__name__: kind for kind in (KeyState, DealtState, HoldingState, SummingState)}
+_NONCE_BYTES, _KEY_BYTES, _LIFETIME = 12, 32, 86_400.0
 
 
-def load_update(state: RecordDict) -> NDArray[np.int64]:
-    """Take the update out of the state."""
-    record = cast(ArrayRecord, state.pop(_UPDATE))
-    return record["integers"].numpy().astype(np.int64)
-
-
-def save_state(state: RecordDict, user_state: UserState) -> None:
+def save_state(records: RecordDict, user_state: UserState, update: NDArray[np.int64] | None = None) -> None:
     """Replace what is kept of the round; None removes everything.
+
+    Parameters
+    ----------
+    records : RecordDict
+        The node's ``context.state``.
+    user_state : UserState
+    update : ndarray of shape (L,), int64, or None
+        The quantized update, kept until it is dealt.
 
     Examples
     --------
-    >>> state = RecordDict()
-    >>> save_state(state, KeyState(b"round", 3, KeyPair.generate()))
-    >>> load_state(state).user
-    3
-    >>> save_state(state, None)
-    >>> list(state)
-    []
+    >>> records = RecordDict()
+    >>> save_state(records, KeyState(b"round", 3, KeyPair.generate()), np.array([1, -2]))
+    >>> state, update = load_state(records)
+    >>> state.user, update
+    (3, array([ 1, -2]))
+    >>> save_state(records, None)
+    >>> list(records), load_state(records)
+    ([], (None, None))
     """
-    for name in (_STATE, _ARRAYS):
-        state.pop(name, None)
-    if not isinstance(user_state, KeyState):  # until shares are dealt the update is kept beside the key
-        state.pop(_UPDATE, None)
+    is_first = isinstance(user_state, KeyState)
+    key_path = None if is_first else _key_path(records)
+    if user_state is None or is_first:
+        _forget(records)
     if user_state is None:
         return
-    config = ConfigRecord(
-        {"kind": type(user_state).__name__, "round-id": user_state.round_id, "user": user_state.user}
-    )
-    arrays: dict[str, NDArray[np.generic]] = {}
-    if isinstance(user_state, KeyState | DealtState):
-        config["private-key"] = user_state.key.private_key
-    if isinstance(user_state, DealtState | HoldingState):
-        arrays |= _openings_to_arrays(user_state.openings)
-    if isinstance(user_state, DealtState):
-        arrays |= {f"share/{name}": values for name, values in user_state.own_share.items()}
-    if isinstance(user_state, HoldingState):
-        arrays["dealers"] = np.array(user_state.dealers, dtype=np.int64)
-        arrays |= {name: getattr(user_state, name) for name in _HELD}
-    state[_STATE] = config
-    if arrays:
-        state[_ARRAYS] = ArrayRecord({name: Array(np.ascontiguousarray(a)) for name, a in arrays.items()})
+    if key_path is None or not key_path.exists():
+        key_path = _make_key()
+    arrays = _to_arrays(user_state)
+    if update is not None:
+        arrays["update"] = update.astype(np.int32)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, kind=np.array(type(user_state).__name__), **arrays)
+    nonce = os.urandom(_NONCE_BYTES)
+    encrypted = nonce + ChaCha20Poly1305(key_path.read_bytes()).encrypt(nonce, content.getbuffer(), None)
+    records[_RECORD] = ConfigRecord({"key": key_path.name})
+    records[_ARRAYS] = ArrayRecord({"state": Array(np.frombuffer(encrypted, dtype=np.uint8))})
 
 
-def load_state(state: RecordDict) -> UserState:
-    """Read what is kept of the round."""
-    if _STATE not in state:
-        return None
-    config = cast(ConfigRecord, state[_STATE])
-    round_id, user = cast(bytes, config["round-id"]), cast(int, config["user"])
-    record = cast(ArrayRecord, state.get(_ARRAYS, ArrayRecord()))
-    arrays = {name: array.numpy() for name, array in record.items()}
-    if config["kind"] == "HoldingState":
-        held = {name: arrays[name] for name in _HELD}
-        dealers = tuple(int(dealer) for dealer in arrays["dealers"])
-        return HoldingState(round_id, user, _arrays_to_openings(arrays), dealers, **held)
-    key = KeyPair.from_private_key(cast(bytes, config["private-key"]))
-    if config["kind"] == "KeyState":
-        return KeyState(round_id, user, key)
-    own = {name.removeprefix("share/"): a for name, a in arrays.items() if name.startswith("share/")}
-    return DealtState(round_id, user, key, _arrays_to_openings(arrays), own)
+def load_state(records: RecordDict) -> tuple[UserState, NDArray[np.int64] | None]:
+    """Read what is kept of the round, and the update if it is not dealt yet; None where it is gone."""
+    key_path = _key_path(records)
+    if key_path is None or not key_path.exists():
+        return None, None
+    encrypted = cast(ArrayRecord, records[_ARRAYS])["state"].numpy().tobytes()
+    nonce, content = encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:]
+    try:
+        decrypted = ChaCha20Poly1305(key_path.read_bytes()).decrypt(nonce, content, None)
+    except InvalidTag:  # another key under that name: as good as none
+        return None, None
+    with np.load(io.BytesIO(decrypted), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    update = arrays.pop("update", None)
+    kind = _KINDS[str(arrays.pop("kind"))]
+    return _from_arrays(kind, arrays), None if update is None else update.astype(np.int64)
 
 
-def _openings_to_arrays(openings: Mapping[int, bytes]) -> dict[str, NDArray[np.generic]]:
-    joined = np.frombuffer(b"".join(openings.values()), dtype=np.uint8)
-    return {
-        "receivers": np.array(list(openings), dtype=np.int64),
-        "openings": joined.reshape(-1, KEY_BYTES),
-    }
+def _forget(records: RecordDict) -> None:
+    key_path = _key_path(records)
+    if key_path is not None:
+        key_path.unlink(missing_ok=True)
+    for name in (_RECORD, _ARRAYS):
+        records.pop(name, None)
 
 
-def _arrays_to_openings(arrays: Mapping[str, NDArray[np.generic]]) -> dict[int, bytes]:
-    pairs = zip(arrays["receivers"], arrays["openings"], strict=True)
-    return {int(receiver): opening.tobytes() for receiver, opening in pairs}
+def _key_path(records: RecordDict) -> Path | None:
+    record = cast(ConfigRecord | None, records.get(_RECORD))
+    return None if record is None else _key_directory() / str(record["key"])
+
+
+def _key_directory() -> Path:
+    return cache_directory() / "ramp-krum-keys"
+
+
+def _make_key() -> Path:
+    directory = _key_directory()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in directory.iterdir():
+        with suppress(OSError):  # another process may just have deleted it
+            if time.time() - path.stat().st_mtime > _LIFETIME:
+                path.unlink()
+    path = directory / secrets.token_hex(16)
+    # Nobody else on the machine may read it, not even for a moment.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(_KEY_BYTES))
+    return path
+
+
+def _to_arrays(state: Any) -> dict[str, NDArray[Any]]:
+    """Write the fields of a state as arrays: bytes, numbers, and mappings from users or names."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for field in fields(state):
+        value = getattr(state, field.name)
+        if isinstance(value, KeyPair):
+            value = value.private_key
+        if isinstance(value, Mapping):
+            values = {str(key): each for key, each in value.items()}
+            arrays |= {f"{field.name}/{key}": _to_array(each) for key, each in values.items()}
+        else:
+            arrays[field.name] = _to_array(value)
+    return arrays
+
+
+def _to_array(value: Any) -> NDArray[Any]:
+    if isinstance(value, bytes):
+        return np.frombuffer(value, dtype=np.uint8)
+    return value if isinstance(value, np.ndarray) else np.array(value, dtype=np.int64)
+
+
+def _from_arrays(kind: Any, arrays: Mapping[str, NDArray[Any]]) -> UserState:
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        hint, name = str(field.type), field.name
+        parts = {key.removeprefix(f"{name}/"): a for key, a in arrays.items() if key.startswith(f"{name}/")}
+        if hint == "Mapping[int, bytes]":
+            values[name] = {int(user): each.tobytes() for user, each in parts.items()}
+        elif hint == "Share":
+            values[name] = parts
+        elif hint == "KeyPair":
+            values[name] = KeyPair.from_private_key(arrays[name].tobytes())
+        elif hint == "bytes":
+            values[name] = arrays[name].tobytes()
+        elif hint == "int":
+            values[name] = int(arrays[name])
+        elif hint == "tuple[int, ...]":
+            values[name] = tuple(arrays[name].tolist())
+        else:
+            values[name] = arrays[name]
+    return cast(UserState, kind(**values))

@@ -1,6 +1,6 @@
 """Ramp-shared multi-Krum as a Flower strategy: FedAvg's place, and no update is ever seen.
 
-On the server ``RampSharedMultiKrum(num_users=12, num_attackers=2)`` takes FedAvg's place; on the client
+On the server ``RampSharedMultiKrum(num_users=12, num_byzantine=2)`` takes FedAvg's place; on the client
 ``ClientApp(mods=[ramp_krum_mod])`` is added (:mod:`flower_coded.clients.ramp_krum`). A round trains once and
 then runs the phases of :mod:`flower_coded.protocols.ramp_krum`, all of them as train messages from
 :meth:`aggregate_train`: five message rounds, six if somebody complains, one more if sums are missing, one to
@@ -40,16 +40,16 @@ from flower_coded.protocols.ramp_krum.messages import (
     Dealing,
     Evaluations,
     Malformed,
+    Misbehavior,
     Openings,
     PublicKey,
     Request,
     ShareSum,
     UserMessage,
-    Verdict,
 )
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
-from flower_coded.protocols.ramp_krum.replies import Reply
-from flower_coded.protocols.ramp_krum.simulation import RoundReport, run_server
+from flower_coded.protocols.ramp_krum.round import RoundReport, run_server
+from flower_coded.protocols.ramp_krum.status import Reply
 from flower_coded.strategies.base import Roster, Update, assemble_roster, read_weight, the_only_record
 from flower_coded.strategies.base_metrics import aggregate_client_metrics
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY
@@ -87,7 +87,7 @@ class RampKrumRound:
         What was sent, by phase and user; how long the server's steps took; the outcome.
     phase_seconds : dict of str to float
         From sending a phase's requests to having the last reply.
-    verdicts : tuple of Verdict
+    misbehavior : tuple of Misbehavior
         Who fell silent or lied, and at what.
     refusal : str
         Why there is no result; empty if there is one.
@@ -96,7 +96,7 @@ class RampKrumRound:
     server_round: int
     report: RoundReport = field(default_factory=RoundReport)
     phase_seconds: dict[str, float] = field(default_factory=dict)
-    verdicts: tuple[Verdict, ...] = ()
+    misbehavior: tuple[Misbehavior, ...] = ()
     refusal: str = ""
 
     @property
@@ -113,8 +113,8 @@ class RampKrumRound:
         metrics = MetricRecord({"refused": int(bool(self.refusal))})
         for name, users in (
             ("selected-users", self.selected),
-            ("lying-users", tuple(sorted({v.user for v in self.verdicts if v.is_liar}))),
-            ("silent-users", tuple(sorted({v.user for v in self.verdicts if not v.is_liar}))),
+            ("lying-users", tuple(sorted({each.user for each in self.misbehavior if each.is_lie}))),
+            ("silent-users", tuple(sorted({each.user for each in self.misbehavior if not each.is_lie}))),
         ):
             if users:
                 metrics[name] = list(users)
@@ -131,12 +131,13 @@ class RampSharedMultiKrum(FedAvg):
     ----------
     num_users : int
         N; exactly so many nodes take part.
-    num_attackers : int
+    num_byzantine : int
         A, users that may lie.
     num_dropouts : int
         D, users that may fall silent.
-    num_colluders : int
-        T, users that may put together what they see without learning an update.
+    num_colluders : int or None
+        T, users that may put together what they see without learning an update; None takes the least that is
+        safe, A.
     num_parts : int or None
         K; None takes the largest that works.
     num_selected : int or None
@@ -146,13 +147,13 @@ class RampSharedMultiKrum(FedAvg):
         moves a weight in a round (the metric ``clipped`` would be of no help: nobody sees the updates).
     num_bits : int
         Bits per entry.
-    num_per_element, chunk_size, is_blinded, hides_products, num_range_checks
-        As in :class:`RampKrumParameters`; None for the range checks takes 40, or 0 where weights are packed.
+    chunk_size, is_blinded, hides_products, soundness_bits, block_columns, block_norm, waives_colluder_bound
+        As in :class:`RampKrumParameters`.
     reference : ReferenceString or None
         Of the commitments; None takes the cached one of the right size, and makes it if there is none.
     bans_liars : bool
         Whether a user that lied is left out of later rounds.
-    stage_timeout : float
+    reply_timeout : float
         Seconds to wait for each phase; the first includes training.
     seed : int
         Draws the seeds that clients' train functions and rounding may use.
@@ -166,10 +167,10 @@ class RampSharedMultiKrum(FedAvg):
 
     Examples
     --------
-    >>> strategy = RampSharedMultiKrum(num_users=12, num_attackers=2, num_dropouts=1)
+    >>> strategy = RampSharedMultiKrum(num_users=12, num_byzantine=2)
     >>> strategy.sharing.num_parts, strategy.num_selected
-    (3, 4)
-    >>> RampSharedMultiKrum(num_users=6, num_attackers=2)
+    (2, 4)
+    >>> RampSharedMultiKrum(num_users=6, num_byzantine=2)
     Traceback (most recent call last):
         ...
     flower_coded.errors.ParameterError: num_parts must satisfy 1 <= K <= (N - D + 1)/2 - A - T = ...
@@ -178,22 +179,24 @@ class RampSharedMultiKrum(FedAvg):
     def __init__(
         self,
         num_users: int,
-        num_attackers: int,
+        num_byzantine: int,
         *,
-        num_dropouts: int = 0,
-        num_colluders: int = 1,
+        num_dropouts: int = 1,
+        num_colluders: int | None = None,
         num_parts: int | None = None,
         num_selected: int | None = None,
         clipping: float = 1.0,
         num_bits: int = 16,
-        num_per_element: int = 1,
         chunk_size: int | None = 4096,
         is_blinded: bool = True,
         hides_products: bool = True,
-        num_range_checks: int | None = None,
+        soundness_bits: int = 40,
+        block_columns: int | None = None,
+        block_norm: float | None = None,
+        waives_colluder_bound: bool = False,
         reference: ReferenceString | None = None,
         bans_liars: bool = True,
-        stage_timeout: float = 600.0,
+        reply_timeout: float = 600.0,
         seed: int = 0,
         **fedavg: Any,
     ) -> None:
@@ -201,24 +204,26 @@ class RampSharedMultiKrum(FedAvg):
         if reserved:
             raise ParameterError("FedAvg arguments", "must leave out what all users decide", sorted(reserved))
         super().__init__(min_train_nodes=num_users, min_available_nodes=num_users, **fedavg)
-        sizes = {"num_users": num_users, "num_attackers": num_attackers, "num_dropouts": num_dropouts}
+        sizes = {"num_users": num_users, "num_attackers": num_byzantine, "num_dropouts": num_dropouts}
+        if num_colluders is None:
+            num_colluders = max(num_byzantine, 1)
         if num_parts is None:
             num_parts = max(largest_num_parts(num_colluders=num_colluders, **sizes), 1)
         self.sharing = RampSharing(num_parts=num_parts, num_colluders=num_colluders, **sizes)
         self.num_selected = largest_num_selected(**sizes) if num_selected is None else num_selected
         self.fixed_point = FixedPoint(num_bits, clipping)
-        if num_range_checks is None:
-            num_range_checks = 40 if num_per_element == 1 else 0
         self.options: dict[str, Any] = {
-            "num_per_element": num_per_element,
             "chunk_size": chunk_size,
             "is_blinded": is_blinded,
             "hides_products": hides_products,
-            "num_range_checks": num_range_checks,
+            "soundness_bits": soundness_bits,
+            "block_columns": block_columns,
+            "block_norm": block_norm,
+            "waives_colluder_bound": waives_colluder_bound,
         }
         self._parameters(length=1)  # refuses what cannot be, whatever the model
         self.reference, self.bans_liars = reference, bans_liars
-        self.stage_timeout, self.seed = stage_timeout, seed
+        self.reply_timeout, self.seed = reply_timeout, seed
         self.history: list[RampKrumRound] = []
         self.banned: set[int] = set()
         self._roster: Roster | None = None
@@ -275,9 +280,9 @@ class RampSharedMultiKrum(FedAvg):
         try:
             outcome = run_server(self._schemes, transport, known_liars=self.banned)
         except RoundRefusedError as error:
-            record.refusal, record.verdicts = str(error), error.verdicts
+            record.refusal, record.misbehavior = str(error), error.misbehavior
         else:
-            record.report.outcome, record.verdicts = outcome, outcome.standing.verdicts
+            record.report.outcome, record.misbehavior = outcome, outcome.status.misbehavior
         self._conclude(record)
         metrics = record.metrics()
         if transport.trained:
@@ -304,24 +309,23 @@ class RampSharedMultiKrum(FedAvg):
     def _conclude(self, record: RampKrumRound) -> None:
         """Log and remember what happened."""
         self.history.append(record)
-        for verdict in record.verdicts:
-            if verdict.user not in self.banned:
-                what = "lied" if verdict.is_liar else "fell silent"
+        for each in record.misbehavior:
+            if each.user not in self.banned:
                 log(
                     WARNING,
-                    "round %d: user %d %s in phase %s: %s",
+                    "round %d: user %d, phase %s, %s: %s",
                     record.server_round,
-                    verdict.user,
-                    what,
-                    verdict.phase,
-                    verdict.reason,
+                    each.user,
+                    each.phase,
+                    each.grade,
+                    each.reason,
                 )
         if record.refusal:
             log(WARNING, "round %d: %s; the old model stays", record.server_round, record.refusal)
         else:
             log(INFO, "round %d: selected users %s", record.server_round, list(record.selected))
         if self.bans_liars:
-            self.banned |= {verdict.user for verdict in record.verdicts if verdict.is_liar}
+            self.banned |= {each.user for each in record.misbehavior if each.is_lie}
 
 
 class _FlowerTransport:
@@ -343,7 +347,7 @@ class _FlowerTransport:
             spent = self.record.report.server_seconds
             spent[self.last_phase] = spent.get(self.last_phase, 0.0) + started - self.left_at
         messages = [self._message(phase, user, request) for user, request in requests.items()]
-        received = self.grid.send_and_receive(messages, timeout=self.strategy.stage_timeout)
+        received = self.grid.send_and_receive(messages, timeout=self.strategy.reply_timeout)
         replies = [reply for message in received if (reply := self._read(phase, message)) is not None]
         sent = self.record.report.sent.setdefault(phase, {})
         for user, message in replies:

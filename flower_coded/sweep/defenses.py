@@ -37,7 +37,7 @@ Options = Mapping[str, Any]
 RAMP_DEFENSE = "ramp-shared-krum"
 _HADAMARD = "hadamard-fedavg"
 _DECODER = {"decoder-attack-rate": 0.5, "decoder-success-rate": 0.99, "decoder-smoothing": 0.3}
-_RAMP = {"num-per-element": 2, "num-range-checks": 0, "clipping": 1.0, "num-bits": 16}
+_RAMP = {"clipping": 1.0, "num-bits": 16}
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def make_strategy(
     num_users, num_byzantine : int
         ``n``, and how many attackers to expect.
     options : mapping
-        Of a rule: its attributes, in kebab-case. Of ``ramp-shared-krum``: ``num-per-element``,
-        ``num-range-checks``, ``clipping``, ``num-bits``.
+        Of a rule: its attributes, in kebab-case. Of ``ramp-shared-krum``: ``clipping``,
+        ``num-bits``.
     seed : int
         Draws what the strategy draws.
 

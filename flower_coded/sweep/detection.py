@@ -98,7 +98,7 @@ def named_users(
     if isinstance(strategy, RampSharedMultiKrum):
         rounds = [each for each in strategy.history if each.server_round >= from_round]
         everybody = set(range(len(grid.node_ids)))
-        liars = [{verdict.user for verdict in each.verdicts} for each in rounds]
+        liars = [{report.user for report in each.misbehavior} for each in rounds]
         return [
             lied | (everybody - set(each.selected) if each.selected else set())
             for each, lied in zip(rounds, liars, strict=True)

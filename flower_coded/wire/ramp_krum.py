@@ -40,7 +40,14 @@ MESSAGE_RECORD, DATA_RECORD, SETTINGS_RECORD = "ramp-krum", "ramp-krum-data", "r
 
 MessageT = TypeVar("MessageT", Request, UserMessage)
 
-_OPTIONS = ("num_selected", "length", "num_per_element", "is_blinded", "hides_products", "num_range_checks")
+_OPTIONS = (
+    "num_selected",
+    "length",
+    "is_blinded",
+    "hides_products",
+    "soundness_bits",
+    "waives_colluder_bound",
+)
 _SHARING = ("num_users", "num_parts", "num_colluders", "num_attackers", "num_dropouts")
 _BYTES, _NUMBERS = np.dtype(np.uint8), np.dtype(np.int64)
 
@@ -107,6 +114,8 @@ def parameters_to_settings(parameters: RampKrumParameters, *, user: int, digest:
     settings["chunk-size"] = parameters.chunk_size or 0
     settings["num-bits"] = parameters.fixed_point.num_bits
     settings["clipping"] = parameters.fixed_point.clipping
+    settings["block-columns"] = parameters.block_columns or 0
+    settings["block-norm"] = parameters.block_norm or 0.0
     return settings
 
 
@@ -122,10 +131,19 @@ def settings_to_parameters(settings: ConfigRecord) -> RampKrumParameters:
         values: dict[str, Any] = {name: settings[name.replace("_", "-")] for name in (*_SHARING, *_OPTIONS)}
         fixed_point = FixedPoint(int(settings["num-bits"]), float(settings["clipping"]))  # type: ignore[arg-type]
         chunk_size = int(settings["chunk-size"])  # type: ignore[arg-type]
+        block_columns = int(settings["block-columns"])  # type: ignore[arg-type]
+        block_norm = float(settings["block-norm"])  # type: ignore[arg-type]
     except KeyError as error:
         raise ParameterError("settings", "must name every parameter of the round", f"no {error}") from None
     sharing = RampSharing(**{name: values.pop(name) for name in _SHARING})
-    return RampKrumParameters(sharing, fixed_point=fixed_point, chunk_size=chunk_size or None, **values)
+    return RampKrumParameters(
+        sharing,
+        fixed_point=fixed_point,
+        chunk_size=chunk_size or None,
+        block_columns=block_columns or None,
+        block_norm=block_norm or None,
+        **values,
+    )
 
 
 def reference_size(parameters: RampKrumParameters) -> int:

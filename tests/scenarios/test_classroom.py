@@ -26,7 +26,6 @@ SHORT = {
     "secret-rounds": 1,
     "local-epochs": 1,
     "samples-per-user": 20,
-    "num-per-element": 2,
 }
 TRAININGS = [
     "FedAvg, nobody attacks",

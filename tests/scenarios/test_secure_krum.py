@@ -29,7 +29,6 @@ def test_scenario__catches_liars_and_writes_both_pages(
         "deviations-from=1",
         "local-epochs=1",
         "samples-per-user=40",
-        "num-range-checks=4",
         "num-bits=8",
     ]
     outcome, run = run_scenario(scenario, settings, results=tmp_path, timeout=600, verbose=False)

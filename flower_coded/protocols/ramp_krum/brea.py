@@ -35,9 +35,8 @@ def brea_parameters(parameters: RampKrumParameters) -> RampKrumParameters:
     return replace(
         parameters,
         sharing=replace(parameters.sharing, num_parts=1),
-        num_per_element=1,
         chunk_size=1,
         is_blinded=False,
         hides_products=False,
-        num_range_checks=0,
+        is_paper_form=True,
     )

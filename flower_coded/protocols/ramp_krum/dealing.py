@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from flower_coded.crypto.commitment import Claim
 from flower_coded.crypto.field_products import matmul_constant
-from flower_coded.crypto.field_vectors import ELEMENT_BYTES, FieldArray, from_bytes, random_elements, to_bytes
+from flower_coded.crypto.field_vectors import (
+    ELEMENT_BYTES,
+    FieldArray,
+    from_bytes,
+    from_signed_int64,
+    random_elements,
+    to_bytes,
+    zeros,
+)
 from flower_coded.crypto.ramp_sharing import power_matrix
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Commitments
@@ -26,6 +34,7 @@ __all__ = [
     "Share",
     "bytes_to_share",
     "draw_rows",
+    "draw_slack",
     "row_claim",
     "share_claims",
     "share_rows",
@@ -54,7 +63,7 @@ class Resources:
 
 
 def update_to_parts(parameters: RampKrumParameters, integers: NDArray[np.int64]) -> FieldArray:
-    """Pack a quantized update and cut it into parts.
+    """Cut a quantized update into parts.
 
     Parameters
     ----------
@@ -75,16 +84,45 @@ def update_to_parts(parameters: RampKrumParameters, integers: NDArray[np.int64])
     largest, limit = int(np.abs(integers).max()), parameters.fixed_point.max_integer
     if largest > limit:
         raise ParameterError("integers", f"must be at most {limit} in absolute value", largest)
-    return parameters.sharing.split(parameters.packing.pack(integers))
+    return parameters.sharing.split(from_signed_int64(integers))
 
 
-def draw_rows(parameters: RampKrumParameters, parts: FieldArray) -> dict[str, FieldArray]:
-    """Complete the parts to everything that is committed to: masks, range masks and blinding factors.
+def draw_slack(parameters: RampKrumParameters, integers: NDArray[np.int64]) -> FieldArray:
+    """Return what completes the norm of every block to the bound.
+
+    Parameters
+    ----------
+    parameters : RampKrumParameters
+    integers : ndarray of shape (L,), int64
+        The quantized update, no block beyond the bound.
+
+    Returns
+    -------
+    ndarray of shape (num_slack_parts, slack_length, 4), uint64
+        Empty in the paper's form.
+
+    Raises
+    ------
+    ParameterError
+        If a block exceeds the bound.
+    """
+    if parameters.is_paper_form:
+        return zeros(0, 0)
+    k, part = parameters.sharing.num_parts, parameters.part_length
+    padded = np.zeros(k * part, dtype=np.int64)
+    padded[: len(integers)] = integers
+    return from_signed_int64(parameters.norm_check.slack(padded.reshape(k, part)))
+
+
+def draw_rows(parameters: RampKrumParameters, parts: FieldArray, slack: FieldArray) -> dict[str, FieldArray]:
+    """Complete parts and slack to everything that is committed to: masks, range masks and blinding factors.
 
     Parameters
     ----------
     parameters : RampKrumParameters
     parts : ndarray of shape (K, part_length, 4), uint64
+    slack : ndarray of shape (num_slack_parts, slack_length, 4), uint64
+        From :func:`draw_slack`.
 
     Returns
     -------
@@ -99,7 +137,8 @@ def draw_rows(parameters: RampKrumParameters, parts: FieldArray) -> dict[str, Fi
         for name, family in parameters.families.items()
     }
     rows["update"][: shape[0], : shape[1]] = parts
-    if parameters.num_range_checks:
+    if not parameters.is_paper_form:
+        rows["slack"][: len(slack), : parameters.slack_length] = slack
         rows["range"][: shape[0], : parameters.num_range_checks] = draw_range_masks(parameters)
     return rows
 

@@ -85,12 +85,12 @@ def message_load(message: UserMessage) -> Load:
         case PublicKey():
             num_bytes = KEY_BYTES
         case Dealing():
-            sealed = sum(len(box) for box in message.boxes.values())
+            sealed = sum(len(share) for share in message.encrypted_shares.values())
             num_bytes = sealed + len(message.commitments)
-            symbols = (sealed - BOX_OVERHEAD * len(message.boxes)) // ELEMENT_BYTES
+            symbols = (sealed - BOX_OVERHEAD * len(message.encrypted_shares)) // ELEMENT_BYTES
             points = len(message.commitments) // G1_BYTES
         case Complaints():
-            num_bytes = 4 * len(message.dealers)
+            num_bytes = 4 * len(message.dealers) + sum(map(len, message.echoes.values()))
         case Openings():
             num_bytes = sum(len(opening) for opening in message.openings.values())
         case Evaluations():
@@ -103,7 +103,7 @@ def message_load(message: UserMessage) -> Load:
 
 
 def table_one(parameters: RampKrumParameters) -> TableOne:
-    """Evaluate the paper's formulas; L counts field elements, so packing makes it smaller.
+    """Evaluate the paper's formulas.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def table_one(parameters: RampKrumParameters) -> TableOne:
     """
     sharing = parameters.sharing
     n, k, t, a = sharing.num_users, sharing.num_parts, sharing.num_colluders, sharing.num_attackers
-    length = parameters.packing.num_elements
+    length = parameters.length
     pairs = Fraction(n * (n - 1), 2)
     server = (1 + Fraction(2 * a + t, k)) * length + (2 * (t + a + k) - 1) * pairs
     return TableOne(server, min(Fraction(2 * n, k), Fraction(n)) * length + pairs, n * (k + 2 * t))
@@ -125,7 +125,7 @@ def table_one_brea(parameters: RampKrumParameters) -> TableOne:
     """Evaluate Table I's row for BREA with the same N, T, A and L."""
     sharing = parameters.sharing
     n, t, a = sharing.num_users, sharing.num_colluders, sharing.num_attackers
-    length = parameters.packing.num_elements
+    length = parameters.length
     pairs = Fraction(n * (n - 1), 2)
     server = (2 * a + t + 1) * length + (2 * (t + a) + 1) * pairs
     return TableOne(Fraction(server), n * length + pairs, t * n * length)

@@ -4,9 +4,9 @@
 phase                     server to user              user to server
 ========================  ==========================  ==============================================
 keys                      :class:`KeyRequest`         :class:`PublicKey`
-shares                    :class:`DealRequest`        :class:`Dealing` (commitments, sealed shares)
-complaints                :class:`Delivery`           :class:`Complaints`
-openings (if disputed)    :class:`OpeningRequest`     :class:`Openings`
+shares                    :class:`DealRequest`        :class:`Dealing` (commitments, encrypted shares)
+complaints                :class:`Delivery`           :class:`Complaints`, with echoes for the others
+openings (if disputed)    :class:`OpeningRequest`     :class:`Openings`, one share at a time
 evaluations               :class:`EvaluationRequest`  :class:`Evaluations` (products, range sums)
 sums                      :class:`SumRequest`         :class:`ShareSum`
 close (who gave no sum)   :class:`CloseRequest`       :class:`Closed`
@@ -21,8 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 __all__ = [
+    "LONGEST_REASON",
     "PHASES",
     "CloseRequest",
     "Closed",
@@ -32,8 +34,10 @@ __all__ = [
     "Delivery",
     "EvaluationRequest",
     "Evaluations",
+    "Grade",
     "KeyRequest",
     "Malformed",
+    "Misbehavior",
     "OpeningRequest",
     "Openings",
     "PublicKey",
@@ -41,14 +45,30 @@ __all__ = [
     "ShareSum",
     "SumRequest",
     "UserMessage",
-    "Verdict",
 ]
 
 PHASES = ("keys", "shares", "complaints", "openings", "evaluations", "sums", "close")
 
 
+LONGEST_REASON = 300
+"""Characters of a reason; what a peer wrote must not fill the log."""
+
+
+class Grade(StrEnum):
+    """How strong the evidence of a misbehavior report is."""
+
+    SILENT = "silent"
+    """No answer came. Networks do that."""
+
+    MALFORMED = "malformed"
+    """An answer came that cannot be used. Old software does that."""
+
+    LIE = "lie"
+    """What was sent contradicts the sender's own commitments or what all others sent. Only a lie does."""
+
+
 @dataclass(frozen=True)
-class Verdict:
+class Misbehavior:
     """What was found out about a user, and when.
 
     Parameters
@@ -57,15 +77,24 @@ class Verdict:
     phase : str
         One of :data:`PHASES`.
     reason : str
-        In words.
-    is_liar : bool
-        False for a user who merely fell silent.
+        In words; cut to :data:`LONGEST_REASON` characters.
+    grade : Grade
+        Only a lie excludes a user from later rounds.
     """
 
     user: int
     phase: str
     reason: str
-    is_liar: bool
+    grade: Grade
+
+    def __post_init__(self) -> None:
+        if len(self.reason) > LONGEST_REASON:
+            object.__setattr__(self, "reason", self.reason[: LONGEST_REASON - 1] + "…")
+
+    @property
+    def is_lie(self) -> bool:
+        """Whether nothing but a lie explains it."""
+        return self.grade is Grade.LIE
 
 
 @dataclass(frozen=True)
@@ -134,12 +163,12 @@ class Dealing(UserMessage):
     ----------
     commitments : bytes
         48 for every chunk of every row.
-    boxes : mapping of int to bytes
-        One sealed share for every other user that takes part.
+    encrypted_shares : mapping of int to bytes
+        One for every other user that takes part.
     """
 
     commitments: bytes
-    boxes: Mapping[int, bytes]
+    encrypted_shares: Mapping[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -150,15 +179,12 @@ class Delivery(Request):
     ----------
     commitments : mapping of int to bytes
         By dealer; the same to all users.
-    boxes : mapping of int to bytes
+    encrypted_shares : mapping of int to bytes
         By dealer; for this user only.
-    challenge : bytes
-        From which the subsets of the range checks follow; drawn after all commitments were in.
     """
 
     commitments: Mapping[int, bytes]
-    boxes: Mapping[int, bytes]
-    challenge: bytes
+    encrypted_shares: Mapping[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -168,14 +194,18 @@ class Complaints(UserMessage):
     Parameters
     ----------
     dealers : tuple of int
+    echoes : mapping of int to bytes
+        For every other user, encrypted: a digest of the keys and commitments that the server showed. Users
+        compare them, so that a server that shows different users different commitments is noticed.
     """
 
     dealers: tuple[int, ...]
+    echoes: Mapping[int, bytes]
 
 
 @dataclass(frozen=True)
 class OpeningRequest(Request):
-    """Asks a dealer to open boxes that their receivers complain about.
+    """Asks a dealer to open a share that its receiver complains about.
 
     Parameters
     ----------
@@ -187,7 +217,7 @@ class OpeningRequest(Request):
 
 @dataclass(frozen=True)
 class Openings(UserMessage):
-    """Opens disputed boxes to the server.
+    """Opens disputed shares to the server.
 
     Parameters
     ----------
@@ -206,9 +236,16 @@ class EvaluationRequest(Request):
     ----------
     dealers : tuple of int
         Ascending.
+    challenge : bytes
+        From which the subsets of the range checks follow. It is drawn after all disputes are settled, so that
+        a dealer who would fail can no longer leave.
+    echoes : mapping of int to bytes
+        By sender; what the others sent to this user, encrypted.
     """
 
     dealers: tuple[int, ...]
+    challenge: bytes
+    echoes: Mapping[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -218,7 +255,8 @@ class Evaluations(UserMessage):
     Parameters
     ----------
     products : bytes
-        One field element for every pair of dealers, (0, 1), (0, 2), ... .
+        One field element for every pair of dealers, (0, 1), (0, 2), ..., and behind them one for every
+        dealer: the weighted norm of its update.
     range_sums : bytes
         Q field elements for every dealer.
     """

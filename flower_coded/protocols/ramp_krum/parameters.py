@@ -10,27 +10,38 @@ reason:
   dealers contribute and whose coefficient at ``x**(K-1)`` is zero. Without it the server also reads the
   coefficients at ``x**0 .. x**(K-2)``, inner products of different parts, and together with T users a random
   linear function of every difference of updates (even for K = 1).
-* ``num_range_checks``: sums of random subsets of an update's entries are opened under masks wide enough to
-  hide them and shown to be short; see :mod:`flower_coded.protocols.ramp_krum.range_check`.
+* ``soundness_bits``: sums of random subsets of an update's entries are opened under masks wide enough to hide
+  them and shown to be short; an update that is not passes with probability at most ``2**-soundness_bits`` per
+  round. See :mod:`flower_coded.protocols.ramp_krum.range_check`.
+* ``block_columns``, ``block_norm``: the L2 norm of every block of entries is shown to be within a bound,
+  exactly and without showing it; see :mod:`flower_coded.protocols.ramp_krum.norm_check`.
 * ``chunk_size``: commit to pieces of so many entries, so that a check costs one piece, whatever the length;
   None is the paper's one commitment per part.
-* ``num_per_element``: weights packed into one field element; see :mod:`flower_coded.crypto.packing`.
+
+Distances and sums in a finite field mean something only for short vectors, so both checks are part of every
+round. ``is_paper_form`` leaves them out: it exists to count and time what the paper describes, and
+:func:`~flower_coded.protocols.ramp_krum.server_sharing.open_round` refuses it unless told that the round is a
+measurement.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isqrt
 
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES, FIELD_MODULUS
 from flower_coded.crypto.fixed_point import FixedPoint
-from flower_coded.crypto.packing import Packing
+from flower_coded.crypto.four_squares import LARGEST_SUM_OF_SQUARES
 from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.errors import ParameterError
+from flower_coded.protocols.ramp_krum.norm_check import NormCheck
 
 __all__ = ["Family", "RampKrumParameters", "SharedPolynomial", "largest_num_selected"]
 
 _MOST_HIDING_BITS, _FEWEST_HIDING_BITS = 64, 40
+_BLOCK_ENTRIES = 80
+_FEWEST_SOUNDNESS_BITS, _MOST_SOUNDNESS_BITS = 40, 128
 
 
 def largest_num_selected(*, num_users: int, num_attackers: int, num_dropouts: int) -> int:
@@ -117,15 +128,25 @@ class RampKrumParameters:
         L, entries of an update.
     fixed_point : FixedPoint
         Bits and clipping.
-    num_per_element : int
-        s, weights per field element. With more than one the range checks on single updates are not available.
     chunk_size : int or None
         Entries per commitment; None for one commitment per part.
     is_blinded, hides_products : bool
         See the module.
-    num_range_checks : int
-        Q, subset sums per update and part; a user with an entry far out of range passes with probability at
-        most ``2**-Q``. 0 leaves them out.
+    soundness_bits : int
+        From 40 to 128: an update with an entry far out of range passes a round with probability at most
+        ``2**-soundness_bits``, whichever of the A liars sent it.
+    block_columns : int or None
+        Columns of the parts in a block, whose L2 norm is bounded: a block has ``K * block_columns`` entries.
+        1 bounds nearly every entry singly and costs one more update; many cost nothing and bound the whole.
+        None takes blocks of about 80 entries, which cost about a twentieth of an update.
+    block_norm : float or None
+        The bound, in the unit of the update. None takes the clipping bound times the larger of 1 and a
+        quarter of the root of a block's size.
+    is_paper_form : bool
+        Without range checks and norm bound; for measurements only.
+    waives_colluder_bound : bool
+        Whether T may be smaller than A. No more than T shares of a dealer are ever opened to the server; with
+        fewer than A, liars who complain together can have an honest user's update left out.
 
     Raises
     ------
@@ -134,7 +155,7 @@ class RampKrumParameters:
 
     Examples
     --------
-    >>> sharing = RampSharing(num_users=12, num_parts=2, num_colluders=1, num_attackers=2, num_dropouts=1)
+    >>> sharing = RampSharing(num_users=12, num_parts=2, num_colluders=2, num_attackers=2, num_dropouts=1)
     >>> parameters = RampKrumParameters(sharing, num_selected=4, length=1000)
     >>> parameters.part_length, parameters.num_pairs
     (500, 66)
@@ -144,13 +165,41 @@ class RampKrumParameters:
     num_selected: int
     length: int
     fixed_point: FixedPoint = field(default_factory=FixedPoint)
-    num_per_element: int = 1
     chunk_size: int | None = 4096
     is_blinded: bool = True
     hides_products: bool = True
-    num_range_checks: int = 40
+    soundness_bits: int = 40
+    block_columns: int | None = None
+    block_norm: float | None = None
+    is_paper_form: bool = False
+    waives_colluder_bound: bool = False
 
     def __post_init__(self) -> None:
+        self._check_numbers_of_users()
+        if self.length < 1:
+            raise ParameterError("length", "must be at least 1", self.length)
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ParameterError("chunk_size", "must be at least 1, or None", self.chunk_size)
+        if not _FEWEST_SOUNDNESS_BITS <= self.soundness_bits <= _MOST_SOUNDNESS_BITS:
+            raise ParameterError(
+                "soundness_bits",
+                f"must be from {_FEWEST_SOUNDNESS_BITS} to {_MOST_SOUNDNESS_BITS}: below, an update that is "
+                "not short gets through in practice",
+                self.soundness_bits,
+            )
+        n = self.sharing.num_users
+        self.fixed_point.check_room(num_users=n, length=self.length * self.num_selected**2)
+        if not self.is_paper_form:
+            _ = self.norm_check  # refuses what cannot be
+            if self.hiding_bits < _FEWEST_HIDING_BITS:
+                raise ParameterError(
+                    "num_bits",
+                    f"must leave masks {_FEWEST_HIDING_BITS} bits wider than the sums they hide",
+                    f"room for {self.hiding_bits}",
+                    hint="take fewer bits per weight",
+                )
+
+    def _check_numbers_of_users(self) -> None:
         n, a, d = self.sharing.num_users, self.sharing.num_attackers, self.sharing.num_dropouts
         largest = largest_num_selected(num_users=n, num_attackers=a, num_dropouts=d)
         if not 2 <= self.num_selected <= largest:
@@ -162,38 +211,69 @@ class RampKrumParameters:
                 if largest >= 2
                 else f"{2 * a + d + 5} users are needed",
             )
-        if self.length < 1:
-            raise ParameterError("length", "must be at least 1", self.length)
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ParameterError("chunk_size", "must be at least 1, or None", self.chunk_size)
-        if self.num_range_checks < 0:
-            raise ParameterError("num_range_checks", "must not be negative", self.num_range_checks)
-        if self.num_range_checks and self.num_per_element > 1:
+        t = self.sharing.num_colluders
+        if t < a and not self.waives_colluder_bound:
             raise ParameterError(
-                "num_range_checks",
-                "must be 0 where several weights share an element",
-                self.num_range_checks,
-                hint="a packed element is too long for the masks; num_per_element=1 allows range checks",
-            )
-        self.fixed_point.check_room(num_users=n, length=self.length * self.num_selected**2)
-        _ = self.packing  # refuses what does not fit
-        if self.num_range_checks and self.hiding_bits < _FEWEST_HIDING_BITS:
-            raise ParameterError(
-                "num_range_checks",
-                f"need masks of {_FEWEST_HIDING_BITS} bits more than a subset sum",
-                f"room for {self.hiding_bits}",
-                hint="take fewer bits per weight, or num_range_checks=0",
+                "num_colluders",
+                f"must be at least num_attackers = {a}: each of A liars can have one share of an honest "
+                "dealer opened to the server by a false complaint, and more than T shares tell it something",
+                t,
+                hint="waives_colluder_bound=True opens T at most and then leaves the dealer's update out",
             )
 
     @cached_property
-    def packing(self) -> Packing:
-        """How weights are packed; for one per element, not at all."""
-        return Packing(self.num_per_element, self.fixed_point.max_integer, self.length, self.num_selected)
+    def norm_check(self) -> NormCheck:
+        """The bound on the norm of every block, and how it is shown."""
+        largest, num_parts = self.fixed_point.max_integer, self.sharing.num_parts
+        columns = max(_BLOCK_ENTRIES // num_parts, 1) if self.block_columns is None else self.block_columns
+        if self.block_norm is None:
+            entries = num_parts * min(columns, self.part_length)
+            # A quarter of the root of the size, squared: entries may be a quarter of the clipping bound each.
+            bound = min(largest**2 * entries // 16, LARGEST_SUM_OF_SQUARES)
+        else:
+            if not self.block_norm >= self.fixed_point.clipping:
+                raise ParameterError(
+                    "block_norm", "must be at least the clipping bound, or None", self.block_norm
+                )
+            bound = int((self.block_norm / self.fixed_point.step) ** 2)
+        return NormCheck(
+            num_parts=num_parts,
+            part_length=self.part_length,
+            block_columns=columns,
+            bound=max(bound, largest**2),
+        )
+
+    @property
+    def largest_entry(self) -> int:
+        """What an entry of an accepted update cannot exceed: the root of the bound on its block."""
+        return isqrt(self.norm_check.bound)
+
+    @cached_property
+    def num_range_checks(self) -> int:
+        """Q, subset sums per part: ``soundness_bits`` and the logarithm of A; 0 in the paper's form."""
+        if self.is_paper_form:
+            return 0
+        return self.soundness_bits + max(self.sharing.num_attackers - 1, 0).bit_length()
 
     @property
     def part_length(self) -> int:
-        """Field elements of a part, ``ceil(L / (K s))``."""
-        return -(-self.packing.num_elements // self.sharing.num_parts)
+        """Field elements of a part, ``ceil(L / K)``."""
+        return -(-self.length // self.sharing.num_parts)
+
+    @property
+    def slack_length(self) -> int:
+        """Field elements of a row of slack; see :attr:`families`."""
+        return 0 if self.is_paper_form else self.norm_check.slack_length
+
+    @property
+    def num_checked(self) -> int:
+        """Entries per row that the range checks add up: a part and its slack."""
+        return self.part_length + self.slack_length
+
+    @property
+    def num_products(self) -> int:
+        """Values that a user evaluates: one for every pair of users and, for norms, one for every user."""
+        return self.num_pairs + (0 if self.is_paper_form else self.sharing.num_users)
 
     @property
     def has_second_shares(self) -> bool:
@@ -215,16 +295,19 @@ class RampKrumParameters:
     def families(self) -> dict[str, Family]:
         """What a dealer commits to.
 
-        ``update``: rows ``w_1 .. w_K, z_1 .. z_T, r_1 .. r_T`` (the last T for K > 1). ``range``: behind
-        every part the masks of its range checks, and T rows of masks for them. ``product``: the coefficients
-        of the polynomials added to products, one row per exponent, one entry per pair of users.
+        ``update``: rows ``w_1 .. w_K, z_1 .. z_T, r_1 .. r_T`` (the last T for K > 1). ``slack``: what
+        completes the norm of every block to the bound, with masks as the update has. ``range``: behind every
+        part the masks of its range checks, and T rows of masks for them. ``product``: the coefficients of the
+        polynomials added to products, one row per exponent, one entry per pair of users and one per user.
         """
         k, t = self.sharing.num_parts, self.sharing.num_colluders
-        sizes = {"update": (k + t * (2 if self.has_second_shares else 1), self.part_length)}
-        if self.num_range_checks:
+        num_masks = t * (2 if self.has_second_shares else 1)
+        sizes = {"update": (k + num_masks, self.part_length)}
+        if not self.is_paper_form:
+            sizes["slack"] = (self.norm_check.num_slack_parts + num_masks, self.slack_length)
             sizes["range"] = (k + t, self.num_range_checks)
         if self.hides_products:
-            sizes["product"] = (len(self.product_mask_exponents), self.num_pairs)
+            sizes["product"] = (len(self.product_mask_exponents), self.num_products)
         return {
             name: Family(name, rows, length, min(self.chunk_size or length, length), self.is_blinded)
             for name, (rows, length) in sizes.items()
@@ -232,19 +315,34 @@ class RampKrumParameters:
 
     @cached_property
     def polynomials(self) -> tuple[SharedPolynomial, ...]:
-        """What a dealer shares: ``first``, ``second`` for K > 1, ``range`` and ``product`` where wanted."""
+        """What a dealer shares: ``first`` and ``slack``, for K > 1 also their seconds, and masks."""
         k, t = self.sharing.num_parts, self.sharing.num_colluders
-        first, second = self.sharing.first_exponents, self.sharing.second_exponents
-        update = self.families["update"]
-        result = [SharedPolynomial("first", update, tuple(range(k + t)), first)]
-        if self.has_second_shares:
-            rows = (*range(k), *range(k + t, k + 2 * t))
-            result.append(SharedPolynomial("second", update, rows, second))
-        for name, exponents in (("range", first), ("product", self.product_mask_exponents)):
+        masks = self.sharing.mask_exponents
+        result = []
+        for name, num_parts in (("update", k), ("slack", self._num_slack_parts)):
+            if num_parts == 0:
+                continue
+            family, is_update = self.families[name], name == "update"
+            rows, exponents = range(num_parts), range(num_parts)
+            first = (*rows, *range(num_parts, num_parts + t))
+            result.append(
+                SharedPolynomial("first" if is_update else "slack", family, first, (*exponents, *masks))
+            )
+            if self.has_second_shares:
+                second = (*rows, *range(num_parts + t, num_parts + 2 * t))
+                reversed_exponents = tuple(k - 1 - exponent for exponent in exponents)
+                second_name = "second" if is_update else "slack-second"
+                result.append(SharedPolynomial(second_name, family, second, (*reversed_exponents, *masks)))
+        first_exponents = self.sharing.first_exponents
+        for name, wanted in (("range", first_exponents), ("product", self.product_mask_exponents)):
             if name in self.families:
-                rows = tuple(range(len(exponents)))
-                result.append(SharedPolynomial(name, self.families[name], rows, exponents))
+                rows = range(len(wanted))
+                result.append(SharedPolynomial(name, self.families[name], tuple(rows), wanted))
         return tuple(result)
+
+    @property
+    def _num_slack_parts(self) -> int:
+        return 0 if self.is_paper_form else self.norm_check.num_slack_parts
 
     @property
     def num_commitments(self) -> int:
@@ -261,16 +359,21 @@ class RampKrumParameters:
         """Bytes of what a dealer sends to one user, before it is sealed."""
         return ELEMENT_BYTES * sum(polynomial.family.row_length for polynomial in self.polynomials)
 
+    @property
+    def largest_subset_sum(self) -> int:
+        """What a subset of an honest row's entries, slack included, cannot exceed in absolute value."""
+        slack = self.slack_length * self.norm_check.largest_slack
+        return self.part_length * self.fixed_point.max_integer + slack
+
     @cached_property
     def hiding_bits(self) -> int:
         """Bits by which a range check's mask is wider than what it hides."""
-        # An accepted entry is below 2 * (mask + sum); differences of two, squared, L times, must stay below
-        # r/2.
-        largest_sum = self.part_length * self.fixed_point.max_integer
-        bits = 0
+        # An accepted entry is below 2 * (mask + sum); differences of two, squared, over all entries, must
+        # stay below r/2. So do the squares that the norm check adds up.
+        entries, bits = self.length + self._num_slack_parts * self.slack_length, 0
         while (
             bits < _MOST_HIDING_BITS
-            and self.length * (4 * (largest_sum << (bits + 1))) ** 2 < FIELD_MODULUS // 2
+            and entries * (4 * (self.largest_subset_sum << (bits + 1))) ** 2 < FIELD_MODULUS // 2
         ):
             bits += 1
         return bits
@@ -278,4 +381,4 @@ class RampKrumParameters:
     @property
     def range_mask_bound(self) -> int:
         """Masks of the range checks are uniform in ``[0, bound)``."""
-        return self.part_length * self.fixed_point.max_integer << self.hiding_bits
+        return self.largest_subset_sum << self.hiding_bits

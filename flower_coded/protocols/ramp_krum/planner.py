@@ -1,4 +1,4 @@
-"""Which K, m and packing fit, and what a round costs: symbols, bytes and seconds, per user and server.
+"""Which K and m fit, and what a round costs: symbols, bytes, memory and seconds, per user and server.
 
 Everything is counted from the parameters, as the code sends and computes it; seconds follow from a few unit
 costs (:class:`UnitCosts`), which :func:`measure_unit_costs` takes on the machine at hand. They are estimates
@@ -18,15 +18,18 @@ from flower_coded.crypto.commitment import VectorCommitment
 from flower_coded.crypto.field_products import gram_matrix, matmul_constant, weighted_sum
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES, from_signed_int64, random_elements
 from flower_coded.crypto.fixed_point import FixedPoint
-from flower_coded.crypto.packing import largest_packing
 from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
 from flower_coded.crypto.sealed_channel import BOX_OVERHEAD, KEY_BYTES
 from flower_coded.crypto.srs import generate_reference_string
-from flower_coded.errors import ParameterError
+from flower_coded.protocols.ramp_krum.echo import ECHO_BYTES
 from flower_coded.protocols.ramp_krum.loads import TableOne, table_one
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
 
-__all__ = ["Plan", "UnitCosts", "best_plan", "measure_unit_costs", "plan_round", "plans"]
+__all__ = ["Plan", "UnitCosts", "best_plans", "measure_unit_costs", "plan_groups", "plan_round", "plans"]
+
+_GIGABYTE, _HOUR = 1e9, 3600.0
+_BASE_MEMORY, _COPIES_IN_MEMORY = 250e6, 6.5  # measured by benchmarks/ramp_krum.py at two lengths
+_SERVER_SHARE = 10.0  # a server's connection is taken to be that many times as wide as a user's
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,11 @@ class Plan:
     user_symbols, server_symbols : int
         Field elements that an honest user sends, and that the server receives for itself when nobody fails.
     user_bytes, server_bytes : int
-        Bytes that a user sends, and that the server receives, what it relays included.
+        Bytes that a user sends, and that the server receives for itself.
+    relayed_bytes : int
+        Bytes that the server receives from users for users; it sends them on, too.
+    user_memory : float
+        Bytes that a user's process holds at its peak, roughly.
     user_seconds, server_seconds : float
         On one core.
     formulas : TableOne
@@ -80,9 +87,34 @@ class Plan:
     server_symbols: int
     user_bytes: int
     server_bytes: int
+    relayed_bytes: int
+    user_memory: float
     user_seconds: float
     server_seconds: float
     formulas: TableOne
+
+    def wall_clock(self, bytes_per_second: float) -> float:
+        """Return the seconds of a round, training left out.
+
+        Users compute at the same time, each sends and receives about as much over a connection of
+        ``bytes_per_second``, and the server's connection, ten times as wide, carries everything twice.
+        """
+        user = self.user_seconds + 2 * self.user_bytes / bytes_per_second
+        carried = self.server_bytes + 2 * self.relayed_bytes
+        return user + self.server_seconds + carried / (_SERVER_SHARE * bytes_per_second)
+
+    def warnings(self, bytes_per_second: float) -> list[str]:
+        """Say in words what makes the plan absurd; nothing if nothing does."""
+        found = []
+        if self.user_bytes > _GIGABYTE:
+            found.append(f"every user sends {self.user_bytes / _GIGABYTE:.1f} GB in every round")
+        if self.relayed_bytes > 100 * _GIGABYTE:
+            found.append(f"the server relays {self.relayed_bytes / _GIGABYTE:,.0f} GB in every round")
+        if self.user_memory > 16 * _GIGABYTE:
+            found.append(f"a user's process needs about {self.user_memory / _GIGABYTE:.0f} GB of memory")
+        if (seconds := self.wall_clock(bytes_per_second)) > _HOUR:
+            found.append(f"a round takes about {seconds / _HOUR:.1f} hours")
+        return found
 
 
 def plan_round(parameters: RampKrumParameters, costs: UnitCosts | None = None) -> Plan:
@@ -98,24 +130,23 @@ def plan_round(parameters: RampKrumParameters, costs: UnitCosts | None = None) -
     sharing = parameters.sharing
     n, needed = sharing.num_users, sharing.num_shares_needed
     share = parameters.share_bytes // ELEMENT_BYTES
-    evaluations = parameters.num_pairs + n * parameters.num_range_checks
+    evaluations = parameters.num_products + n * parameters.num_range_checks
     total = parameters.families["update"].row_length
     asked = needed + 2 * sharing.num_attackers
-    user_symbols = (n - 1) * share + evaluations + total
-    commitment_bytes = G1_BYTES * parameters.num_commitments
-    overhead = KEY_BYTES + (n - 1) * BOX_OVERHEAD + commitment_bytes
-    user_bytes = ELEMENT_BYTES * user_symbols + overhead
-    without_sum = ELEMENT_BYTES * (user_symbols - total) + overhead
+    relayed = (n - 1) * (ELEMENT_BYTES * share + BOX_OVERHEAD + ECHO_BYTES)
+    relayed += KEY_BYTES + G1_BYTES * parameters.num_commitments
     user, server = _seconds(parameters, costs or UnitCosts())
     return Plan(
         parameters,
-        user_symbols,
-        n * evaluations + asked * total,
-        user_bytes,
-        n * without_sum + ELEMENT_BYTES * asked * total,
-        user,
-        server,
-        table_one(parameters),
+        user_symbols=(n - 1) * share + evaluations + total,
+        server_symbols=n * evaluations + asked * total,
+        user_bytes=relayed + ELEMENT_BYTES * (evaluations + total),
+        server_bytes=ELEMENT_BYTES * (n * evaluations + asked * total),
+        relayed_bytes=n * relayed,
+        user_memory=_BASE_MEMORY + _COPIES_IN_MEMORY * n * parameters.share_bytes,
+        user_seconds=user,
+        server_seconds=server,
+        formulas=table_one(parameters),
     )
 
 
@@ -130,7 +161,7 @@ def plans(
     num_selected: int | None = None,
     costs: UnitCosts | None = None,
 ) -> list[Plan]:
-    """Predict the cost for every K and every packing that fit.
+    """Predict the cost for every K that fits.
 
     Parameters
     ----------
@@ -147,7 +178,7 @@ def plans(
     Returns
     -------
     list of Plan
-        By K, then by packing; one weight per element has range checks, more have none.
+        By K.
 
     Raises
     ------
@@ -159,46 +190,73 @@ def plans(
     if largest < 1:
         RampSharing(num_parts=1, num_colluders=num_colluders, **sizes)  # raises, and says why
     selected = largest_num_selected(**sizes) if num_selected is None else num_selected
-    fixed_point = FixedPoint(num_bits)
-    most = max(largest_packing(fixed_point.max_integer, length, num_summands=selected), 1)
     return [
         plan_round(
             RampKrumParameters(
                 RampSharing(num_parts=num_parts, num_colluders=num_colluders, **sizes),
                 num_selected=selected,
                 length=length,
-                fixed_point=fixed_point,
-                num_per_element=num_per_element,
-                num_range_checks=40 if num_per_element == 1 else 0,
+                fixed_point=FixedPoint(num_bits),
             ),
             costs,
         )
         for num_parts in range(1, largest + 1)
-        for num_per_element in range(1, most + 1)
     ]
 
 
-def best_plan(candidates: list[Plan], *, bytes_per_second: float = 1e7, allow_packing: bool = False) -> Plan:
-    """Return the plan of least time per user, sending included.
+def best_plans(candidates: list[Plan], *, bytes_per_second: float = 1e7) -> list[Plan]:
+    """Order plans by the time of a round, the shortest first.
 
     Parameters
     ----------
     candidates : list of Plan
     bytes_per_second : float
         Of a user's connection.
-    allow_packing : bool
-        False keeps to one weight per element, and thereby to range checks, which name whoever sends an update
-        that wraps around; with packing such an update only makes the round be refused.
-
-    Raises
-    ------
-    ParameterError
-        If there is none to choose from.
     """
-    eligible = [plan for plan in candidates if allow_packing or plan.parameters.num_per_element == 1]
-    if not eligible:
-        raise ParameterError("candidates", "must hold a plan", len(candidates))
-    return min(eligible, key=lambda plan: plan.user_seconds + plan.user_bytes / bytes_per_second)
+    return sorted(candidates, key=lambda plan: plan.wall_clock(bytes_per_second))
+
+
+def plan_groups(
+    *,
+    num_users: int,
+    num_attackers: int,
+    num_dropouts: int,
+    num_colluders: int,
+    length: int,
+    num_bits: int = 16,
+    bytes_per_second: float = 1e7,
+    costs: UnitCosts | None = None,
+) -> tuple[int, Plan] | None:
+    """Find into how many groups, each with a protocol of its own, the users are best divided.
+
+    Every group must withstand all A liars, D silent users and T colluders, for they may all be in one. What
+    that costs in the result is that each group selects by itself.
+
+    Returns
+    -------
+    (int, Plan) or None
+        The number of groups and the plan of the largest, if its round takes less than half the time of one
+        protocol for all; None if one protocol serves as well.
+    """
+    options = {
+        "num_attackers": num_attackers,
+        "num_dropouts": num_dropouts,
+        "num_colluders": num_colluders,
+        "length": length,
+        "num_bits": num_bits,
+        "costs": costs,
+    }
+    fewest = 2 * num_attackers + num_dropouts + max(2 * num_colluders + 1, 5)
+    times: dict[int, tuple[float, Plan]] = {}
+    for num_groups in range(1, num_users // fewest + 1):
+        candidates = plans(num_users=-(-num_users // num_groups), **options)  # type: ignore[arg-type]
+        best = best_plans(candidates, bytes_per_second=bytes_per_second)[0]
+        times[num_groups] = (best.wall_clock(bytes_per_second), best)
+    if not times:
+        return None
+    num_groups = min(times, key=lambda number: times[number][0])
+    is_worth_it = times[num_groups][0] < times[1][0] / 2
+    return (num_groups, times[num_groups][1]) if is_worth_it else None
 
 
 def measure_unit_costs(*, num_entries: int = 2048) -> UnitCosts:
@@ -234,11 +292,8 @@ def _seconds(parameters: RampKrumParameters, costs: UnitCosts) -> tuple[float, f
     sharing = parameters.sharing
     n, k, part = sharing.num_users, sharing.num_parts, parameters.part_length
     committed = sum(family.num_rows * family.length for family in parameters.families.values())
-    packed_bits = (
-        parameters.packing.digit_bits * parameters.packing.exponents[-1] + parameters.fixed_point.num_bits
-    )
     per_bit = (costs.long_point - costs.short_point) / (255 - 16)
-    entry_cost = min(costs.short_point + per_bit * max(packed_bits - 16, 0), costs.long_point)
+    entry_cost = costs.short_point + per_bit * max(parameters.fixed_point.num_bits - 16, 0)
     commit = k * part * entry_cost + (committed - k * part) * costs.long_point
     held = sum(polynomial.family.row_length for polynomial in parameters.polynomials)
     points = n * parameters.num_commitments

@@ -4,18 +4,20 @@ Distances mean something only for short vectors. F_r contains a square root i of
 c) to two entries changes no distance modulo r and yet, once selected, moves the sum by c. This check keeps
 such updates out and names who sent them:
 
-1. Behind the entries of every part ``w_k`` a dealer places Q random masks ``y_q`` in ``[0, W)``, and commits
-   to all of it.
-2. The server then draws Q random subsets of the entries.
+1. Behind the entries of every part ``w_k``, its slack included, a dealer places Q random masks ``y_q`` in
+   ``[0, W)``, and commits to all of it.
+2. When all disputes are settled the server draws Q random subsets of the entries. From then on a dealer
+   cannot leave the round: its shares are with the others, and so is the answer to this challenge.
 3. Every user sends, for each dealer, the subset sums of its share plus the share of the mask. That is a share
    of ``sum_{j in S_q} w_k[j] + y_q``, which the server decodes with errors and erasures.
-4. An honest sum lies within ``[-M q, W + M q]`` (M entries of at most q). Of an update with an entry that is
-   no integer of absolute value below ``W + 2 M q``, each subset sum is outside with probability at least
-   1/2: the subsets with and without this entry differ by it, and not both can be inside.
+4. An honest sum lies within ``[-H, W + H]``, where H is the largest sum of an honest part and its slack. Of
+   an update with an entry that is no integer of absolute value below ``W + 2 H``, each subset sum is outside
+   with probability at least 1/2: the subsets with and without this entry differ by it, and not both can be
+   inside.
 
-W is ``2**hiding_bits`` times the largest honest sum, so that what is opened says nothing about it
-(statistical distance ``2**-hiding_bits`` per sum), and still so small that squared distances of accepted
-vectors stay below r/2: every distance of accepted updates is the integer it should be.
+W is ``2**hiding_bits`` times H, so that what is opened says nothing about it (statistical distance
+``2**-hiding_bits`` per sum), and still so small that the sums of squares of accepted vectors stay below r/2:
+their norms and distances are the integers they should be.
 """
 
 from __future__ import annotations
@@ -109,5 +111,5 @@ def is_in_range(opened: int, parameters: RampKrumParameters) -> bool:
     parameters : RampKrumParameters
     """
     value = opened - FIELD_MODULUS if opened > FIELD_MODULUS // 2 else opened
-    slack = parameters.part_length * parameters.fixed_point.max_integer
-    return -slack <= value < parameters.range_mask_bound + slack
+    largest = parameters.largest_subset_sum
+    return -largest <= value < parameters.range_mask_bound + largest

@@ -4,31 +4,37 @@ What a liar sends here are values of polynomials of known degree, so Reed-Solomo
 ones and who sent them. A sum is also checked against the commitments of the selected users before it is used:
 a wrong one costs nothing but its sender's place, and K + T right ones suffice.
 
-The result is looked at once more before it leaves: if an entry of the sum exceeds m times the clipping bound,
-somebody selected sent what no honest user sends (it can only be an entry that is moderately too large, or any
-at all if range checks are off), and the round is refused.
+Before anybody is selected, every update is shown to be short (range checks) and the norm of each of its
+blocks to be within the bound, so that every distance is the integer it should be and no entry of the sum can
+exceed m times the root of the bound. A user whose update is not is named, and the round goes on without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.crypto.commitment import Claim
-from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, from_bytes, to_ints
+from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray, absolute_values, from_bytes, to_ints
 from flower_coded.crypto.reed_solomon import DecodedColumns, ReedSolomonCode
-from flower_coded.errors import DecodingError, RoundRefusedError
+from flower_coded.errors import DecodingError
 from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
 from flower_coded.protocols.ramp_krum.dealing import row_claim
-from flower_coded.protocols.ramp_krum.messages import Evaluations, ShareSum, SumRequest, Verdict
+from flower_coded.protocols.ramp_krum.messages import (
+    Evaluations,
+    Grade,
+    Misbehavior,
+    ShareSum,
+    SumRequest,
+)
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.range_check import is_in_range
-from flower_coded.protocols.ramp_krum.replies import Reply, Standing, judge_replies
 from flower_coded.protocols.ramp_krum.selection import Selection, select_users
-from flower_coded.protocols.ramp_krum.server_sharing import AwaitingEvaluations
+from flower_coded.protocols.ramp_krum.server_disputes import AwaitingEvaluations
+from flower_coded.protocols.ramp_krum.status import ParticipantStatus, Reply, refusal, validate_replies
 
 __all__ = ["AwaitingSums", "RoundOutcome", "receive_evaluations", "receive_sums"]
 
@@ -41,11 +47,13 @@ class AwaitingSums:
     ----------
     schemes : Schemes
     round_id : bytes
-    standing : Standing
+    status : ParticipantStatus
     commitments : mapping of int to Commitments
     distances : mapping of (int, int) to int
         Squared distances that the selection used.
     selection : Selection
+    num_attackers : int
+        How many liars the selection allowed for.
     asked : tuple of int
         From whom a sum is awaited.
     unasked : tuple of int
@@ -56,10 +64,11 @@ class AwaitingSums:
 
     schemes: Schemes
     round_id: bytes
-    standing: Standing
+    status: ParticipantStatus
     commitments: Mapping[int, Commitments]
     distances: Mapping[tuple[int, int], int]
     selection: Selection
+    num_attackers: int
     asked: tuple[int, ...]
     unasked: tuple[int, ...]
     sums: Mapping[int, FieldArray]
@@ -76,17 +85,20 @@ class RoundOutcome:
     mean : ndarray of shape (L,), float64
         What it stands for, divided by m.
     selection : Selection
+    num_attackers : int
+        How many liars the selection allowed for: A minus those already out.
     distances : mapping of (int, int) to int
         Squared distances of the quantized updates, as the server read them.
-    standing : Standing
-        Verdicts included.
+    status : ParticipantStatus
+        Reports of misbehavior included.
     """
 
     total: NDArray[np.int64]
     mean: NDArray[np.float64]
     selection: Selection
+    num_attackers: int
     distances: Mapping[tuple[int, int], int]
-    standing: Standing
+    status: ParticipantStatus
 
 
 def receive_evaluations(
@@ -108,40 +120,50 @@ def receive_evaluations(
         If more values are missing or wrong than can be corrected, or too few updates are left.
     """
     parameters = state.schemes.parameters
-    dealers = state.standing.dealers
-    num_products, num_sums = (
-        len(dealers) * (len(dealers) - 1) // 2,
-        len(dealers) * parameters.num_range_checks,
-    )
+    dealers = state.status.dealers
+    num_pairs = len(dealers) * (len(dealers) - 1) // 2
+    num_products = num_pairs + (0 if parameters.is_paper_form else len(dealers))
+    num_sums = len(dealers) * parameters.num_range_checks
 
     def check(_: int, message: Evaluations) -> tuple[FieldArray, FieldArray]:
         products = from_bytes(_as_bytes(message.products), num_elements=num_products)
         return products, from_bytes(_as_bytes(message.range_sums), num_elements=num_sums)
 
-    contents, verdicts = judge_replies(
-        state.standing.participants,
+    contents, reports = validate_replies(
+        state.status.participants,
         replies,
         phase="evaluations",
         round_id=state.round_id,
         message_type=Evaluations,
         check=check,
     )
-    standing = state.standing.after(verdicts)
-    standing.check_enough(parameters, "evaluations")
+    status = state.status.after(reports)
+    status.check_enough(parameters, "evaluations")
     if num_sums:
         range_sums = {user: content[1] for user, content in contents.items()}
-        standing = _check_ranges(parameters, standing, range_sums, dealers)
-        standing.check_enough(parameters, "evaluations")
-    products = {user: contents[user][0] for user in standing.participants}
-    standing, distances = _read_distances(parameters, standing, products, dealers)
-    standing.check_enough(parameters, "evaluations")
-    left = standing.num_attackers_left(parameters)
-    remaining = {pair: d for pair, d in distances.items() if set(pair) <= set(standing.dealers)}
-    selection = select_users(remaining, num_attackers=left, num_selected=parameters.num_selected)
-    wave = len(standing.participants) if ask_everybody else parameters.sharing.num_shares_needed + 2 * left
-    asked, unasked = standing.participants[:wave], standing.participants[wave:]
+        status = _check_ranges(parameters, status, range_sums, dealers)
+        status.check_enough(parameters, "evaluations")
+    products = {user: contents[user][0] for user in status.participants}
+    status, values = _decode_products(parameters, status, products)
+    if not parameters.is_paper_form:
+        status = _check_norms(state, status, dealers, values[num_pairs:])
+    status.check_enough(parameters, "evaluations")
+    distances = _read_distances(parameters, status, dealers, values[:num_pairs])
+    num_attackers = status.num_attackers_dealing(parameters)
+    selection = select_users(distances, num_attackers=num_attackers, num_selected=parameters.num_selected)
+    left = status.num_attackers_left(parameters)
+    wave = len(status.participants) if ask_everybody else parameters.sharing.num_shares_needed + 2 * left
     following = AwaitingSums(
-        state.schemes, state.round_id, standing, state.commitments, remaining, selection, asked, unasked, {}
+        state.schemes,
+        state.round_id,
+        status,
+        state.commitments,
+        distances,
+        selection,
+        num_attackers,
+        asked=status.participants[:wave],
+        unasked=status.participants[wave:],
+        sums={},
     )
     return following, _ask_for_sums(following)
 
@@ -158,7 +180,7 @@ def receive_sums(
     """
     parameters = state.schemes.parameters
     length = parameters.families["update"].row_length
-    contents, verdicts = judge_replies(
+    contents, reports = validate_replies(
         state.asked,
         replies,
         phase="sums",
@@ -167,29 +189,17 @@ def receive_sums(
         check=lambda _, message: from_bytes(_as_bytes(message.total), num_elements=length),
     )
     false = state.schemes.find_false({user: _sum_claims(state, user, row) for user, row in contents.items()})
-    verdicts += [
-        Verdict(user, "sums", "the sum does not match the commitments", is_liar=True) for user in false
+    reports += [
+        Misbehavior(user, "sums", "the sum does not match the commitments", Grade.LIE) for user in false
     ]
-    standing = state.standing.after(verdicts)
+    status = state.status.after(reports)
     sums = {**state.sums, **{user: row for user, row in contents.items() if user not in false}}
     needed = parameters.sharing.num_shares_needed
     if len(sums) >= needed:
-        return _finish(state, standing, sums)
+        return _finish(state, status, sums)
     if not state.unasked:
-        raise RoundRefusedError(
-            "sums", "too few right sums", received=len(sums), needed=needed, verdicts=standing.verdicts
-        )
-    following = AwaitingSums(
-        state.schemes,
-        state.round_id,
-        standing,
-        state.commitments,
-        state.distances,
-        state.selection,
-        state.unasked,
-        (),
-        sums,
-    )
+        raise refusal("sums", "too few right sums", status, received=len(sums), needed=needed)
+    following = replace(state, status=status, asked=state.unasked, unasked=(), sums=sums)
     return following, _ask_for_sums(following)
 
 
@@ -199,13 +209,13 @@ def _ask_for_sums(state: AwaitingSums) -> dict[int, SumRequest]:
 
 def _check_ranges(
     parameters: RampKrumParameters,
-    standing: Standing,
+    status: ParticipantStatus,
     range_sums: Mapping[int, FieldArray],
     dealers: tuple[int, ...],
-) -> Standing:
+) -> ParticipantStatus:
     sharing = parameters.sharing
-    decoded = _decode(parameters, standing, range_sums, sharing.num_shares_needed, "range sums")
-    verdicts = _wrong_values(decoded, "range sums")
+    decoded = _decode(parameters, status, range_sums, sharing.num_shares_needed, "range sums")
+    reports = _wrong_values(decoded, "range sums")
     opened = to_ints(decoded.coefficients[: sharing.num_parts])
     checks = parameters.num_range_checks
     for number, dealer in enumerate(dealers):
@@ -217,40 +227,55 @@ def _check_ranges(
         failed = sum(not is_in_range(value, parameters) for value in own)
         if failed:
             reason = f"the update has entries far out of range: {failed} of {len(own)} subset sums are"
-            verdicts.append(Verdict(dealer, "evaluations", reason, is_liar=True))
-    return standing.after(verdicts)
+            reports.append(Misbehavior(dealer, "evaluations", reason, Grade.LIE))
+    return status.after(reports)
+
+
+def _decode_products(
+    parameters: RampKrumParameters, status: ParticipantStatus, products: Mapping[int, FieldArray]
+) -> tuple[ParticipantStatus, list[int]]:
+    """Return the coefficients at ``x**(K-1)``: squared distances of all pairs, then norms."""
+    decoded = _decode(parameters, status, products, parameters.sharing.num_product_coefficients, "products")
+    values = to_ints(decoded.coefficients[parameters.sharing.num_parts - 1])
+    return status.after(_wrong_values(decoded, "products")), values
+
+
+def _check_norms(
+    state: AwaitingEvaluations, status: ParticipantStatus, dealers: tuple[int, ...], norms: list[int]
+) -> ParticipantStatus:
+    """Name whose blocks, completed by their slack, do not have the norm that all must have."""
+    norm_check = state.schemes.parameters.norm_check
+    expected = norm_check.expected(norm_check.weights(state.digest))
+    reason = "the norm of a block of its update exceeds the bound"
+    return status.after(
+        Misbehavior(dealer, "evaluations", reason, Grade.LIE)
+        for dealer, norm in zip(dealers, norms, strict=True)
+        if norm != expected and dealer not in status.liars
+    )
 
 
 def _read_distances(
-    parameters: RampKrumParameters,
-    standing: Standing,
-    products: Mapping[int, FieldArray],
-    dealers: tuple[int, ...],
-) -> tuple[Standing, dict[tuple[int, int], int]]:
-    decoded = _decode(parameters, standing, products, parameters.sharing.num_product_coefficients, "products")
-    verdicts = _wrong_values(decoded, "products")
-    totals = to_ints(decoded.coefficients[parameters.sharing.num_parts - 1])
+    parameters: RampKrumParameters, status: ParticipantStatus, dealers: tuple[int, ...], values: list[int]
+) -> dict[tuple[int, int], int]:
     pairs = [(i, j) for n, i in enumerate(dealers) for j in dealers[n + 1 :]]
-    read = {
-        pair: parameters.packing.squared_distance(total) for pair, total in zip(pairs, totals, strict=True)
-    }
-    standing = standing.after(verdicts)
-    left = standing.num_attackers_left(parameters)
-    # Two honest updates cannot be that far apart: one with more such neighbors than liars are left is a
-    # liar's.
-    far = [pair for pair in pairs if read[pair] is None and set(pair) <= set(standing.dealers)]
-    found = [
-        Verdict(user, "evaluations", "the update is farther from others than clipping allows", is_liar=True)
-        for user in standing.dealers
-        if sum(user in pair for pair in far) > left
-    ]
-    distances = {pair: FIELD_MODULUS if distance is None else distance for pair, distance in read.items()}
-    return standing.after(found), distances
+    remaining = set(status.dealers)
+    distances = {pair: value for pair, value in zip(pairs, values, strict=True) if set(pair) <= remaining}
+    # Two updates within their bounds cannot be farther apart; with the checks passed this has a probability
+    # of 2**-soundness_bits, without them (the paper's form) it is how an oversized update shows.
+    largest = max(distances.values(), default=0)
+    if largest > FIELD_MODULUS // 2:
+        raise refusal(
+            "evaluations",
+            "a squared distance is no integer that two short updates can have",
+            status,
+            why_nobody="a distance belongs to two users",
+        )
+    return distances
 
 
 def _decode(
     parameters: RampKrumParameters,
-    standing: Standing,
+    status: ParticipantStatus,
     values: Mapping[int, FieldArray],
     dimension: int,
     what: str,
@@ -260,15 +285,17 @@ def _decode(
     try:
         return code.decode(np.stack([values[user] for user in users]), rows=users)
     except DecodingError as error:
-        raise RoundRefusedError(
+        raise refusal(
             "evaluations",
             f"the {what} of {len(users)} users cannot be decoded: {error}",
-            verdicts=standing.verdicts,
+            status,
+            why_nobody=f"more than num_attackers = {parameters.sharing.num_attackers} users lie together, "
+            "and which values are wrong cannot be told from the values alone",
         ) from error
 
 
-def _wrong_values(decoded: DecodedColumns, what: str) -> list[Verdict]:
-    return [Verdict(user, "evaluations", f"sent wrong {what}", is_liar=True) for user in decoded.wrong_rows]
+def _wrong_values(decoded: DecodedColumns, what: str) -> list[Misbehavior]:
+    return [Misbehavior(user, "evaluations", f"sent wrong {what}", Grade.LIE) for user in decoded.wrong_rows]
 
 
 def _sum_claims(state: AwaitingSums, user: int, row: FieldArray) -> dict[str, list[Claim]]:
@@ -277,24 +304,37 @@ def _sum_claims(state: AwaitingSums, user: int, row: FieldArray) -> dict[str, li
     return {"update": [row_claim(parameters, parameters.polynomials[0], user, row, dealers)]}
 
 
-def _finish(state: AwaitingSums, standing: Standing, sums: Mapping[int, FieldArray]) -> RoundOutcome:
+def _finish(state: AwaitingSums, status: ParticipantStatus, sums: Mapping[int, FieldArray]) -> RoundOutcome:
     parameters = state.schemes.parameters
     users = sorted(sums)[: parameters.sharing.num_shares_needed]
     shares = np.stack([sums[user][: parameters.part_length] for user in users])
     parts = parameters.sharing.reconstruct(shares, users=users)
-    elements = parameters.sharing.join(parts, length=parameters.packing.num_elements)
-    total, is_valid = parameters.packing.unpack(elements, length=parameters.length)
-    limit = parameters.num_selected * parameters.fixed_point.max_integer
-    num_outside = int(np.count_nonzero(~is_valid)) or int(np.count_nonzero(np.abs(total) > limit))
-    if num_outside:
-        raise RoundRefusedError(
+    elements = parameters.sharing.join(parts, length=parameters.length)
+    entry = parameters.fixed_point.max_integer if parameters.is_paper_form else parameters.largest_entry
+    total = _read_total(elements, parameters.num_selected * entry)
+    if total is None:
+        raise refusal(
             "sums",
-            f"{num_outside} entries of the sum exceed {parameters.num_selected} times the clipping bound, so "
-            f"one of users {', '.join(map(str, state.selection.users))} shared what no honest one does",
-            verdicts=standing.verdicts,
+            f"an entry of the sum exceeds {parameters.num_selected} times what an update may hold",
+            status,
+            why_nobody="the sum does not show who of the selected users added what; "
+            + (
+                "the paper's form checks no update"
+                if parameters.is_paper_form
+                else f"with all checks passed this happens with probability 2**-{parameters.soundness_bits}"
+            ),
         )
     mean = parameters.fixed_point.dequantize(total, count=parameters.num_selected)
-    return RoundOutcome(total, mean, state.selection, state.distances, standing)
+    return RoundOutcome(total, mean, state.selection, state.num_attackers, state.distances, status)
+
+
+def _read_total(elements: FieldArray, limit: int) -> NDArray[np.int64] | None:
+    """Read field elements as signed integers; None if one exceeds the limit."""
+    sizes, is_negative = absolute_values(elements)
+    if sizes[:, 1:].any() or (sizes[:, 0] > np.uint64(limit)).any():
+        return None
+    integers = sizes[:, 0].astype(np.int64)
+    return np.where(is_negative, -integers, integers)
 
 
 def _as_bytes(value: object) -> bytes:

@@ -1,18 +1,18 @@
 """A user's steps: each takes a state and the server's request, and returns a new state and the answer.
 
 A state holds what a later step needs and nothing else. What can be computed when shares arrive is computed
-then (checks, inner products, range sums), so that of two long shares per dealer only the first is kept, for
-the sum. After the sum there is no state left.
+then (checks, inner products, norms), so that of two long shares per dealer only the first is kept, for the
+range checks and the sum. After the sum there is no state left.
 
-A step refuses (:class:`RoundRefusedError`) what an honest server does not ask: a request out of turn or of
-another round, a sum over fewer than m users or over users unknown, a second sum, the opening of more than A
-boxes.
+A step refuses (:class:`RoundRefusedError`) what an honest server does not ask: a request out of turn, twice
+or of another round, a sum over fewer than m users or over users unknown, the opening of more than T shares,
+products while others were shown other commitments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +23,19 @@ from flower_coded.crypto.field_vectors import FieldArray, add, subtract, to_byte
 from flower_coded.crypto.sealed_channel import ChannelContext, KeyPair, open_box, seal
 from flower_coded.errors import FlowerCodedError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
+from flower_coded.protocols.ramp_krum.conduct import HONEST, Conduct
 from flower_coded.protocols.ramp_krum.dealing import (
     Resources,
     Share,
     bytes_to_share,
     draw_rows,
+    draw_slack,
     share_claims,
     share_rows,
     share_to_bytes,
+    update_to_parts,
 )
+from flower_coded.protocols.ramp_krum.echo import check_echoes, seal_echoes, view_digest
 from flower_coded.protocols.ramp_krum.messages import (
     Complaints,
     Dealing,
@@ -54,6 +58,7 @@ __all__ = [
     "DealtState",
     "HoldingState",
     "KeyState",
+    "SummingState",
     "add_up",
     "announce_key",
     "answer_dispute",
@@ -62,9 +67,6 @@ __all__ = [
     "evaluate",
     "receive_shares",
 ]
-
-ShareFilter = Callable[[dict[int, Share]], dict[int, Share]]
-"""Changes shares before they are sealed: what a lying dealer does. Honest users pass none."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,10 @@ class DealtState:
     round_id : bytes
     user : int
     key : KeyPair
+    public_keys : mapping of int to bytes
+        Of all users that take part, as the server showed them.
     openings : mapping of int to bytes
-        What opens the box of each receiver, should it be disputed.
+        What opens the share of each receiver, should it be disputed.
     own_share : Share
         The dealer's share of its own update.
     """
@@ -102,6 +106,7 @@ class DealtState:
     round_id: bytes
     user: int
     key: KeyPair
+    public_keys: Mapping[int, bytes]
     openings: Mapping[int, bytes]
     own_share: Share
 
@@ -114,31 +119,63 @@ class HoldingState:
     ----------
     round_id : bytes
     user : int
+    key : KeyPair
     openings : mapping of int to bytes
         As before.
+    opened : tuple of int
+        Whose shares were opened to the server.
+    digest : bytes
+        Of what the server showed; see :mod:`flower_coded.protocols.ramp_krum.echo`.
     dealers : tuple of int
         Whose shares were right, ascending; the first axis of the arrays below.
     first : ndarray of shape (n, row_length, 4), uint64
         Their first shares.
+    slack : ndarray of shape (n, slack_length, 4), uint64
+        Their first shares of slack.
     inner : ndarray of shape (n, n, 4), uint64
         Inner products of first and second shares.
-    range_sums : ndarray of shape (n, Q, 4), uint64
-        Masked subset sums.
-    product_masks : ndarray of shape (n, num_pairs, 4), uint64
+    norms : ndarray of shape (n, 4), uint64
+        Weighted norms, slack included.
+    range_masks : ndarray of shape (n, Q, 4), uint64
+    product_masks : ndarray of shape (n, num_products, 4), uint64
     """
 
     round_id: bytes
     user: int
+    key: KeyPair
     openings: Mapping[int, bytes]
+    opened: tuple[int, ...]
+    digest: bytes
     dealers: tuple[int, ...]
     first: FieldArray
+    slack: FieldArray
     inner: FieldArray
-    range_sums: FieldArray
+    norms: FieldArray
+    range_masks: FieldArray
     product_masks: FieldArray
 
 
+@dataclass(frozen=True)
+class SummingState:
+    """After products were sent: only first shares are left.
+
+    Parameters
+    ----------
+    round_id : bytes
+    user : int
+    dealers : tuple of int
+    first : ndarray of shape (n, row_length, 4), uint64
+        As before.
+    """
+
+    round_id: bytes
+    user: int
+    dealers: tuple[int, ...]
+    first: FieldArray
+
+
 def channel(round_id: bytes, sender: int, receiver: int) -> ChannelContext:
-    """Return what a box of this protocol is bound to."""
+    """Return what an encrypted share of this protocol is bound to."""
     return ChannelContext("ramp-krum", round_id, sender, receiver)
 
 
@@ -152,10 +189,10 @@ def deal(
     schemes: Schemes,
     state: KeyState,
     request: DealRequest,
-    parts: FieldArray,
+    integers: NDArray[np.int64],
     *,
     resources: Resources | None = None,
-    alter_shares: ShareFilter | None = None,
+    conduct: Conduct = HONEST,
 ) -> tuple[DealtState, Dealing]:
     """Commit to an update and deal shares of it.
 
@@ -164,11 +201,11 @@ def deal(
     schemes : Schemes
     state : KeyState
     request : DealRequest
-    parts : ndarray of shape (K, part_length, 4), uint64
-        From :func:`flower_coded.protocols.ramp_krum.dealing.update_to_parts`.
+    integers : ndarray of shape (L,), int64
+        The quantized update. Blocks beyond the bound are scaled down to it.
     resources : Resources or None
-    alter_shares : callable or None
-        For experiments with lying dealers only.
+    conduct : Conduct
+        For experiments with lying dealers.
 
     Returns
     -------
@@ -177,21 +214,25 @@ def deal(
     """
     parameters = schemes.parameters
     _check_turn(state.round_id, request, "shares")
-    if state.user not in request.public_keys or max(request.public_keys) >= parameters.sharing.num_users:
+    sharing = parameters.sharing
+    fewest = sharing.num_users - sharing.num_dropouts - sharing.num_attackers
+    users = set(request.public_keys)
+    if not ({state.user} <= users <= set(range(sharing.num_users)) and len(users) >= fewest):
         raise RoundRefusedError("shares", "the server's list of users does not fit this round")
-    rows = draw_rows(parameters, parts)
+    rows = _rows_of_update(parameters, integers, conduct)
     commitments_bytes = schemes.to_bytes(schemes.commit(rows))
     shares = share_rows(parameters, rows, sorted(request.public_keys), resources or Resources())
-    if alter_shares is not None:
-        shares = alter_shares(shares)
-    boxes, openings = {}, {}
+    shares = conduct.alter_shares(shares)
+    encrypted, openings = {}, {}
     for receiver, public_key in request.public_keys.items():
         if receiver != state.user:
             context = channel(state.round_id, state.user, receiver)
             message = share_to_bytes(parameters, shares[receiver])
-            boxes[receiver], openings[receiver] = seal(message, public_key, context)
-    dealt = DealtState(state.round_id, state.user, state.key, openings, shares[state.user])
-    return dealt, Dealing(state.round_id, state.user, commitments_bytes, boxes)
+            encrypted[receiver], openings[receiver] = seal(message, public_key, context)
+    dealt = DealtState(
+        state.round_id, state.user, state.key, request.public_keys, openings, shares[state.user]
+    )
+    return dealt, Dealing(state.round_id, state.user, commitments_bytes, encrypted)
 
 
 def receive_shares(
@@ -210,16 +251,17 @@ def receive_shares(
     -------
     state : HoldingState
     message : Complaints
-        Dealers whose box does not open or whose share does not match their commitments.
+        Dealers whose share does not open or does not match their commitments; echoes for the others.
     """
     _check_turn(state.round_id, delivery, "complaints")
     shares: dict[int, Share] = {}
     claims: dict[int, dict[str, list[Claim]]] = {}
     unreadable = []
-    for dealer in sorted(delivery.boxes):
+    for dealer in sorted(delivery.encrypted_shares):
         try:
             context = channel(state.round_id, dealer, state.user)
-            share = bytes_to_share(schemes.parameters, open_box(delivery.boxes[dealer], state.key, context))
+            message = open_box(delivery.encrypted_shares[dealer], state.key, context)
+            share = bytes_to_share(schemes.parameters, message)
             commitments = schemes.from_bytes(delivery.commitments[dealer])
         except FlowerCodedError:
             unreadable.append(dealer)
@@ -230,48 +272,70 @@ def receive_shares(
     right = {dealer: share for dealer, share in shares.items() if dealer not in false}
     if state.user in delivery.commitments:
         right[state.user] = state.own_share
-    holding = _condense(schemes.parameters, state, right, delivery.challenge, resources or Resources())
+    digest = view_digest(state.round_id, state.public_keys, delivery.commitments)
+    holding = _condense(schemes.parameters, state, right, digest, resources or Resources())
     complaints = tuple(sorted({*unreadable, *false}))
-    return holding, Complaints(state.round_id, state.user, complaints)
+    echoes = seal_echoes(digest, state.round_id, state.user, state.public_keys)
+    return holding, Complaints(state.round_id, state.user, complaints, echoes)
 
 
 def answer_dispute(
     parameters: RampKrumParameters, state: HoldingState, request: OpeningRequest
 ) -> tuple[HoldingState, Openings]:
-    """Open the boxes that their receivers complain about: no more than A of them."""
+    """Open shares that their receivers complain about: no more than T of them, however often one is asked."""
     _check_turn(state.round_id, request, "openings")
-    most = parameters.sharing.num_attackers
-    if len(request.receivers) > most:
-        raise RoundRefusedError("openings", f"more than num_attackers = {most} boxes are not opened")
+    opened = tuple(sorted({*state.opened, *request.receivers}))
+    most = parameters.sharing.num_colluders
+    if len(opened) > most:
+        raise RoundRefusedError("openings", f"more than num_colluders = {most} shares are not opened")
     unknown = set(request.receivers) - set(state.openings)
     if unknown:
-        raise RoundRefusedError("openings", f"no box was sealed for users {sorted(unknown)}")
+        raise RoundRefusedError("openings", f"no share was encrypted for users {sorted(unknown)}")
     openings = {receiver: state.openings[receiver] for receiver in request.receivers}
-    return state, Openings(state.round_id, state.user, openings)
+    return replace(state, opened=opened), Openings(state.round_id, state.user, openings)
 
 
 def evaluate(
     parameters: RampKrumParameters, state: HoldingState, request: EvaluationRequest
-) -> tuple[HoldingState, Evaluations]:
-    """Return inner products of differences of shares, one for every pair of dealers, and the range sums.
+) -> tuple[SummingState, Evaluations]:
+    """Return inner products of differences of shares, one for every pair of dealers, norms and range sums.
 
-    ``<F_i - F_j, F~_i - F~_j>`` follows from the matrix of inner products of all shares.
+    ``<F_i - F_j, F~_i - F~_j>`` follows from the matrix of inner products of all shares. Nobody is answered
+    twice: with other dealers or another challenge the same masks would hide less.
+
+    Raises
+    ------
+    RoundRefusedError
+        If the request is none of this round, names dealers whose shares are not held, or too few others saw
+        the same commitments.
     """
     _check_turn(state.round_id, request, "evaluations")
+    sharing = parameters.sharing
+    check_echoes(
+        state.digest,
+        request.echoes,
+        round_id=state.round_id,
+        user=state.user,
+        key=state.key,
+        num_needed=sharing.num_users - 1 - sharing.num_attackers - sharing.num_dropouts,
+    )
     chosen = _positions(state, request.dealers, "evaluations")
     inner = state.inner[np.ix_(chosen, chosen)]
     upper = np.triu_indices(len(chosen), k=1)
     diagonal = inner[np.arange(len(chosen)), np.arange(len(chosen))]
     squares = add(diagonal[upper[0]], diagonal[upper[1]])
     products = subtract(squares, add(inner[upper], inner[upper[1], upper[0]]))
+    if not parameters.is_paper_form:
+        products = np.concatenate([products, state.norms[chosen]])
     if parameters.hides_products:
         masks = weighted_sum([1] * len(chosen), state.product_masks[chosen])
-        products = add(products, masks[_pair_numbers(parameters, request.dealers)])
-    sums = state.range_sums[chosen]
-    return state, Evaluations(state.round_id, state.user, to_bytes(products), to_bytes(sums))
+        products = add(products, masks[_product_numbers(parameters, request.dealers)])
+    sums = _range_sums(parameters, state, request.challenge)[chosen]
+    message = Evaluations(state.round_id, state.user, to_bytes(products), to_bytes(sums))
+    return SummingState(state.round_id, state.user, state.dealers, state.first), message
 
 
-def add_up(parameters: RampKrumParameters, state: HoldingState, request: SumRequest) -> tuple[None, ShareSum]:
+def add_up(parameters: RampKrumParameters, state: SummingState, request: SumRequest) -> tuple[None, ShareSum]:
     """Return the sum of the selected dealers' first shares; nothing is kept."""
     _check_turn(state.round_id, request, "sums")
     if len(set(request.selected)) < parameters.num_selected:
@@ -286,50 +350,86 @@ def add_up(parameters: RampKrumParameters, state: HoldingState, request: SumRequ
     return None, ShareSum(state.round_id, state.user, to_bytes(total))
 
 
+def _rows_of_update(
+    parameters: RampKrumParameters, integers: NDArray[np.int64], conduct: Conduct
+) -> dict[str, FieldArray]:
+    bounded = conduct.alter_update(integers)
+    if not parameters.is_paper_form:
+        bounded = parameters.norm_check.bound_integers(bounded)
+    parts = conduct.alter_parts(update_to_parts(parameters, bounded))
+    slack = conduct.alter_slack(draw_slack(parameters, bounded), parts)
+    return draw_rows(parameters, parts, slack)
+
+
 def _condense(
     parameters: RampKrumParameters,
     state: DealtState,
     shares: Mapping[int, Share],
-    challenge: bytes,
+    digest: bytes,
     resources: Resources,
 ) -> HoldingState:
+    """Keep of all shares what later steps need."""
     dealers = tuple(sorted(shares))
-    length = parameters.part_length
-    family = parameters.families["update"]
-    first = _stack([shares[dealer]["first"] for dealer in dealers], family.row_length)
-    second = None
+    length, slack_length = parameters.part_length, parameters.slack_length
+
+    def stack(name: str, size: int) -> FieldArray:
+        rows = [shares[dealer][name][:size] for dealer in dealers] if size else []
+        return np.stack(rows) if rows else zeros(len(dealers), size)
+
+    first = stack("first", parameters.families["update"].row_length)
+    slack = stack("slack", slack_length)
+    second = slack_second = None
     if parameters.has_second_shares:
-        second = _stack([shares[dealer]["second"][:length] for dealer in dealers], length)
-    inner = gram_matrix(first[:, :length], second, num_threads=resources.num_threads, device=resources.device)
-    range_sums = zeros(len(dealers), 0)
-    if parameters.num_range_checks:
-        size = parameters.num_range_checks
-        subsets = random_subsets(challenge, num_subsets=size, length=length)
-        masks = _stack([shares[dealer]["range"][:size] for dealer in dealers], size)
-        range_sums = add(subset_sums(first[:, :length], subsets), masks)
-    size = parameters.num_pairs if parameters.hides_products else 0
-    masks = zeros(len(dealers), size)
-    if size:
-        masks = _stack([shares[dealer]["product"][:size] for dealer in dealers], size)
-    return HoldingState(state.round_id, state.user, state.openings, dealers, first, inner, range_sums, masks)
+        second, slack_second = stack("second", length), stack("slack-second", slack_length)
+    own = first[:, :length]
+    norms = zeros(len(dealers))
+    if not parameters.is_paper_form and dealers:
+        weights = parameters.norm_check.weights(digest)
+        norms = parameters.norm_check.evaluate(own, second, slack, slack_second, weights)
+    return HoldingState(
+        state.round_id,
+        state.user,
+        state.key,
+        state.openings,
+        (),
+        digest,
+        dealers,
+        first,
+        slack,
+        gram_matrix(own, second, num_threads=resources.num_threads, device=resources.device),
+        norms,
+        stack("range", parameters.num_range_checks),
+        stack("product", parameters.num_products if parameters.hides_products else 0),
+    )
 
 
-def _stack(rows: list[FieldArray], length: int) -> FieldArray:
-    return np.stack(rows) if rows else zeros(0, length)
+def _range_sums(parameters: RampKrumParameters, state: HoldingState, challenge: bytes) -> FieldArray:
+    """Return masked subset sums of every dealer's share and slack, shape (n, Q, 4)."""
+    if not parameters.num_range_checks:
+        return state.range_masks
+    length = parameters.part_length
+    subsets = random_subsets(
+        challenge, num_subsets=parameters.num_range_checks, length=parameters.num_checked
+    )
+    of_update = subset_sums(state.first[:, :length], subsets[:, :length])
+    return add(add(of_update, subset_sums(state.slack, subsets[:, length:])), state.range_masks)
 
 
-def _positions(state: HoldingState, users: tuple[int, ...], phase: str) -> list[int]:
+def _positions(state: HoldingState | SummingState, users: tuple[int, ...], phase: str) -> list[int]:
     missing = set(users) - set(state.dealers)
     if missing or tuple(sorted(set(users))) != tuple(users):
         raise RoundRefusedError(phase, f"no right share is held of users {sorted(missing) or list(users)}")
     return [state.dealers.index(user) for user in users]
 
 
-def _pair_numbers(parameters: RampKrumParameters, users: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the place of every pair of ``users`` among all pairs of the round's users."""
+def _product_numbers(parameters: RampKrumParameters, users: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the places of the pairs of ``users``, and of their norms, among those of all users."""
     upper = np.triu_indices(parameters.sharing.num_users, k=1)
     is_chosen = np.isin(upper[0], users) & np.isin(upper[1], users)
-    return np.flatnonzero(is_chosen)
+    pairs = np.flatnonzero(is_chosen)
+    if parameters.is_paper_form:
+        return pairs
+    return np.concatenate([pairs, parameters.num_pairs + np.array(users, dtype=np.int64)])
 
 
 def _check_turn(round_id: bytes, request: Request, phase: str) -> None:

@@ -85,7 +85,7 @@ def _rounds(strategy: RampSharedMultiKrum) -> list[Record]:
             "round": each.server_round,
             "selected": " ".join(map(str, each.selected)) or "none",
             "caught": "; ".join(
-                f"{verdict.user} in {verdict.phase}: {verdict.reason}" for verdict in each.verdicts
+                f"{found.user} in {found.phase}: {found.reason}" for found in each.misbehavior
             )
             or "nobody",
             "refused": each.refusal or "no",
@@ -149,4 +149,4 @@ def _draw_distances(run: RunDirectory, last: RampKrumRound, parameters: RampKrum
 
 
 def _named(record: RampKrumRound) -> set[int]:
-    return {verdict.user for verdict in record.verdicts}
+    return {each.user for each in record.misbehavior}

@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flower_coded.attacks.ramp_krum_deviations import AlterMessage, Deviation, get_deviation
+from flower_coded.attacks.ramp_krum_deviations import AlterMessage
+from flower_coded.attacks.ramp_krum_updates import Deviation
 from flower_coded.errors import RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
-from flower_coded.protocols.ramp_krum.member import Member
+from flower_coded.protocols.ramp_krum.conduct import HONEST
 from flower_coded.protocols.ramp_krum.messages import Delivery, Request, UserMessage
-from flower_coded.protocols.ramp_krum.replies import Reply
+from flower_coded.protocols.ramp_krum.party import Party
+from flower_coded.protocols.ramp_krum.round import RoundReport
+from flower_coded.protocols.ramp_krum.server_disputes import receive_complaints, receive_openings
 from flower_coded.protocols.ramp_krum.server_result import RoundOutcome, receive_evaluations, receive_sums
-from flower_coded.protocols.ramp_krum.server_sharing import (
-    open_round,
-    receive_complaints,
-    receive_dealings,
-    receive_keys,
-    receive_openings,
-)
-from flower_coded.protocols.ramp_krum.simulation import RoundReport, run_round
+from flower_coded.protocols.ramp_krum.server_sharing import open_round, receive_dealings, receive_keys
+from flower_coded.protocols.ramp_krum.simulation import run_round
+from flower_coded.protocols.ramp_krum.status import Reply
 
 MakeSchemes = Callable[..., Schemes]
 SENDER = 3
@@ -89,30 +87,29 @@ class Recorded:
     states: dict[str, Any]
     replies: dict[str, list[Reply]]
     deliveries: Mapping[int, Delivery]
-    members: dict[int, Member]
+    parties: dict[int, Party]
     before_delivery: dict[int, Any]
     outcome: RoundOutcome
 
 
 @pytest.fixture(scope="module")
 def recorded(make_schemes: MakeSchemes, make_updates: Callable[..., dict[int, np.ndarray]]) -> Recorded:
-    schemes = make_schemes(10, 2, 1, a=2, d=1, is_blinded=True, num_range_checks=2)
+    schemes = make_schemes(12, 2, 2, a=2, d=1)
     updates = make_updates(schemes.parameters)
-    # The sender of mutated messages is disputed by a false complaint, so that it has boxes to open.
-    odd = {7: get_deviation("false-complaint")} if SENDER in (0, 1) else {7: _Accuse()}
-    members = {u: Member(schemes, u, updates[u], deviation=odd.get(u)) for u in range(10)}
+    # The sender of mutated messages is disputed by a false complaint, so that it has a share to open.
+    parties = {u: Party(schemes, u, updates[u], conduct=_Accuse() if u == 7 else HONEST) for u in range(12)}
     state, requests = open_round(schemes)
     states, recorded_replies, deliveries, before = {}, {}, {}, {}
     for phase in PHASES:
         states[phase] = state
         if phase == "complaints":
             deliveries = dict(requests)
-            before = {user: member.state for user, member in members.items()}
-        replies = [(user, message) for user in requests for message in members[user].answer(requests[user])]
+            before = {user: party.state for user, party in parties.items()}
+        replies = [(user, message) for user in requests for message in parties[user].answer(requests[user])]
         recorded_replies[phase] = replies
         step = STEPS[phase](state, replies)
         if isinstance(step, RoundOutcome):
-            return Recorded(states, recorded_replies, deliveries, members, before, step)
+            return Recorded(states, recorded_replies, deliveries, parties, before, step)
         state, requests = step
     raise AssertionError("the round did not end")
 
@@ -134,13 +131,13 @@ def fuzz_phase(recorded: Recorded, phase: str, count: int) -> None:
         try:
             result = STEPS[phase](recorded.states[phase], replies)
         except RoundRefusedError as error:  # sending wrong products, say, may exhaust what A = 2 leaves
-            blamed = {verdict.user for verdict in error.verdicts}
+            blamed = {each.user for each in error.misbehavior}
             assert blamed <= {SENDER, 7}
             continue
         outcome = result if isinstance(result, RoundOutcome) else None
-        standing = outcome.standing if outcome else getattr(result[0], "standing", None)
-        if standing is not None:
-            others = {verdict.user for verdict in standing.verdicts} - {SENDER, 7}
+        status = outcome.status if outcome else getattr(result[0], "status", None)
+        if status is not None:
+            others = {each.user for each in status.misbehavior} - {SENDER, 7}
             assert not others, messages
         if outcome:
             assert (outcome.total == recorded.outcome.total).all()
@@ -161,25 +158,25 @@ def test_server_step__survives_ten_thousand_mutated_messages(recorded: Recorded,
 
 
 def fuzz_delivery(recorded: Recorded, count: int) -> None:
-    """A user opens mutated boxes: it complains about their sender, and about nobody else."""
+    """A user opens mutated shares: it complains about their sender, and about nobody else."""
     generator = np.random.default_rng(9)
     for _ in range(count):
-        member = recorded.members[5]
-        member.state = recorded.before_delivery[5]
+        party = recorded.parties[5]
+        party.state = recorded.before_delivery[5]
         request = recorded.deliveries[5]
-        boxes = dict(request.boxes)
-        boxes[SENDER] = mutate_bytes(boxes[SENDER], generator)
-        (complaints,) = member.answer(dataclasses.replace(request, boxes=boxes))
-        expected = () if boxes[SENDER] == request.boxes[SENDER] else (SENDER,)
+        shares = dict(request.encrypted_shares)
+        shares[SENDER] = mutate_bytes(shares[SENDER], generator)
+        (complaints,) = party.answer(dataclasses.replace(request, encrypted_shares=shares))
+        expected = () if shares[SENDER] == request.encrypted_shares[SENDER] else (SENDER,)
         assert complaints.dealers == expected  # type: ignore[attr-defined]
 
 
-def test_user_step__complains_about_mutated_boxes(recorded: Recorded) -> None:
+def test_user_step__complains_about_mutated_shares(recorded: Recorded) -> None:
     fuzz_delivery(recorded, 15)
 
 
 @pytest.mark.experiment
-def test_user_step__complains_about_ten_thousand_mutated_boxes(recorded: Recorded) -> None:
+def test_user_step__complains_about_ten_thousand_mutated_shares(recorded: Recorded) -> None:
     fuzz_delivery(recorded, int(os.environ.get("FLOWER_CODED_FUZZ", "10000")))
 
 
@@ -195,7 +192,7 @@ def fuzz_round(schemes: Schemes, updates: dict[int, np.ndarray], seed: int) -> N
         raise AssertionError(f"one liar of two refused the round: {error}") from error
     assert report.outcome is not None
     assert (report.outcome.total == sum(updates[user] for user in report.outcome.selection.users)).all()
-    assert {verdict.user for verdict in report.outcome.standing.verdicts} <= {SENDER}
+    assert {each.user for each in report.outcome.status.misbehavior} <= {SENDER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,8 +224,8 @@ def test_round__with_a_mutated_message_is_right_a_thousand_times(
 def test_server_step__ignores_replies_of_strangers(recorded: Recorded) -> None:
     replies = [*recorded.replies["keys"], (99, recorded.replies["keys"][0][1])]
     state, requests = receive_keys(recorded.states["keys"], replies)
-    assert set(requests) == set(range(10))
-    assert state.standing.verdicts == ()
+    assert set(requests) == set(range(12))
+    assert state.status.misbehavior == ()
 
 
 def test_server_step__refuses_another_users_message(recorded: Recorded) -> None:
@@ -237,9 +234,9 @@ def test_server_step__refuses_another_users_message(recorded: Recorded) -> None:
     replies = [reply for reply in recorded.replies["keys"] if reply[0] != SENDER] + [(SENDER, message)]
     state, requests = receive_keys(recorded.states["keys"], replies)
     assert SENDER not in requests
-    assert state.standing.verdicts[0].reason == "the message calls itself one of user 1"
+    assert state.status.misbehavior[0].reason == "the message calls itself one of another user"
 
 
 def test_request__of_a_stranger_type_is_refused_by_the_user(recorded: Recorded) -> None:
     with pytest.raises(RoundRefusedError, match="does not fit what was asked before"):
-        recorded.members[5].answer(Request(b"?"))
+        recorded.parties[5].answer(Request(b"?"))

@@ -9,7 +9,7 @@ from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.parameters import Family, RampKrumParameters
-from flower_coded.protocols.ramp_krum.planner import best_plan, measure_unit_costs, plans
+from flower_coded.protocols.ramp_krum.planner import best_plans, measure_unit_costs, plan_groups, plans
 
 SHARING = RampSharing(20, 5, 2, 2, 2)
 
@@ -28,11 +28,11 @@ def make(**options: Any) -> RampKrumParameters:
         ({"num_selected": 1}, "received 1"),
         ({"length": 0}, "length must be at least 1"),
         ({"chunk_size": 0}, "chunk_size must be at least 1, or None"),
-        ({"num_range_checks": -1}, "num_range_checks must not be negative"),
-        ({"num_per_element": 2}, "must be 0 where several weights share an element; received 40"),
-        ({"num_per_element": 9, "num_range_checks": 0}, "within 254 bits"),
-        ({"fixed_point": FixedPoint(32), "length": 10**9, "num_range_checks": 0, "num_selected": 2}, None),
-        ({"fixed_point": FixedPoint(32), "length": 10**45}, "need masks of 40 bits more"),
+        ({"soundness_bits": 1}, "soundness_bits must be from 40 to 128: below, an update that is not short"),
+        ({"soundness_bits": 39}, "received 39"),
+        ({"block_norm": 0.5}, "block_norm must be at least the clipping bound"),
+        ({"fixed_point": FixedPoint(32), "length": 10**9, "num_selected": 2}, None),
+        ({"fixed_point": FixedPoint(32), "length": 10**17}, "masks 40 bits wider than the sums they hide"),
     ],
 )
 def test_parameters__are_refused_with_the_inequality_and_the_numbers(
@@ -50,8 +50,21 @@ def test_parameters__with_too_few_users_for_any_selection_say_how_many_are_neede
         RampKrumParameters(RampSharing(8, 1, 1, 2, 0), num_selected=2, length=1)
 
 
+def test_parameters__need_as_many_colluders_as_liars_or_a_waiver() -> None:
+    """Each of A liars can have one share of an honest dealer opened, so the server may get A."""
+    sharing = RampSharing(12, 3, 1, 2, 1)
+    with pytest.raises(ParameterError, match="at least num_attackers = 2: each of A liars"):
+        RampKrumParameters(sharing, num_selected=4, length=10)
+    RampKrumParameters(sharing, num_selected=4, length=10, waives_colluder_bound=True)
+
+
+def test_range_checks__are_as_many_as_the_failure_probability_takes() -> None:
+    assert make().num_range_checks == 41  # 2**-40 for two liars together
+    assert make(soundness_bits=60).num_range_checks == 61
+
+
 def test_sizes__follow_the_paper_when_nothing_is_added() -> None:
-    bare = make(is_blinded=False, hides_products=False, num_range_checks=0, chunk_size=None)
+    bare = make(is_blinded=False, hides_products=False, is_paper_form=True, chunk_size=None)
     assert bare.part_length == 200
     assert bare.num_commitments == 5 + 2 * 2
     assert bare.share_bytes == 32 * 2 * 200
@@ -64,7 +77,7 @@ def test_sizes__follow_the_paper_when_nothing_is_added() -> None:
 
 def test_sizes__for_one_part_have_no_second_share() -> None:
     single = RampKrumParameters(RampSharing(9, 1, 2, 1, 1), num_selected=2, length=10, hides_products=False)
-    assert [polynomial.name for polynomial in single.polynomials] == ["first", "range"]
+    assert [polynomial.name for polynomial in single.polynomials] == ["first", "slack", "range"]
     assert single.families["update"].num_rows == 3
 
 
@@ -78,22 +91,39 @@ def test_family__counts_chunks_and_blinding_factors() -> None:
 
 
 def test_schemes__need_a_reference_string_as_long_as_a_chunk(reference: Any) -> None:
-    with pytest.raises(ParameterError, match="must have at least 200 powers; received 64"):
+    with pytest.raises(ParameterError, match="must have at least 210 powers; received 64"):
         Schemes.create(make(chunk_size=None), reference)
 
 
-def test_plans__cover_every_feasible_choice_and_the_best_is_among_them() -> None:
-    found = plans(num_users=20, num_attackers=2, num_dropouts=2, num_colluders=2, length=131_072)
-    assert [(p.parameters.sharing.num_parts, p.parameters.num_per_element) for p in found] == [
-        (k, s) for k in range(1, 6) for s in (1, 2)
-    ]
-    assert best_plan(found).parameters.sharing.num_parts == 5
-    assert best_plan(found).parameters.num_per_element == 1
-    assert best_plan(found, allow_packing=True).parameters.num_per_element == 2
+SIZES = {"num_attackers": 2, "num_dropouts": 2, "num_colluders": 2}
+
+
+def test_plans__cover_every_feasible_choice_and_the_longest_ramp_is_fastest() -> None:
+    found = plans(num_users=20, length=131_072, **SIZES)
+    assert [plan.parameters.sharing.num_parts for plan in found] == [1, 2, 3, 4, 5]
+    assert best_plans(found)[0].parameters.sharing.num_parts == 5
     with pytest.raises(ParameterError, match="no K works below"):
-        plans(num_users=6, num_attackers=2, num_dropouts=0, num_colluders=1, length=10)
-    with pytest.raises(ParameterError, match="must hold a plan"):
-        best_plan([])
+        plans(num_users=6, num_attackers=2, num_dropouts=0, num_colluders=2, length=10)
+
+
+def test_plan__counts_what_the_server_relays_beside_table_one() -> None:
+    """At N = 20 and L = 120,000 Table I counts 8.6 MB for the server; it passes on 600 and more."""
+    (plan,) = (p for p in plans(num_users=20, length=120_000, **SIZES) if p.parameters.sharing.num_parts == 5)
+    assert 32 * float(plan.formulas.server) == pytest.approx(8.55e6, rel=0.01)
+    assert 600e6 < plan.relayed_bytes < 700e6
+    assert plan.wall_clock(1e6) > plan.wall_clock(1e7) > plan.user_seconds
+
+
+def test_plan_groups__advises_groups_where_one_protocol_is_absurd() -> None:
+    options = {"num_attackers": 10, "num_dropouts": 2, "num_colluders": 10, "length": 11_700_000}
+    everybody = best_plans(plans(num_users=500, **options))[0]
+    assert len(everybody.warnings(1e7)) == 4
+    found = plan_groups(num_users=500, **options)
+    assert found is not None
+    num_groups, plan = found
+    assert num_groups * plan.parameters.sharing.num_users >= 500
+    assert plan.wall_clock(1e7) < everybody.wall_clock(1e7) / 2
+    assert plan_groups(num_users=20, length=131_072, **SIZES) is None
 
 
 def test_measure_unit_costs__finds_long_scalars_dearer_than_short_ones() -> None:

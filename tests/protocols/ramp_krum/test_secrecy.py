@@ -40,7 +40,7 @@ class SmallRound:
     def __init__(self, prime: int, k: int, num_entries: int) -> None:
         self.prime, self.k, self.num_entries = prime, k, num_entries
         sharing = RampSharing(num_users=9, num_parts=k, num_colluders=1)
-        self.parameters = RampKrumParameters(sharing, num_selected=2, length=k, num_range_checks=0)
+        self.parameters = RampKrumParameters(sharing, num_selected=2, length=k)
         self.sharing, self.point = sharing, sharing.points[0] % prime
 
     def views(self, secrets: tuple[Ints, Ints], *, is_masked: bool, with_shares: bool) -> Ints:
@@ -147,7 +147,7 @@ def test_range_masks__are_wide_enough_to_hide_and_narrow_enough_to_prove() -> No
         parameters = RampKrumParameters(
             RampSharing(20, 5, 2, 2, 2), num_selected=4, length=length, fixed_point=FixedPoint(num_bits)
         )
-        honest = parameters.part_length * parameters.fixed_point.max_integer
+        honest = parameters.largest_subset_sum
         assert parameters.range_mask_bound >= honest << 40  # statistical distance of a sum at most 2**-40
         accepted = parameters.range_mask_bound + 2 * honest
         assert (

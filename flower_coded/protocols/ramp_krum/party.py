@@ -1,4 +1,4 @@
-"""One user over a whole round: the pure steps strung together, with an optional deviation for experiments."""
+"""One user over a whole round: the pure steps strung together, with another conduct for experiments."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.attacks.ramp_krum_deviations import Deviation
 from flower_coded.errors import RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
-from flower_coded.protocols.ramp_krum.dealing import Resources, update_to_parts
+from flower_coded.protocols.ramp_krum.conduct import HONEST, Conduct
+from flower_coded.protocols.ramp_krum.dealing import Resources
 from flower_coded.protocols.ramp_krum.messages import (
     Closed,
     CloseRequest,
@@ -27,6 +27,7 @@ from flower_coded.protocols.ramp_krum.user import (
     DealtState,
     HoldingState,
     KeyState,
+    SummingState,
     add_up,
     announce_key,
     answer_dispute,
@@ -35,9 +36,9 @@ from flower_coded.protocols.ramp_krum.user import (
     receive_shares,
 )
 
-__all__ = ["REQUEST_PHASES", "Member", "UserState", "answer_request"]
+__all__ = ["REQUEST_PHASES", "Party", "UserState", "answer_request"]
 
-UserState = KeyState | DealtState | HoldingState | None
+UserState = KeyState | DealtState | HoldingState | SummingState | None
 
 REQUEST_PHASES: dict[type[Request], str] = {
     KeyRequest: "keys",
@@ -59,7 +60,7 @@ def answer_request(
     integers: Callable[[], NDArray[np.int64]],
     *,
     resources: Resources | None = None,
-    deviation: Deviation | None = None,
+    conduct: Conduct = HONEST,
 ) -> tuple[UserState, Sequence[UserMessage]]:
     """Answer any request of the server.
 
@@ -72,7 +73,7 @@ def answer_request(
     integers : callable
         Returns the quantized update of shape (L,), int64; called when shares are asked for.
     resources : Resources or None
-    deviation : Deviation or None
+    conduct : Conduct
         For experiments with liars.
 
     Returns
@@ -86,12 +87,11 @@ def answer_request(
     RoundRefusedError
         If the request does not fit the state.
     """
-    conduct = deviation or Deviation()
     following, message = _step(schemes, user, state, request, integers, resources, conduct)
     return following, conduct.alter_message(REQUEST_PHASES[type(request)], message)
 
 
-class Member:
+class Party:
     """A user that keeps its state.
 
     Parameters
@@ -101,7 +101,7 @@ class Member:
     integers : ndarray of shape (L,), int64
         The quantized update.
     resources : Resources or None
-    deviation : Deviation or None
+    conduct : Conduct
         For experiments with liars.
     """
 
@@ -112,10 +112,10 @@ class Member:
         integers: NDArray[np.int64],
         *,
         resources: Resources | None = None,
-        deviation: Deviation | None = None,
+        conduct: Conduct = HONEST,
     ) -> None:
         self.schemes, self.user, self.integers = schemes, user, integers
-        self.resources, self.deviation = resources, deviation
+        self.resources, self.conduct = resources, conduct
         self.state: UserState = None
 
     def answer(self, request: Request) -> Sequence[UserMessage]:
@@ -127,7 +127,7 @@ class Member:
             request,
             lambda: self.integers,
             resources=self.resources,
-            deviation=self.deviation,
+            conduct=self.conduct,
         )
         return messages
 
@@ -139,7 +139,7 @@ def _step(
     request: Request,
     integers: Callable[[], NDArray[np.int64]],
     resources: Resources | None,
-    conduct: Deviation,
+    conduct: Conduct,
 ) -> tuple[UserState, UserMessage]:
     answer: tuple[UserState, UserMessage]
     match request, state:
@@ -148,16 +148,14 @@ def _step(
         case CloseRequest(), _:
             answer = None, Closed(request.round_id, user)
         case DealRequest(), KeyState():
-            parts = conduct.alter_parts(update_to_parts(schemes.parameters, integers()))
-            filter_shares = conduct.alter_shares
-            answer = deal(schemes, state, request, parts, resources=resources, alter_shares=filter_shares)
+            answer = deal(schemes, state, request, integers(), resources=resources, conduct=conduct)
         case Delivery(), DealtState():
             answer = receive_shares(schemes, state, request, resources=resources)
         case OpeningRequest(), HoldingState():
             answer = answer_dispute(schemes.parameters, state, request)
         case EvaluationRequest(), HoldingState():
             answer = evaluate(schemes.parameters, state, request)
-        case SumRequest(), HoldingState():
+        case SumRequest(), SummingState():
             answer = add_up(schemes.parameters, state, request)
         case _:
             phase = REQUEST_PHASES.get(type(request), "unknown")
