@@ -45,7 +45,6 @@ from flower_coded.protocols.ramp_krum.dealing import (
     update_to_parts,
 )
 from flower_coded.protocols.ramp_krum.loads import message_load, table_one, table_one_brea
-from flower_coded.protocols.ramp_krum.member import Member
 from flower_coded.protocols.ramp_krum.messages import (
     DealRequest,
     Delivery,
@@ -56,6 +55,7 @@ from flower_coded.protocols.ramp_krum.messages import (
     SumRequest,
 )
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
+from flower_coded.protocols.ramp_krum.party import Party
 from flower_coded.protocols.ramp_krum.simulation import run_round
 from flower_coded.protocols.ramp_krum.user import channel
 from flower_coded.reporting import Table
@@ -89,7 +89,7 @@ def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") ->
     schemes = Schemes.create(parameters, reference)
     n, generator = parameters.sharing.num_users, np.random.default_rng(0)
     integers = generator.integers(-(2**13), 2**13, size=length)
-    user = Member(schemes, 0, integers)
+    user = Party(schemes, 0, integers)
     schemes.commit(draw_rows(parameters, update_to_parts(parameters, integers)))  # tables are made once
     seconds: dict[str, float] = {}
 

@@ -66,9 +66,8 @@ def test_secret_shared_krum_leaves_an_attacker_out_on_output_codes(
         num_parts=2,
         is_blinded=False,
         hides_products=False,
-        num_range_checks=0,
         num_bits=10,
-        num_per_element=2,
+        num_dropouts=0,
         fraction_evaluate=0.0,
     )
     start = to_array_record(get_state(build_model(MODEL, SHAPE, 10, seed=1)))

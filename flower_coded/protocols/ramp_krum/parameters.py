@@ -40,7 +40,7 @@ from flower_coded.protocols.ramp_krum.norm_check import NormCheck
 __all__ = ["Family", "RampKrumParameters", "SharedPolynomial", "largest_num_selected"]
 
 _MOST_HIDING_BITS, _FEWEST_HIDING_BITS = 64, 40
-_BLOCK_ENTRIES = 80
+_COLUMNS_PER_SLACK = 16
 _FEWEST_SOUNDNESS_BITS, _MOST_SOUNDNESS_BITS = 40, 128
 
 
@@ -138,7 +138,7 @@ class RampKrumParameters:
     block_columns : int or None
         Columns of the parts in a block, whose L2 norm is bounded: a block has ``K * block_columns`` entries.
         1 bounds nearly every entry singly and costs one more update; many cost nothing and bound the whole.
-        None takes blocks of about 80 entries, which cost about a twentieth of an update.
+        None takes as many as make the proof cost a sixteenth of an update.
     block_norm : float or None
         The bound, in the unit of the update. None takes the clipping bound times the larger of 1 and a
         quarter of the root of a block's size.
@@ -225,7 +225,9 @@ class RampKrumParameters:
     def norm_check(self) -> NormCheck:
         """The bound on the norm of every block, and how it is shown."""
         largest, num_parts = self.fixed_point.max_integer, self.sharing.num_parts
-        columns = max(_BLOCK_ENTRIES // num_parts, 1) if self.block_columns is None else self.block_columns
+        # Four numbers of slack take ceil(4/K) columns: of 16 times as many the proof costs a sixteenth.
+        usual = _COLUMNS_PER_SLACK * -(-4 // num_parts)
+        columns = usual if self.block_columns is None else self.block_columns
         if self.block_norm is None:
             entries = num_parts * min(columns, self.part_length)
             # A quarter of the root of the size, squared: entries may be a quarter of the clipping bound each.
