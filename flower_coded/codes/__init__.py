@@ -24,6 +24,7 @@ from flower_coded.codes.subset_code import SubsetCode, Verification
 from flower_coded.codes.subset_decoder import SubsetDecoder
 from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
+from flower_coded.codes.two_stage import TwoStageTracking, two_stage_tracking
 from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "SubsetCode",
     "SubsetDecoder",
     "TradeOff",
+    "TwoStageTracking",
     "Verification",
     "backdoor_correction_code",
     "backdoor_detection_code",
@@ -72,4 +74,5 @@ __all__ = [
     "random_code",
     "separable_matrix",
     "tracking_bound",
+    "two_stage_tracking",
 ]
