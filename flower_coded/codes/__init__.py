@@ -2,6 +2,14 @@
 
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
+from flower_coded.codes.certificates import (
+    CollectiveCertificate,
+    CoveringCertificates,
+    collective_certificate,
+    covering_certificates,
+    flcert_random,
+    vote_certificates,
+)
 from flower_coded.codes.confusion import confusion_counts
 from flower_coded.codes.constructions import (
     backdoor_correction_code,
@@ -33,7 +41,9 @@ __all__ = [
     "NOTHING_CERTIFIED",
     "AnalogLagrangeCode",
     "AssignmentProblem",
+    "CollectiveCertificate",
     "Corrected",
+    "CoveringCertificates",
     "CoveringDecoder",
     "DFTCode",
     "Decoded",
@@ -62,11 +72,14 @@ __all__ = [
     "backdoor_tracking_code",
     "build_code",
     "certified_against",
+    "collective_certificate",
     "confusion_counts",
     "correction_bound",
+    "covering_certificates",
     "detection_bound",
     "evaluation_order",
     "explore_trade_off",
+    "flcert_random",
     "kautz_singleton_matrix",
     "majority_vote",
     "make_decoder",
@@ -75,4 +88,5 @@ __all__ = [
     "separable_matrix",
     "tracking_bound",
     "two_stage_tracking",
+    "vote_certificates",
 ]
