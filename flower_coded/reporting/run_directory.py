@@ -39,7 +39,7 @@ class RunDirectory:
     Parameters
     ----------
     path : Path
-        An existing directory; :meth:`create` makes one, :meth:`open` checks one.
+        Made by the first thing that is written; :meth:`create` finds a new one, :meth:`open` checks one.
 
     Examples
     --------
@@ -135,14 +135,20 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``; the provenance of a run that has begun already stays."""
+        self._make()
         provenance = read_provenance(self.path) or provenance_now()
         write_json(self.path / "config.json", {**config, "provenance": provenance})
 
     def write_metrics(self, records: Iterable[Record], *, name: str = "metrics") -> None:
         """Write one table twice, as ``name.csv`` and ``name.json``."""
+        self._make()
         table = Table.from_records(records)
         table.write_csv(self.path / f"{name}.csv")
         table.write_json(self.path / f"{name}.json")
+
+    def _make(self) -> None:
+        """Be there: a server on another machine is given a path, not a directory."""
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def write_figure(self, figure: Figure, name: str) -> Path:
         """Write ``name.png`` and return its path."""
