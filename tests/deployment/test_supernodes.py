@@ -1,4 +1,4 @@
-"""A scenario on machines of their own: a SuperLink, four SuperNode processes with a home each, one restarted."""
+"""A scenario on a SuperLink and four SuperNode processes with a home each; one is killed and restarted."""
 
 from __future__ import annotations
 
