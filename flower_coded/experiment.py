@@ -273,7 +273,7 @@ class Experiment:
                 return
             assert on_round is not None
             if isinstance(strategy, CodedSubsetAggregation):
-                metrics: Mapping[str, Any] = strategy.history[-1].metrics
+                metrics: Mapping[str, Any] = strategy.history[-1].reported
             else:
                 assert evaluator is not None
                 metrics = evaluator.evaluate(_stacked(arrays)).metrics

@@ -36,7 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -62,10 +62,13 @@ from flower_coded.wire.contrastive_ecoc import (
     CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
     CODEWORDS_KEY,
+    COUNT_NAME_KEY,
+    COUNTS_KEY,
     FOLLOW_KEY,
     PHASE_KEY,
+    SUMS_KEY,
 )
-from flower_coded.wire.keys import SEED_KEY
+from flower_coded.wire.keys import NUM_EXAMPLES_KEY, SEED_KEY
 
 __all__ = [
     "UserImages",
@@ -218,7 +221,7 @@ def contrastive_client_app(
 
     def train(message: Message, context: Context) -> Message:
         user, network = prepare_to_teach(message, context)
-        config = message.content.config_records["config"]
+        config = _config(message)
         device = ClientSettings.from_config(context.run_config).device
         training = train_settings(context.run_config, _seed_of(config.get(SEED_KEY)))
         losses = contrastive_settings(context.run_config)
@@ -246,7 +249,7 @@ def contrastive_client_app(
                 device=device,
             )
         arrays = ArrayRecord({key: Array(value) for key, value in get_state(network).items()})
-        metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
+        metrics = MetricRecord({_count_name(message): report.num_examples, "train-loss": report.loss})
         return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
     def evaluate(message: Message, context: Context) -> Message:
@@ -254,7 +257,8 @@ def contrastive_client_app(
         device = ClientSettings.from_config(context.run_config).device
         words = predict_logits(network, user.images, device=device)
         is_right = OutputCode(_code_book(message)).decode(words) == user.labels
-        metrics = MetricRecord({"num-examples": len(user.labels), "train-accuracy": float(is_right.mean())})
+        counted = {_count_name(message): len(user.labels)}
+        metrics = MetricRecord({**counted, "train-accuracy": float(is_right.mean())})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     def report_class_sums(message: Message, context: Context) -> Message:
@@ -264,7 +268,7 @@ def contrastive_client_app(
         attack = code_book_attack(context.run_config, *partition_of(context))
         if attack is not None:
             sums, counts = attack.craft(sums, counts)
-        record = ArrayRecord({"sums": Array(sums), "counts": Array(counts)})
+        record = ArrayRecord({SUMS_KEY: Array(sums), COUNTS_KEY: Array(counts)})
         return Message(RecordDict({CODE_BOOK_KEY: record}), reply_to=message)
 
     app.train(mods=[byzantine_mod])(train)
@@ -297,6 +301,20 @@ def _network_state(message: Message) -> ModelState:
             "message", "must have one ArrayRecord besides the code book", list(message.content)
         )
     return {key: array.numpy() for key, array in records[0].items()}
+
+
+def _config(message: Message) -> ConfigRecord:
+    """Return what the strategy says of this round; the record's name is the server's to choose."""
+    for record in message.content.config_records.values():
+        if PHASE_KEY in record:
+            return record
+    raise ParameterError(
+        "message", f"must carry {PHASE_KEY!r}", list(message.content), hint="send it with ContrastiveECOC"
+    )
+
+
+def _count_name(message: Message) -> str:
+    return str(_config(message).get(COUNT_NAME_KEY, NUM_EXAMPLES_KEY))
 
 
 def _code_book(message: Message) -> NDArray[np.float64]:

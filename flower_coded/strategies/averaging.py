@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import FedAvg
 from flower_coded.errors import ParameterError
 from flower_coded.strategies.client_metrics import aggregate_client_metrics, capped_weights
 from flower_coded.strategies.federation import Assignment, RoundRequests
-from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, describe_rejections
+from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, nothing_usable
 from flower_coded.wire.keys import SERVER_ROUND_KEY
 from flower_coded.wire.validation import Accepted, Update, read_report
 
@@ -97,15 +97,15 @@ class FederatedAveraging(FederatedStrategy, FedAvg):
         unused = {(each.participant, each.model) for each in left_out}
         used = [each for each in accepted if (each.participant, each.model) not in unused]
         rejected += left_out
-        refusal = "" if used else f"no reply could be used: {describe_rejections(rejected)}"
-        record = RoundRecord(
-            server_round=server_round,
-            stage="evaluate",
-            accepted=participants_of(used),
-            rejected=tuple(rejected),
-            refusal=refusal,
+        refusal = "" if used else nothing_usable(rejected)
+        record = self.record_of(
+            used, server_round=server_round, stage="evaluate", rejected=tuple(rejected), refusal=refusal
         )
         return self.conclude(record, metrics)
+
+    def record_of(self, accepted: Sequence[Accepted[Update]], **fields: Any) -> RoundRecord:
+        """Make the record of a stage; a strategy that asks about several models says which."""
+        return RoundRecord(accepted=participants_of(accepted), **fields)
 
     def weights(self, accepted: Sequence[Accepted[Update]]) -> list[float]:
         """Return what each reply counts: its capped count of examples, or 1."""

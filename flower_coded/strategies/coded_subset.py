@@ -3,10 +3,11 @@
 A binary code ``H`` says which of ``m`` models learns from which of ``n`` users. Every round user ``j`` gets
 one train message per model ``i`` with ``H[i, j] = 1`` (or, ``stacked``, one message with all of them), and
 each model is averaged over its own users, weighted by their examples. Any FedAvg-style ClientApp will do.
-Every reply is judged alone; one that cannot be used costs its sender the place in that model and round.
+Every reply is validated alone; one that cannot be used costs its sender the place in that model and round.
 
-What it leaves out: nodes that join after the first round take no part, and users are never excluded for
-good. Which users poisoned the ensemble is for the decoder to say, see
+What it leaves out: users are never excluded for good, and a client that keeps a state must keep one per model
+(:func:`flower_coded.clients.separate_models_mod`), or an honest user carries what an attacker planted in one
+model over to the others. Which users poisoned the ensemble is for the decoder to say, see
 :mod:`~flower_coded.strategies.ensemble_evaluation`.
 """
 
@@ -16,49 +17,47 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import INFO
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import Result
 from numpy.typing import NDArray
 
 from flower_coded.codes import SubsetCode
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.base import (
-    Accepted,
-    Rejected,
-    Roster,
-    Update,
-    assemble_roster,
-    judge_arrays,
-    judge_metrics,
-    log_rejections,
-    rejection_metrics,
+from flower_coded.strategies.averaging import FederatedAveraging, Stage, participants_of
+from flower_coded.strategies.coded_round import (
+    CodedRound,
+    assignments_of,
+    average_models,
+    coded_contents,
+    template_for,
 )
-from flower_coded.strategies.base_metrics import aggregate_client_metrics, capped_weights
-from flower_coded.strategies.coded_round import Exchange, Place, RoundRecord, average_models
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator
 from flower_coded.strategies.ensemble_states import expand_initial
-from flower_coded.wire.model_state import State, to_array_record
+from flower_coded.strategies.federation import Assignment
+from flower_coded.strategies.rounds import nothing_usable
+from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY, USER_KEY
+from flower_coded.wire.model_state import State, check_parameters, read_state, to_array_record
+from flower_coded.wire.validation import Accepted, Update, read_update
 
 if TYPE_CHECKING:
     from torch import nn
 
     from flower_coded.learning.ensemble import CodedEnsemble
 
-__all__ = ["CodedSubsetAggregation"]
+__all__ = ["CodedSubsetAggregation", "decoded_evaluate_fn"]
 
-_TRAIN, _EVALUATE = 0, 1  # stages, in the seeds
 _NOT_SAVED = {"device"}  # where to decode is chosen anew when an ensemble is loaded
 
 
-class CodedSubsetAggregation(FedAvg):
+class CodedSubsetAggregation(FederatedAveraging):
     """Train the ensemble that a subset code prescribes, with any FedAvg-style ClientApp.
 
-    ``start(initial_arrays=...)`` takes one model's arrays, as FedAvg does, or a stacked ensemble; what comes
-    back in ``Result.arrays`` is always stacked: every array with a leading axis of ``m`` models, so that
-    loading it into a single model by mistake fails loudly.
+    ``start(initial_arrays=...)`` takes one model's arrays, as FedAvg does, or a stacked ensemble. What comes
+    back in ``Result.arrays``, and what ``evaluate_fn`` gets in every round from 0 on, is always stacked:
+    every array with a leading axis of ``m`` models, so that loading it into a single model fails loudly.
+    :func:`decoded_evaluate_fn` makes an ``evaluate_fn`` of an evaluator.
 
     Parameters
     ----------
@@ -76,21 +75,19 @@ class CodedSubsetAggregation(FedAvg):
         Measures the decoded ensemble on the server; its metrics join the round's train metrics.
     evaluate_every : int
         Rounds between two measurements, at least 1.
-    seed : int
-        Draws who takes part in a round and the ``coded-seed`` of every message.
     max_claim_ratio : float
-        A client's ``num-examples`` counts at most this many times the round's median claim.
-    node_timeout : float
-        Seconds to wait for ``n`` nodes before the first round, and at most as long for their partition ids.
-    **fedavg_options
-        Everything Flower's FedAvg takes: ``fraction_train``, ``fraction_evaluate`` (of users),
-        ``weighted_by_key``, ``arrayrecord_key``, ``train_metrics_aggr_fn``, ...
+        A client's ``num-examples`` counts at most this many times the round's median.
+    **options
+        ``seed`` (draws who takes part in a round and the ``coded-seed`` of every message),
+        ``connect_timeout`` (seconds to wait for ``n`` nodes before the first round), and everything Flower's
+        FedAvg takes: ``fraction_train``, ``fraction_evaluate`` (of users), ``weighted_by_key``,
+        ``arrayrecord_key``, ``train_metrics_aggr_fn``, ...
 
     Attributes
     ----------
-    history : list of RoundRecord
-        One per round of training, with the reason for every rejection.
-    roster : Roster or None
+    history : list of CodedRound
+        One per stage and round, with the reason for every rejection.
+    federation : Federation or None
         Which node is which user; None before the first round.
     states : dict of str to ndarray of shape (m, ...)
         The ensemble as it stands.
@@ -100,10 +97,13 @@ class CodedSubsetAggregation(FedAvg):
     ParameterError
         If a parameter is out of its range.
     NodesMissingError
-        From ``start``, if fewer than ``n`` nodes connect within ``node_timeout``.
+        From ``start``, if fewer than ``n`` nodes connect within ``connect_timeout``.
+    NoRoundSucceededError
+        From ``start``, if no round changed any model.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from flower_coded.codes import partition_code
     >>> from flower_coded.testing import InProcessGrid
     >>> from flwr.clientapp import ClientApp
@@ -131,29 +131,19 @@ class CodedSubsetAggregation(FedAvg):
         stacked: bool = False,
         evaluator: EnsembleEvaluator | None = None,
         evaluate_every: int = 1,
-        seed: int = 0,
         max_claim_ratio: float = 10.0,
-        node_timeout: float = 120.0,
-        **fedavg_options: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**fedavg_options)
-        _check_parameters(code, initial_arrays, evaluate_every, seed, max_claim_ratio, node_timeout)
+        _check_parameters(code, initial_arrays, evaluate_every)
+        super().__init__(num_participants=code.num_users, max_claim_ratio=max_claim_ratio, **options)
         if evaluator is not None and evaluator.code != code:
             raise ParameterError("evaluator", "must be made for the same code", evaluator.code)
-        self.code, self.stacked, self.seed = code, stacked, seed
+        self.code, self.stacked = code, stacked
         self.initial_states = None if initial_states is None else dict(initial_states)
-        self.initial_arrays, self.max_claim_ratio, self.node_timeout = (
-            initial_arrays,
-            max_claim_ratio,
-            node_timeout,
-        )
+        self.initial_arrays = initial_arrays
         self.evaluator, self.evaluate_every = evaluator, evaluate_every
-        self.history: list[RoundRecord] = []
-        self.roster: Roster | None = None
         self.states: State = {}
-        self._grid: Grid | None = None
         self._issued: ArrayRecord | None = None  # the arrays whose decoded form is self.states
-        self._exchange: Exchange | None = None
 
     def summary(self) -> None:
         """Log the code and the settings, then FedAvg's own."""
@@ -161,69 +151,101 @@ class CodedSubsetAggregation(FedAvg):
         log(INFO, "\t├──> Coded subset aggregation:")
         log(INFO, "\t│\t├──Code: %r", self.code)
         log(INFO, "\t│\t├──Messages per round, all users taking part: %d", messages)
-        log(INFO, "\t│\t└──Seed: %d; claims capped at %g x median", self.seed, self.max_claim_ratio)
+        log(INFO, "\t│\t└──Seed: %d; counts capped at %g x median", self.seed, self.max_claim_ratio)
         super().summary()
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run the rounds, from one model's arrays or an ensemble's; ``evaluate_fn`` gets an ensemble's."""
+        return super().start(
+            grid,
+            self._adopt(initial_arrays),
+            num_rounds,
+            timeout,
+            train_config,
+            evaluate_config,
+            evaluate_fn,
+        )
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send every sampled user its models."""
-        self._exchange = None
-        if self.fraction_train == 0.0:
-            return []
-        users = self._sample_users(grid, self.fraction_train, self.min_train_nodes, (_TRAIN, server_round))
-        return self._ask(MessageType.TRAIN, users, server_round, arrays, config)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Judge every reply, average every model over its users, measure the ensemble."""
-        if self._exchange is None:
-            return None, None
-        templates = self._exchange.templates(self.states)
-
-        def judge_reply(message: Message, place: Place) -> Accepted[Update] | Rejected:
-            user, model = place
-            key = self.weighted_by_key
-            return judge_arrays(message, templates[place], user=user, model=model, weighted_by_key=key)
-
-        accepted, rejected = self._exchange.judge_all(replies, judge_reply)
-        weights = self._weights(accepted)
-        self.states, unchanged = average_models(self.code, self.states, accepted, weights)
-        metrics = self._metrics(accepted, rejected, weights, self.train_metrics_aggr_fn)
-        if unchanged:
-            metrics["unchanged-models"] = unchanged
-        if self.evaluator is not None and server_round % self.evaluate_every == 0:
-            metrics.update(self.evaluator.evaluate(self.states).metrics)
-        log_rejections(server_round, rejected)
-        used = tuple((each.user, each.model) for each in accepted if each.user is not None)
-        self.history.append(RoundRecord(server_round, used, tuple(rejected), tuple(unchanged), dict(metrics)))
-        self._issued = to_array_record(self.states)
-        return self._issued, metrics
+        return super().configure_train(server_round, self._adopt(arrays), config, grid)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send every sampled user its models, to be evaluated on its own data."""
-        self._exchange = None
-        if self.fraction_evaluate == 0.0:
-            return []
-        stage = (_EVALUATE, server_round)
-        users = self._sample_users(grid, self.fraction_evaluate, self.min_evaluate_nodes, stage)
-        return self._ask(MessageType.EVALUATE, users, server_round, arrays, config)
+        return super().configure_evaluate(server_round, self._adopt(arrays), config, grid)
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Judge every reply and average the metrics over (user, model) pairs."""
-        if self._exchange is None:
-            return None
+    def contents(
+        self,
+        stage: Stage,
+        server_round: int,
+        participants: Sequence[int],
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+    ) -> Mapping[Assignment, RecordDict]:
+        """Return each user's models with its seed, one message per model or one for all."""
+        del stage, arrays
+        assert self.federation is not None, "configure_... joins it"
+        seeds = {user: self.federation.seed_of(server_round, user) for user in participants}
+        configs = {
+            each: {
+                **config,
+                SERVER_ROUND_KEY: server_round,
+                USER_KEY: each.participant,
+                SEED_KEY: seeds[each.participant],
+            }
+            for each in assignments_of(self.code, participants, stacked=self.stacked)
+        }
+        return coded_contents(self.code, self.states, configs, (self.arrayrecord_key, self.configrecord_key))
 
-        def judge_reply(message: Message, place: Place) -> Accepted[Update] | Rejected:
-            user, model = place
-            return judge_metrics(message, user=user, model=model, weighted_by_key=self.weighted_by_key)
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Validate every reply, average every model over its users, measure the ensemble."""
+        if self.requests is None:
+            return None, None
+        accepted, rejected = self.requests.validate(
+            replies,
+            lambda content, each: read_update(
+                content, template_for(self.code, self.states, each), weighted_by_key=self.count_key
+            ),
+        )
+        following, unchanged = average_models(self.code, self.states, accepted, self.weights(accepted))
+        metrics, left_out = self.client_metrics(accepted, self.train_metrics_aggr_fn)
+        refusal = ""
+        if len(unchanged) == self.code.num_models:
+            refusal = nothing_usable(rejected)
+        else:
+            self.states, self._issued = following, to_array_record(following)
+        if left_out:
+            metrics["metrics-left-out"] = len(left_out)
+        if self.evaluator is not None and server_round % self.evaluate_every == 0:
+            metrics.update(self.evaluator.evaluate(self.states).metrics)
+        record = self.record_of(
+            accepted,
+            server_round=server_round,
+            rejected=tuple(rejected),
+            refusal=refusal,
+            unchanged_models=tuple(unchanged),
+        )
+        return self._issued, self.conclude(record, metrics)
 
-        accepted, rejected = self._exchange.judge_all(replies, judge_reply)
-        log_rejections(server_round, rejected)
-        return self._metrics(accepted, rejected, self._weights(accepted), self.evaluate_metrics_aggr_fn)
+    def record_of(self, accepted: Sequence[Accepted[Update]], **fields: Any) -> CodedRound:
+        """Say which user's reply was used for which model."""
+        assignments = tuple(Assignment(each.participant, each.model) for each in accepted)
+        return CodedRound(accepted=participants_of(accepted), assignments=assignments, **fields)
 
     def ensemble(self, *, model_name: str = "", model: nn.Module | None = None) -> CodedEnsemble:
         """Make a classifier of the ensemble as it stands; its ``save`` writes one file.
@@ -264,72 +286,44 @@ class CodedSubsetAggregation(FedAvg):
             **options,
         )
 
-    def _sample_users(
-        self, grid: Grid, fraction: float, min_users: int, stage_and_round: tuple[int, int]
-    ) -> list[int]:
-        num_users = self.code.num_users
-        if self.roster is None or grid is not self._grid:
-            self.roster, self._grid = assemble_roster(grid, num_users, self.node_timeout), grid
-        size = min(num_users, max(int(num_users * fraction), min_users))
-        generator = np.random.default_rng([self.seed, *stage_and_round])
-        users: list[int] = sorted(generator.choice(num_users, size, replace=False).tolist())
-        log(INFO, "users %s take part (of %d)", users, num_users)
-        return users
-
-    def _ask(
-        self,
-        message_type: str,
-        users: Iterable[int],
-        server_round: int,
-        arrays: ArrayRecord,
-        config: ConfigRecord,
-    ) -> list[Message]:
-        assert self.roster is not None, "_sample_users assembles it"
-        self._adopt(arrays)
-        self._exchange = Exchange(self.code, self.roster, tuple(users), server_round, self.seed, self.stacked)
-        return self._exchange.messages(
-            message_type, self.states, config, self.arrayrecord_key, self.configrecord_key
-        )
-
-    def _adopt(self, arrays: ArrayRecord) -> None:
-        """Decode arrays that are not the ones we handed out last: those a run starts from."""
-        if arrays is self._issued:
-            return
-        self.states = expand_initial(
-            {name: each.numpy() for name, each in arrays.items()},
-            self.code.num_models,
-            kind=self.initial_arrays,
-            own_states=self.initial_states,
-        )
-        self._issued = arrays
-
-    def _weights(self, accepted: Sequence[Accepted[Update]]) -> list[float]:
-        return capped_weights([each.content.weight for each in accepted], self.max_claim_ratio)
-
-    def _metrics(
-        self,
-        accepted: Sequence[Accepted[Update]],
-        rejected: Sequence[Rejected],
-        weights: Sequence[float],
-        aggregate: Callable[[list[RecordDict], str], MetricRecord],
-    ) -> MetricRecord:
-        updates = [each.content for each in accepted]
-        metrics, num_left_out = aggregate_client_metrics(updates, weights, self.weighted_by_key, aggregate)
-        if num_left_out:
-            metrics["metrics-left-out"] = num_left_out
-        metrics["accepted-replies"] = len(accepted)
-        metrics.update(rejection_metrics(rejected))
-        return metrics
+    def _adopt(self, arrays: ArrayRecord) -> ArrayRecord:
+        """Return stacked arrays; decode and expand those that are not the ones we handed out last."""
+        if arrays is not self._issued:
+            given = read_state(arrays)
+            check_parameters(given, needs_floating=True)
+            self.states = expand_initial(
+                given, self.code.num_models, kind=self.initial_arrays, own_states=self.initial_states
+            )
+            self._issued = to_array_record(self.states)
+            is_one = {name: each.shape for name, each in given.items()} != {
+                name: each.shape for name, each in self.states.items()
+            }
+            log(INFO, "the arrays given are %s", "one model's" if is_one else "a stacked ensemble's")
+        return self._issued
 
 
-def _check_parameters(
-    code: SubsetCode,
-    initial_arrays: str,
-    evaluate_every: int,
-    seed: int,
-    max_claim_ratio: float,
-    node_timeout: float,
-) -> None:
+def decoded_evaluate_fn(evaluator: EnsembleEvaluator) -> Callable[[int, ArrayRecord], MetricRecord]:
+    """Make an ``evaluate_fn`` for ``start`` that decodes the ensemble it is given.
+
+    Parameters
+    ----------
+    evaluator : EnsembleEvaluator
+        Decodes and measures; any data, also other than the strategy's own evaluator has.
+
+    Returns
+    -------
+    callable
+        ``(server_round, stacked arrays) -> MetricRecord``, for the initial arrays (round 0) as for any other.
+    """
+
+    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
+        del server_round
+        return MetricRecord(dict(evaluator.evaluate(read_state(arrays)).metrics))
+
+    return evaluate
+
+
+def _check_parameters(code: SubsetCode, initial_arrays: str, evaluate_every: int) -> None:
     if not isinstance(code, SubsetCode):
         raise ParameterError(
             "code", "must be a SubsetCode", code, hint="flower_coded.codes.backdoor_correction_code(4, 4, 12)"
@@ -338,9 +332,3 @@ def _check_parameters(
         raise ParameterError("initial_arrays", 'must be "auto", "single" or "stacked"', initial_arrays)
     if evaluate_every < 1:
         raise ParameterError("evaluate_every", "must be at least 1", evaluate_every)
-    if seed < 0:
-        raise ParameterError("seed", "must not be negative", seed)
-    if not max_claim_ratio >= 1:
-        raise ParameterError("max_claim_ratio", "must be at least 1", max_claim_ratio)
-    if not node_timeout >= 0:
-        raise ParameterError("node_timeout", "must not be negative", node_timeout)

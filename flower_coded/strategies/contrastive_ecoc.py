@@ -3,24 +3,22 @@
 The paper (Chou & Chen, 2025) trains centrally. Here every phase runs over clients whose images stay with
 them: the rounds of a run are divided into phases, each round averages the clients' networks, and wherever the
 paper computes a code book the strategy asks all clients for per-class sums and counts of predicted codewords
-and puts them together (eq. 3). Liars are limited twice: every reply is judged alone, and network and code
-book can be combined by a robust rule. What it leaves out: clients that join after the first round take no
-part.
+and puts them together (eq. 3). Liars are limited twice: every reply is validated alone, and network and code
+book can be combined by a robust rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from flower_coded.codes.output_code import OutputCode
@@ -37,47 +35,47 @@ from flower_coded.learning.code_book import (
     num_clients_needed,
     robust_combination,
 )
-from flower_coded.strategies.base import (
-    Accepted,
-    ArrayTemplate,
-    Rejected,
-    Roster,
-    Update,
-    assemble_roster,
-    judge,
-    judge_arrays,
-    judge_metrics,
-    log_rejections,
-    read_array_record,
-    rejection_metrics,
-    template_of,
-    the_only_record,
-)
-from flower_coded.strategies.base_metrics import aggregate_client_metrics, capped_weights
-from flower_coded.strategies.collecting import collect_replies
+from flower_coded.strategies.averaging import FederatedAveraging, Stage, participants_of
 from flower_coded.strategies.ensemble_states import weighted_average
+from flower_coded.strategies.federation import Assignment
+from flower_coded.strategies.rounds import RoundRecord, nothing_usable
+from flower_coded.wire.array_reading import ArrayTemplate, template_of
 from flower_coded.wire.contrastive_ecoc import (
     CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
     CODEWORDS_KEY,
+    COUNT_NAME_KEY,
+    COUNTS_KEY,
     FOLLOW_KEY,
     PHASE_KEY,
+    SUMS_KEY,
 )
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY, USER_KEY
-from flower_coded.wire.model_state import State, to_array_record
+from flower_coded.wire.model_state import State, add_to_state, read_state, to_array_record, update_rows
+from flower_coded.wire.validation import Accepted, Rejected, Update, read_arrays, read_update
 
-__all__ = [
-    "ContrastiveECOC",
-    "Phase",
-    "Variant",
-    "load_code_book",
-]
+__all__ = ["CodeBookRound", "ContrastiveECOC", "Phase", "Variant", "load_code_book"]
 
 Phase = Literal["pretrain", "fine-tune", "retrain"]
 Variant = Literal["pf", "cfpc", "tfc", "fixed"]
 
-_TRAIN, _EVALUATE = 0, 1
 Evaluator = Callable[[State, NDArray[np.float64] | None], Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeBookRound(RoundRecord):
+    """One round of training.
+
+    Parameters
+    ----------
+    phase : str
+        What the clients did.
+    code_book_refusal : str
+        Why a new code book was not used; empty where none was asked for, or it was used.
+    """
+
+    phase: str = ""
+    code_book_refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class _Report:
     counts: NDArray[np.int64]
 
 
-class ContrastiveECOC(FedAvg):
+class ContrastiveECOC(FederatedAveraging):
     """Learn an output code and a network for it, across clients.
 
     Parameters
@@ -112,14 +110,15 @@ class ContrastiveECOC(FedAvg):
         f, how many clients the robust rules are to withstand.
     evaluator : callable, optional
         ``evaluator(state, code_book)`` after every round; its numbers join the round's train metrics.
-    seed : int
-        Draws who takes part in a round and the ``coded-seed`` of every message.
     max_claim_ratio : float
-        A client's ``num-examples`` counts at most this many times the round's median claim.
-    node_timeout, stage_timeout : float
-        Seconds to wait for the nodes before the first round, and for class sums.
-    **fedavg_options
-        Everything Flower's FedAvg takes.
+        A client's count of examples counts at most this many times the round's median, under ``mean``; the
+        robust rules ask for no count.
+    reply_timeout : float
+        Seconds to wait for class sums.
+    **options
+        ``seed`` (draws who takes part in a round and the ``coded-seed`` of every message),
+        ``connect_timeout`` (seconds to wait for the nodes before the first round), and everything Flower's
+        FedAvg takes.
 
     Attributes
     ----------
@@ -127,11 +126,9 @@ class ContrastiveECOC(FedAvg):
         As it stands.
     state : dict of str to ndarray
         The network as it stands.
-    rejections : list of (int, Rejected)
-        Every reply not used, with its round.
-    refused_code_books : list of (int, str)
-        Every round whose new code book was not used, with the reason: a class was missing, or two classes
-        had one codeword. The code book before it stayed.
+    history : list of CodeBookRound
+        One per stage and round: every reply not used, networks and class sums, and why a new code book was
+        not used (a class was missing, or two classes had one codeword): then the one before it stayed.
 
     Raises
     ------
@@ -167,13 +164,10 @@ class ContrastiveECOC(FedAvg):
         code_book_rule: CodeBookRule = "mean",
         num_byzantine: int = 0,
         evaluator: Evaluator | None = None,
-        seed: int = 0,
         max_claim_ratio: float = 10.0,
-        node_timeout: float = 120.0,
-        stage_timeout: float = 600.0,
-        **fedavg_options: Any,
+        reply_timeout: float = 600.0,
+        **options: Any,
     ) -> None:
-        super().__init__(**fedavg_options)
         for name, value, least in (
             ("num_classes", num_classes, 2),
             ("num_bits", num_bits, 1),
@@ -182,7 +176,6 @@ class ContrastiveECOC(FedAvg):
             ("fine_tune_rounds", fine_tune_rounds, 1),
             ("retrain_rounds", retrain_rounds, 1 if variant == "tfc" else 0),
             ("num_byzantine", num_byzantine, 0),
-            ("seed", seed, 0),
         ):
             if value < least:
                 raise ParameterError(name, f"must be at least {least}", value)
@@ -191,24 +184,21 @@ class ContrastiveECOC(FedAvg):
                 raise ParameterError(
                     "num_byzantine", f"must leave {name} {rule!r} enough of {num_users} users", num_byzantine
                 )
-        if not max_claim_ratio >= 1.0:
-            raise ParameterError("max_claim_ratio", "must be at least 1", max_claim_ratio)
+        if not reply_timeout > 0:
+            raise ParameterError("reply_timeout", "must be positive", reply_timeout)
+        ratio = max_claim_ratio if model_rule == "mean" else None
+        super().__init__(num_participants=num_users, max_claim_ratio=ratio, **options)
         _check_variant(variant, retrain_rounds, retrain_arrays, code_book, (num_classes, num_bits))
         self.num_classes, self.num_bits, self.num_users = num_classes, num_bits, num_users
-        self.variant, self.seed, self.num_byzantine = variant, seed, num_byzantine
+        self.variant, self.num_byzantine = variant, num_byzantine
         self.model_rule, self.code_book_rule = model_rule, code_book_rule
-        self.evaluator, self.max_claim_ratio = evaluator, max_claim_ratio
-        self.node_timeout, self.stage_timeout = node_timeout, stage_timeout
+        self.evaluator, self.reply_timeout = evaluator, reply_timeout
         rounds = zip(get_args(Phase), (pretrain_rounds, fine_tune_rounds, retrain_rounds), strict=True)
         self.schedule: tuple[Phase, ...] = tuple(phase for phase, count in rounds for _ in range(count))
         self.retrain_arrays = None if retrain_arrays is None else dict(retrain_arrays)
         self.code_book = None if code_book is None else np.asarray(code_book, dtype=np.float64)
         self.state: State = {}
-        self.roster: Roster | None = None
-        self.rejections: list[tuple[int, Rejected]] = []
-        self.refused_code_books: list[tuple[int, str]] = []
-        self._grid: Grid | None = None
-        self._asked: list[int] = []
+        self._of_code_book: tuple[list[Rejected], str] = ([], "")  # since the last record
 
     @property
     def num_rounds(self) -> int:
@@ -224,100 +214,96 @@ class ContrastiveECOC(FedAvg):
         log(INFO, "\t├──> Contrastive output codes:")
         log(INFO, "\t│\t├──Variant %s, %d classes, %d bits", self.variant, self.num_classes, self.num_bits)
         log(INFO, "\t│\t├──Phases: %s", {phase: self.schedule.count(phase) for phase in get_args(Phase)})
-        log(
-            INFO,
-            "\t│\t└──Rules: %s (network), %s (code book), against %d liars",
-            self.model_rule,
-            self.code_book_rule,
-            self.num_byzantine,
-        )
+        rules = (self.model_rule, self.code_book_rule, self.num_byzantine)
+        log(INFO, "\t│\t└──Rules: %s (network), %s (code book), against %d liars", *rules)
         super().summary()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send the sampled clients the network, the phase and, once there is one, the code book."""
-        if self.roster is None or grid is not self._grid:
-            self.roster, self._grid = assemble_roster(grid, self.num_users, self.node_timeout), grid
-        self.state = {name: each.numpy() for name, each in arrays.items()}
+        self.state = read_state(arrays)
         phase = self.phase_of(server_round)
+        if server_round == 1 and self.variant != "fixed":
+            self.code_book = None
         if phase == "retrain" and self.phase_of(server_round - 1) != "retrain":
             assert self.retrain_arrays is not None, "checked when the strategy was made"
             self.state = {name: np.array(each) for name, each in self.retrain_arrays.items()}
         if phase != "pretrain" and self.code_book is None:
+            self.join(grid, server_round, num_participants=self.num_users)
             self._renew_code_book(server_round)
-        self._asked = self._sample(self.fraction_train, self.min_train_nodes, (_TRAIN, server_round))
-        return self._messages(MessageType.TRAIN, self._asked, server_round, config)
+        return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Judge every reply, combine the networks, renew the code book where the variant says so."""
-        assert self.roster is not None, "configure_train assembles it"
+        """Validate every reply, combine the networks, renew the code book where the variant says so."""
+        if self.requests is None:
+            return None, None
         template = template_of(self.state, same_kind=True)
-
-        def judge_reply(message: Message, user: int) -> Accepted[Update] | Rejected:
-            return judge_arrays(message, template, user=user, weighted_by_key=self.weighted_by_key)
-
-        accepted, rejected = collect_replies(replies, self.roster, self._asked, judge_reply)
-        updates = [each.content for each in accepted]
-        weights = capped_weights([each.weight for each in updates], self.max_claim_ratio)
-        needed = num_clients_needed(self.model_rule, self.num_byzantine)
-        if len(updates) >= needed:
-            self.state = self._combine([each.state for each in updates], weights)
-        else:
-            log(
-                WARNING,
-                "round %d: %d usable replies, %d needed; the network stays",
-                server_round,
-                len(updates),
-                needed,
-            )
-        metrics, _ = aggregate_client_metrics(
-            updates, weights, self.weighted_by_key, self.train_metrics_aggr_fn
+        accepted, rejected = self.requests.validate(
+            replies, lambda content, _: read_update(content, template, weighted_by_key=self.count_key)
         )
-        metrics.update(rejection_metrics(self._record(server_round, rejected)))
-        metrics["accepted-replies"] = len(accepted)
+        needed, refusal = num_clients_needed(self.model_rule, self.num_byzantine), ""
+        if not any(weight > 0 for weight in self.weights(accepted)):
+            refusal = nothing_usable(rejected)
+        elif len(accepted) < needed:
+            refusal = f"{len(accepted)} usable replies, {needed} needed: {nothing_usable(rejected)}"
+        else:
+            self.state = self._combine(accepted)
+        metrics, _ = self.client_metrics(accepted, self.train_metrics_aggr_fn)
         if self.phase_of(server_round) == "fine-tune" and self.variant in {"cfpc", "tfc"}:
             self._renew_code_book(server_round)
         if self.evaluator is not None:
-            metrics.update(
-                {key: float(each) for key, each in self.evaluator(self.state, self.code_book).items()}
-            )
-        return to_array_record(self.state), metrics
+            measured = self.evaluator(self.state, self.code_book)
+            metrics.update({key: float(each) for key, each in measured.items()})
+        (of_code_book, code_book_refusal), self._of_code_book = self._of_code_book, ([], "")
+        record = CodeBookRound(
+            server_round=server_round,
+            accepted=participants_of(accepted),
+            rejected=(*rejected, *of_code_book),
+            refusal=refusal,
+            phase=self.phase_of(server_round),
+            code_book_refusal=code_book_refusal,
+        )
+        return to_array_record(self.state), self.conclude(record, metrics)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send network and code book, once there is one, for evaluation on the clients' own data."""
-        self._asked = []
-        if (
-            self.fraction_evaluate > 0.0
-            and self.code_book is not None
-            and self.phase_of(server_round) != "pretrain"
-        ):
-            self._asked = self._sample(
-                self.fraction_evaluate, self.min_evaluate_nodes, (_EVALUATE, server_round)
-            )
-        return self._messages(MessageType.EVALUATE, self._asked, server_round, config)
+        if self.code_book is None or self.phase_of(server_round) == "pretrain":
+            self.requests = None
+            return []
+        return super().configure_evaluate(server_round, arrays, config, grid)
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Judge every reply and average the metrics."""
-        if not self._asked:
-            return None
-        assert self.roster is not None
-
-        def judge_reply(message: Message, user: int) -> Accepted[Update] | Rejected:
-            return judge_metrics(message, user=user, weighted_by_key=self.weighted_by_key)
-
-        accepted, rejected = collect_replies(replies, self.roster, self._asked, judge_reply)
-        updates = [each.content for each in accepted]
-        weights = capped_weights([each.weight for each in updates], self.max_claim_ratio)
-        metrics, _ = aggregate_client_metrics(
-            updates, weights, self.weighted_by_key, self.evaluate_metrics_aggr_fn
-        )
-        metrics.update(rejection_metrics(self._record(server_round, rejected)))
-        return metrics
+    def contents(
+        self,
+        stage: Stage | Literal["code-book"],
+        server_round: int,
+        participants: Sequence[int],
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+    ) -> Mapping[int, RecordDict]:
+        """Return the network, the phase and the code book, with each user's seed."""
+        assert self.federation is not None, "configure_... joins it"
+        del arrays  # retraining starts from others
+        phase = self.phase_of(server_round)
+        records: dict[str, ArrayRecord] = {self.arrayrecord_key: to_array_record(self.state)}
+        if phase != "pretrain" and self.code_book is not None and stage != "code-book":
+            records[CODE_BOOK_KEY] = ArrayRecord({CODEWORDS_KEY: Array(self.code_book)})
+        contents = {}
+        for user in participants:
+            extra = {
+                SERVER_ROUND_KEY: server_round,
+                USER_KEY: user,
+                SEED_KEY: self.federation.seed_of(server_round, user),
+                PHASE_KEY: phase,
+                FOLLOW_KEY: phase == "fine-tune" and self.variant in {"cfpc", "tfc"},
+                COUNT_NAME_KEY: self.weighted_by_key,
+            }
+            contents[user] = RecordDict({**records, self.configrecord_key: ConfigRecord({**config, **extra})})
+        return contents
 
     def save_code_book(self, path: str | Path) -> None:
         """Write the code book to one ``.npz`` file; :func:`load_code_book` reads it.
@@ -333,62 +319,34 @@ class ContrastiveECOC(FedAvg):
             )
         np.savez(path, codewords=self.code_book)
 
-    def _sample(self, fraction: float, least: int, stage_and_round: tuple[int, int]) -> list[int]:
-        size = min(self.num_users, max(int(self.num_users * fraction), least))
-        generator = np.random.default_rng([self.seed, *stage_and_round])
-        return sorted(generator.choice(self.num_users, size, replace=False).tolist())
-
-    def _messages(
-        self, message_type: str, users: Iterable[int], server_round: int, config: Mapping[str, Any]
-    ) -> list[Message]:
-        assert self.roster is not None
-        phase = self.phase_of(server_round)
-        records: dict[str, ArrayRecord] = {self.arrayrecord_key: to_array_record(self.state)}
-        if phase != "pretrain" and self.code_book is not None and message_type != CODE_BOOK_MESSAGE_TYPE:
-            records[CODE_BOOK_KEY] = ArrayRecord({CODEWORDS_KEY: Array(self.code_book)})
-        messages = []
-        for user in users:
-            seed = int(np.random.SeedSequence([self.seed, server_round, user]).generate_state(1)[0])
-            extra = {
-                SERVER_ROUND_KEY: server_round,
-                USER_KEY: user,
-                SEED_KEY: seed,
-                PHASE_KEY: phase,
-                FOLLOW_KEY: phase == "fine-tune" and self.variant in {"cfpc", "tfc"},
-            }
-            content = RecordDict({**records, self.configrecord_key: ConfigRecord({**config, **extra})})
-            node_id = self.roster.node_of(user)
-            messages.append(Message(content, node_id, message_type, group_id=str(server_round)))
-        return messages
-
-    def _combine(self, states: list[State], weights: list[float]) -> State:
+    def _combine(self, accepted: Sequence[Accepted[Update]]) -> State:
+        states = [each.content.state for each in accepted]
         if self.model_rule == "mean":
-            return weighted_average(states, weights)
+            pairs = [pair for pair in zip(states, self.weights(accepted), strict=True) if pair[1] > 0]
+            return weighted_average(*zip(*pairs, strict=True))
         combine = robust_combination(self.model_rule, self.num_byzantine)
-        vectors = np.stack([np.concatenate([each.ravel() for each in state.values()]) for state in states])
-        combined, start, result = combine(vectors.astype(np.float64)), 0, {}
-        for name, array in states[0].items():
-            result[name] = combined[start : start + array.size].reshape(array.shape).astype(array.dtype)
-            start += array.size
-        return result
+        # Differences, not weights: a rule's distances would drown in the weights' common part.
+        return add_to_state(self.state, combine(update_rows(states, self.state).astype(np.float64)))
 
     def _renew_code_book(self, server_round: int) -> None:
         """Ask all clients for class sums; where they give no code book that decodes, the old one stays."""
-        assert self.roster is not None
-        assert self._grid is not None
-        everyone = list(range(self.num_users))
-        messages = self._messages(CODE_BOOK_MESSAGE_TYPE, everyone, server_round, {})
-        replies = self._grid.send_and_receive(messages, timeout=self.stage_timeout)
-        accepted, rejected = collect_replies(replies, self.roster, everyone, self._judge_report)
-        self._record(server_round, rejected)
+        assert self.federation is not None, "configure_train joins it"
+        everyone = list(self.federation.participants)
+        contents = self.contents("code-book", server_round, everyone, ArrayRecord(), ConfigRecord())
+        requests = self.federation.requests(server_round, CODE_BOOK_MESSAGE_TYPE, contents)
+        replies = self.federation.ask(requests, timeout=self.reply_timeout)
+        accepted, rejected = requests.validate(replies, self._read_report)
+        reason = ""
         try:
             self.code_book = self._combine_reports([each.content for each in accepted])
         except (MissingClassError, UndecodableCodeBookError) as error:
             if self.code_book is None:
+                for each in rejected:  # the run ends here, and with it the record they would stand in
+                    log(WARNING, "round %d: rejected %s", server_round, each)
                 raise
             reason = error.reason if isinstance(error, UndecodableCodeBookError) else str(error)
-            log(WARNING, "round %d: %s; the code book stays", server_round, reason)
-            self.refused_code_books.append((server_round, reason))
+            log(WARNING, "round %d: the code book stays: %s", server_round, reason)
+        self._of_code_book = (self._of_code_book[0] + rejected, reason)
 
     def _combine_reports(self, reports: list[_Report]) -> NDArray[np.float64]:
         shape = (len(reports), self.num_classes, self.num_bits)
@@ -404,25 +362,17 @@ class ContrastiveECOC(FedAvg):
             raise UndecodableCodeBookError(str(refusal.value)) from refusal
         return code_book
 
-    def _judge_report(self, message: Message, user: int) -> Accepted[_Report] | Rejected:
+    def _read_report(self, content: RecordDict, _: Assignment) -> _Report:
         template = {
-            "sums": ArrayTemplate((self.num_classes, self.num_bits), np.dtype(np.float64)),
-            "counts": ArrayTemplate((self.num_classes,), np.dtype(np.int64)),
+            SUMS_KEY: ArrayTemplate((self.num_classes, self.num_bits), np.dtype(np.float64)),
+            COUNTS_KEY: ArrayTemplate((self.num_classes,), np.dtype(np.int64)),
         }
-
-        def check(content: RecordDict) -> _Report:
-            arrays = read_array_record(the_only_record(content.array_records, "ArrayRecord"), template)
-            fault = check_contribution(arrays["sums"], arrays["counts"])
-            if fault is not None:
-                raise MalformedReplyError("protocol", fault)
-            return _Report(arrays["sums"], arrays["counts"])
-
-        return judge(message, check, user=user)
-
-    def _record(self, server_round: int, rejected: list[Rejected]) -> list[Rejected]:
-        log_rejections(server_round, rejected)
-        self.rejections += [(server_round, each) for each in rejected]
-        return rejected
+        arrays = read_arrays(content, template)
+        report = _Report(np.asarray(arrays[SUMS_KEY], np.float64), np.asarray(arrays[COUNTS_KEY], np.int64))
+        fault = check_contribution(report.sums, report.counts)
+        if fault is not None:
+            raise MalformedReplyError("protocol", fault)
+        return report
 
 
 def load_code_book(path: str | Path) -> NDArray[np.float64]:

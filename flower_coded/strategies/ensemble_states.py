@@ -1,8 +1,8 @@
 """Stacked model states: one dict of arrays whose leading axis counts the models of an ensemble.
 
 Expanding what ``start(initial_arrays=...)`` was given, taking models out, and averaging what users sent.
-Averages are summed in float64 and returned in the type they came in. What it leaves out: any judgment
-of the values; they come from :mod:`flower_coded.strategies.judging`.
+Averages are summed in float64 and returned in the type they came in. What it leaves out: any check of the
+values; they come from :mod:`flower_coded.wire.validation`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ def expand_initial(
     num_models : int
         ``m``.
     kind : {"auto", "single", "stacked"}
-        What ``given`` is. ``"auto"`` takes it as stacked where every array has a leading axis of ``m``;
-        say ``"single"`` for a model for which that is so by chance (one linear layer with ``m`` outputs).
+        What ``given`` is. ``"auto"`` takes it as stacked where every array has a leading axis of ``m`` and
+        one has three axes: a stacked matrix. One linear layer with ``m`` outputs has the leading axes of an
+        ensemble and no third one; so has an ensemble of vectors, for which to say ``"stacked"``.
     own_states : mapping of str to ndarray, optional
         A stacked state with an initialization of its own for every model; used in place of copies of a
         single ``given``.
@@ -76,6 +77,8 @@ def expand_initial(
     if not given:
         raise ParameterError("initial_arrays", "must hold at least one array", dict(given))
     stacked = is_stacked(given, num_models)
+    if stacked and kind == "auto" and own_states is None and max(each.ndim for each in given.values()) < 3:
+        kind = "single"  # a linear layer with as many outputs as there are models looks like an ensemble
     if kind == "stacked" and not stacked:
         shapes = {name: each.shape for name, each in given.items()}
         raise ParameterError("initial_arrays", f"must have a leading axis of {num_models} models", shapes)

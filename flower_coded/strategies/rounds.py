@@ -7,8 +7,8 @@ where a run ends without one round of training that changed anything: Flower wou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from logging import INFO, WARNING
 from typing import Any
 
@@ -21,7 +21,7 @@ from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.strategies.federation import Federation
 from flower_coded.wire.validation import Rejected
 
-__all__ = ["FederatedStrategy", "RoundRecord", "describe_rejections", "rejection_metrics"]
+__all__ = ["FederatedStrategy", "RoundRecord", "describe_rejections", "nothing_usable", "rejection_metrics"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class RoundRecord:
         Everything that was asked for and not used, or came without being asked for, with the reason.
     refusal : str
         Why the round changed nothing; empty if it did what it should.
+    reported : mapping
+        What went into Flower's result: these numbers, the strategy's own, and the clients'.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class RoundRecord:
     accepted: tuple[int, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     refusal: str = ""
+    reported: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_unchanged(self) -> bool:
@@ -115,6 +118,17 @@ def describe_rejections(rejected: Iterable[Rejected], most: int = 3) -> str:
     counts = Counter(f"{each.reason} [{each.code}]" for each in rejected)
     listed = [f"{number} x {reason}" for reason, number in counts.most_common(most)]
     return "; ".join(listed + (["..."] if len(counts) > most else []))
+
+
+def nothing_usable(rejected: Iterable[Rejected]) -> str:
+    """Say that no reply could be used, and the commonest reasons.
+
+    Examples
+    --------
+    >>> nothing_usable([])
+    'no reply could be used: nobody reports examples'
+    """
+    return f"no reply could be used: {describe_rejections(rejected) or 'nobody reports examples'}"
 
 
 class FederatedStrategy(Strategy):
@@ -218,7 +232,7 @@ class FederatedStrategy(Strategy):
             log(WARNING, "%s: rejected %s", which, each)
         if record.is_unchanged:
             log(WARNING, "%s changed nothing: %s", which, record.refusal)
-        self.history.append(record)
         combined = MetricRecord(dict(metrics or {}))
         combined.update(record.metrics())
+        self.history.append(replace(record, reported=dict(combined)))
         return combined

@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 from flower_coded.aggregation import AggregationRule, mean
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.strategies.averaging import FederatedAveraging, participants_of
-from flower_coded.strategies.rounds import RoundRecord, describe_rejections
+from flower_coded.strategies.rounds import RoundRecord, nothing_usable
 from flower_coded.wire.array_reading import template_of
 from flower_coded.wire.model_state import (
     State,
@@ -145,7 +145,7 @@ class RuleAggregation(FederatedAveraging):
         unselected: tuple[int, ...] = ()
         refusal = ""
         if not accepted:
-            refusal = f"no reply could be used: {describe_rejections(rejected)}"
+            refusal = nothing_usable(rejected)
         else:
             try:
                 with np.errstate(over="ignore", invalid="ignore"):  # checked: what overflows is refused

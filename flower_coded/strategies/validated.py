@@ -41,7 +41,7 @@ from flower_coded.strategies.client_metrics import (
     most_common_lengths,
 )
 from flower_coded.strategies.federation import Assignment, Federation, RoundRequests
-from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, describe_rejections
+from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, nothing_usable
 from flower_coded.wire.array_reading import ArrayTemplate, template_of
 from flower_coded.wire.model_state import State, check_parameters, read_state, to_array_record
 from flower_coded.wire.validation import Accepted, Rejected, Update, read_report, read_update
@@ -169,7 +169,7 @@ class ValidatedReplies(FederatedStrategy):
             except _REFUSALS as error:
                 refusal = f"{type(error).__name__}: {error}"
         elif not refusal:
-            refusal = f"no reply could be used: {describe_rejections(rejected)}"
+            refusal = nothing_usable(rejected)
         metrics = self._conclude("train", server_round, accepted, rejected, refusal, metrics)
         return (self._arrays if refusal else to_array_record(state)), metrics
 
@@ -200,7 +200,7 @@ class ValidatedReplies(FederatedStrategy):
         except _REFUSALS as error:
             refusal = f"{type(error).__name__}: {error}"
         if not accepted and not refusal:
-            refusal = f"no reply could be used: {describe_rejections(rejected)}"
+            refusal = nothing_usable(rejected)
         return self._conclude("evaluate", server_round, accepted, rejected, refusal, metrics)
 
     def _adopt(self, arrays: ArrayRecord) -> None:

@@ -93,7 +93,7 @@ def named_users(
     """
     if isinstance(strategy, CodedSubsetAggregation):
         last = strategy.history[-1]
-        rejected = {each.user for each in last.rejected if each.user is not None}
+        rejected = {each.participant for each in last.rejected if each.participant is not None}
         return [rejected | set(suspects)]
     if isinstance(strategy, RampSharedMultiKrum):
         rounds = [each for each in strategy.history if each.server_round >= from_round]

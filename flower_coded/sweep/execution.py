@@ -116,7 +116,7 @@ def _train_ensemble(run: SweepRun, experiment: Experiment, grid: MeteredGrid) ->
     state, spent = _timed_training(experiment, grid, strategy)
     evaluator = experiment.evaluator(code)
     measured = evaluator.evaluate(state).metrics
-    refused = sum(1 for each in strategy.history if len(each.unchanged_models) == code.num_models)
+    refused = sum(1 for each in strategy.history if each.is_unchanged)
     own = {
         "majority-accuracy": measured["majority-accuracy"],
         "certified-accuracy": _certified_accuracy(experiment, state, evaluator, run.tolerated_attackers),

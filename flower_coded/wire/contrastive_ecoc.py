@@ -7,6 +7,7 @@ __all__ = [
     "CODE_BOOK_KEY",
     "CODE_BOOK_MESSAGE_TYPE",
     "COUNTS_KEY",
+    "COUNT_NAME_KEY",
     "FOLLOW_KEY",
     "PHASE_KEY",
     "SUMS_KEY",
@@ -19,6 +20,9 @@ CODE_BOOK_KEY, CODEWORDS_KEY = "code-book", "codewords"
 """The ArrayRecord that carries a code book, and its one array."""
 
 SUMS_KEY, COUNTS_KEY = "sums", "counts"
+
+COUNT_NAME_KEY = "ecoc-count-name"
+"""str: under which name the reply's metrics report the number of examples."""
 
 PHASE_KEY = "ecoc-phase"
 """str: what the client is to do with the network."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp.strategy import Result, Strategy
+from flwr.serverapp.strategy import Result
 
 from flower_coded.codes import SubsetCode, backdoor_correction_code, partition_code
 from flower_coded.errors import NodesMissingError, ParameterError
 from flower_coded.strategies import CodedSubsetAggregation
+from flower_coded.strategies.coded_subset import decoded_evaluate_fn
 from flower_coded.testing import InProcessGrid
 from flower_coded.wire.keys import (
     MODEL_KEY,
@@ -68,10 +70,6 @@ def received_app(seen: list[dict[str, Any]]) -> ClientApp:
     return app
 
 
-def test_start_is_flowers_own() -> None:
-    assert CodedSubsetAggregation.start is Strategy.start
-
-
 def test_every_model_is_averaged_over_its_own_users(adding_app: ClientApp) -> None:
     _, result, _ = run(adding_app, num_rounds=2)
     for model in range(CODE.num_models):
@@ -101,7 +99,8 @@ def test_stacked_and_single_messages_give_the_same_models(adding_app: ClientApp)
     _, single, _ = run(adding_app, num_rounds=2)
     strategy, stacked, _ = run(adding_app, num_rounds=2, stacked=True)
     np.testing.assert_array_equal(single.arrays["w"].numpy(), stacked.arrays["w"].numpy())
-    assert strategy.history[-1].accepted == ((0, None), (1, None), (2, None), (3, None))
+    trained = [each for each in strategy.history if each.stage == "train"]
+    assert trained[-1].assignments == ((0, None), (1, None), (2, None), (3, None))
 
 
 def test_messages_carry_round_user_model_and_a_seed_that_all_models_of_a_user_share() -> None:
@@ -171,7 +170,7 @@ def test_a_model_nobody_answered_for_keeps_its_state(adding_app: ClientApp) -> N
     np.testing.assert_array_equal(result.arrays["w"].numpy()[1], START["w"])
     assert strategy.history[0].unchanged_models == (1,)
     assert result.train_metrics_clientapp[1]["unchanged-models"] == [1]
-    assert result.train_metrics_clientapp[1]["rejected-users"] == [1, 2]
+    assert result.train_metrics_clientapp[1]["rejected-participants"] == [1, 2]
 
 
 def test_a_round_without_any_reply_changes_nothing_and_the_next_one_works(adding_app: ClientApp) -> None:
@@ -191,7 +190,7 @@ def test_a_fraction_of_the_users_is_drawn_from_the_seed(adding_app: ClientApp) -
     first, _, _ = run(adding_app, seed=1, **options)
     again, _, _ = run(adding_app, seed=1, **options)
     other, _, _ = run(adding_app, seed=2, **options)
-    chosen = [{user for user, _ in each.accepted} for each in first.history]
+    chosen = [set(each.accepted) for each in first.history]
     assert all(len(each) == 2 for each in chosen)
     assert len({frozenset(each) for each in chosen}) > 1
     assert [each.accepted for each in first.history] == [each.accepted for each in again.history]
@@ -207,6 +206,57 @@ def test_evaluation_is_averaged_over_users_and_models(adding_app: ClientApp) -> 
     expected = sum(step * times * step / 10 for step, times in pairs) / total
     assert metrics["accuracy"] == pytest.approx(expected)
     assert (metrics["accepted-replies"], metrics["rejected-replies"]) == (6, 0)
+
+
+def test_evaluate_fn_gets_an_ensemble_in_every_round_and_an_adapter_decodes_it(adding_app: ClientApp) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def note(server_round: int, arrays: ArrayRecord) -> MetricRecord:
+        shapes.append(arrays["w"].shape)
+        return MetricRecord({"round": server_round})
+
+    strategy = CodedSubsetAggregation(CODE, fraction_evaluate=0.0)
+    grid = InProcessGrid(adding_app, 4)
+    result = strategy.start(grid, record(START), num_rounds=2, evaluate_fn=note)
+    assert shapes == [(3, 2, 3)] * 3
+    assert list(result.evaluate_metrics_serverapp) == [0, 1, 2]
+    evaluator = SimpleNamespace(
+        evaluate=lambda states: SimpleNamespace(metrics={"largest": float(states["w"].max())})
+    )
+    evaluate_fn = decoded_evaluate_fn(evaluator)  # type: ignore[arg-type]
+    result = strategy.start(grid, record(START), num_rounds=1, evaluate_fn=evaluate_fn)
+    assert result.evaluate_metrics_serverapp[0]["largest"] == START["w"].max()
+    assert result.evaluate_metrics_serverapp[1]["largest"] > START["w"].max()
+
+
+def test_a_linear_model_with_as_many_classes_as_there_are_models_is_one_model() -> None:
+    linear = {"weight": np.ones((3, 5), np.float32), "bias": np.zeros(3, np.float32)}
+    _, result, _ = run(received_app([]), start=linear, fraction_evaluate=0.0)
+    assert result.arrays["weight"].shape == (3, 3, 5)
+    ensemble = {"weight": np.ones((3, 5), np.float32), "bias": np.zeros(3, np.float32)}
+    _, result, _ = run(received_app([]), start=ensemble, initial_arrays="stacked", fraction_evaluate=0.0)
+    assert result.arrays["weight"].shape == (3, 5)
+
+
+def test_integers_and_half_precision_keep_their_types(adding_app: ClientApp) -> None:
+    start = {"w": np.ones((2, 2), np.float16), "n": np.array(3), "t": np.array(0.5), "b": np.uint8([250, 1])}
+    for stacked in (False, True):
+        _, result, _ = run(adding_app, start=start, stacked=stacked, num_rounds=2, fraction_evaluate=0.0)
+        assert {k: v.dtype for k, v in result.arrays.items()} == {k: str(v.dtype) for k, v in start.items()}
+        assert {k: v.shape[1:] for k, v in result.arrays.items()} == {k: v.shape for k, v in start.items()}
+        assert result.arrays["n"].numpy()[0] > 3
+
+
+def test_a_user_without_examples_has_its_place_and_no_weight(adding_app: ClientApp) -> None:
+    def tamper(user: int, reply: Message) -> Message:
+        if user == 1 and reply.metadata.message_type == "train":
+            reply.content["metrics"]["num-examples"] = 0
+        return reply
+
+    strategy, result, _ = run(adding_app, grid_options={"tamper": tamper}, fraction_evaluate=0.0)
+    expected = START["w"] + weighted_step(CODE, 0, without=(1,))
+    np.testing.assert_allclose(result.arrays["w"].numpy()[0], expected, rtol=1e-6)
+    assert strategy.history[0].rejected == ()
 
 
 def test_no_training_and_no_evaluation_send_nothing(adding_app: ClientApp) -> None:
@@ -265,24 +315,25 @@ def test_nodes_that_join_late_are_waited_for(adding_app: ClientApp) -> None:
             return self.node_ids[: self.looks]
 
     grid = LateGrid(adding_app, 4)
-    strategy = CodedSubsetAggregation(CODE, fraction_evaluate=0.0, node_timeout=30)
+    strategy = CodedSubsetAggregation(CODE, fraction_evaluate=0.0, connect_timeout=30)
     strategy.start(grid, record(START), num_rounds=1)
-    assert len(strategy.history[0].accepted) == 6
+    assert len(strategy.history[0].assignments) == 6
 
 
 def test_a_federation_that_stays_too_small_is_an_error_not_a_hang(adding_app: ClientApp) -> None:
-    strategy = CodedSubsetAggregation(CODE, node_timeout=0.05)
+    strategy = CodedSubsetAggregation(CODE, connect_timeout=0.05)
     with pytest.raises(NodesMissingError, match="3 of 4 nodes"):
         strategy.start(InProcessGrid(adding_app, 3), record(START), num_rounds=1)
 
 
-def test_a_second_run_on_another_grid_gets_a_roster_of_its_own(adding_app: ClientApp) -> None:
+def test_a_second_run_on_another_grid_gets_participants_of_its_own(adding_app: ClientApp) -> None:
     strategy = CodedSubsetAggregation(CODE, fraction_evaluate=0.0)
     for seed in (0, 1):
         grid = InProcessGrid(adding_app, 4, seed=seed)
         result = strategy.start(grid, record(START), num_rounds=1)
-        assert strategy.roster is not None
-        assert list(strategy.roster.node_ids) == grid.node_ids
+        assert strategy.federation is not None
+        assert list(strategy.federation.participants.nodes.values()) == grid.node_ids
+        assert len(strategy.history) == 1
         assert result.train_metrics_clientapp[1]["rejected-replies"] == 0
         expected = START["w"] + weighted_step(CODE, 0)
         np.testing.assert_allclose(result.arrays["w"].numpy()[0], expected, rtol=1e-6)
@@ -321,7 +372,7 @@ def test_flowers_own_options_are_passed_on() -> None:
         ("seed", {"seed": -1}),
         ("max_claim_ratio", {"max_claim_ratio": 0.5}),
         ("max_claim_ratio", {"max_claim_ratio": float("nan")}),
-        ("node_timeout", {"node_timeout": -1.0}),
+        ("connect_timeout", {"connect_timeout": -1.0}),
     ],
 )
 def test_bad_parameters_are_refused(name: str, options: dict[str, Any]) -> None:

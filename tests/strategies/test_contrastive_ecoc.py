@@ -23,6 +23,7 @@ from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC, load_code_
 from flower_coded.testing import InProcessGrid
 from flower_coded.wire.contrastive_ecoc import CODE_BOOK_KEY, CODE_BOOK_MESSAGE_TYPE
 from flower_coded.wire.model_state import State, to_array_record
+from flower_coded.wire.validation import Rejected
 
 NUM_USERS, NUM_CLASSES, NUM_BITS = 5, 4, 12
 RUN_CONFIG: dict[str, Any] = {
@@ -70,6 +71,10 @@ def run(
     strategy = ContrastiveECOC(NUM_CLASSES, NUM_BITS, NUM_USERS, **settings)
     result = strategy.start(grid, to_array_record(INITIAL), num_rounds=strategy.num_rounds, timeout=60)
     return strategy, result
+
+
+def rejections(strategy: ContrastiveECOC) -> list[Rejected]:
+    return [each for record in strategy.history for each in record.rejected]
 
 
 def accuracy(state: State, code_book: np.ndarray | None) -> float:
@@ -132,7 +137,7 @@ def test_partial_participation_and_drop_outs_do_not_stop_the_run() -> None:
 
     strategy, _ = run(variant="cfpc", fraction_train=0.6, grid_options={"drop": drop})
     assert accuracy(strategy.state, strategy.code_book) > 0.9
-    silent = {each.user for _, each in strategy.rejections if each.code == "no-reply"}
+    silent = {each.participant for each in rejections(strategy) if each.code == "no-reply"}
     assert silent == {1, 3}
 
 
@@ -185,7 +190,8 @@ def test_a_later_code_book_with_equal_codewords_is_refused_and_the_old_one_stays
     strategy, result = run(variant="cfpc", fine_tune_rounds=2, grid_options={"tamper": tamper})
     only_first, _ = run(variant="pf", fine_tune_rounds=1)
     np.testing.assert_array_equal(strategy.code_book, only_first.code_book)
-    assert strategy.refused_code_books == [(r, "classes 0 and 1 share one codeword") for r in (2, 3)]
+    refusals = [(each.server_round, each.code_book_refusal) for each in strategy.history]
+    assert refusals == [(1, ""), *((r, "classes 0 and 1 share one codeword") for r in (2, 3))]
     assert len(result.train_metrics_clientapp) == 3
 
 
@@ -193,9 +199,10 @@ def test_a_later_code_book_with_equal_codewords_is_refused_and_the_old_one_stays
 def test_a_count_that_no_client_can_hold_costs_the_liar_its_place_and_not_the_run(claim: int) -> None:
     poisoned = {"code-book-attack": "collapse", "code-book-attackers": "4", "code-book-claim": claim}
     strategy, _ = run(poisoned, variant="cfpc", fine_tune_rounds=1)
-    assert {(each.user, each.code) for _, each in strategy.rejections} == {(4, "protocol")}
-    assert all("beyond 1e+12" in each.reason for _, each in strategy.rejections)
-    assert strategy.refused_code_books == []
+    assert {(each.participant, each.code) for each in rejections(strategy)} == {(4, "protocol")}
+    assert all("beyond 1e+12" in each.reason for each in rejections(strategy))
+    assert not any(each.code_book_refusal for each in strategy.history)
+    assert strategy.history[-1].reported["rejected-participants"] == [4]
 
 
 EVERYBODY_HAS_EVERYTHING = contrastive_client_app(
@@ -250,8 +257,8 @@ def test_a_liar_ruins_the_accuracy_of_the_mean_code_book_and_of_no_robust_one(ru
 def test_oversize_class_sums_cost_the_liar_its_place() -> None:
     config = {"code-book-attack": "oversize", "code-book-attackers": "4"}
     strategy, _ = run(config, variant="cfpc")
-    refused = [each for _, each in strategy.rejections]
-    assert {(each.user, each.code) for each in refused} == {(4, "protocol")}
+    refused = rejections(strategy)
+    assert {(each.participant, each.code) for each in refused} == {(4, "protocol")}
     assert "beyond its count" in refused[0].reason
     assert accuracy(strategy.state, strategy.code_book) > 0.9
 
@@ -276,7 +283,7 @@ def test_malformed_networks_and_reports_are_attributed() -> None:
         return reply
 
     strategy, _ = run(variant="cfpc", grid_options={"tamper": tamper})
-    assert {each.user for _, each in strategy.rejections} == {2}
+    assert {each.participant for each in rejections(strategy)} == {2}
     assert accuracy(strategy.state, strategy.code_book) > 0.9
 
 
@@ -285,6 +292,19 @@ def test_clients_evaluate_once_there_is_a_code_book() -> None:
     rounds = result.evaluate_metrics_clientapp
     assert 1 not in rounds or not rounds[1]
     assert rounds[4]["train-accuracy"] > 0.9
+
+
+def test_every_record_may_have_another_name_and_a_second_run_starts_afresh() -> None:
+    renamed = {"arrayrecord_key": "net", "configrecord_key": "told", "weighted_by_key": "images"}
+    first, result = run(variant="pf", fraction_evaluate=1.0, **renamed)
+    plain, _ = run(variant="pf")
+    assert not rejections(first)
+    assert result.evaluate_metrics_clientapp[4]["train-accuracy"] > 0.9
+    np.testing.assert_array_equal(first.code_book, plain.code_book)
+    grid = InProcessGrid(APP, NUM_USERS, RUN_CONFIG, seed=7)
+    first.start(grid, to_array_record(INITIAL), num_rounds=first.num_rounds, timeout=60)
+    np.testing.assert_array_equal(first.code_book, plain.code_book)
+    assert [each.server_round for each in first.history if each.stage == "train"] == [1, 2, 3, 4]
 
 
 def test_the_code_book_is_saved_and_loaded(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def test_expand_initial__takes_a_stacked_state_as_it_is() -> None:
 
 def test_expand_initial__can_be_told_what_a_look_alike_is() -> None:
     linear = {"weight": np.zeros((4, 9)), "bias": np.zeros(4)}
-    assert expand_initial(linear, 4)["bias"].shape == (4,)
+    assert expand_initial(linear, 4)["bias"].shape == (4, 4), "by itself it is one model"
+    assert expand_initial(linear, 4, kind="stacked")["bias"].shape == (4,)
     assert expand_initial(linear, 4, kind="single")["bias"].shape == (4, 4)
     with pytest.raises(ParameterError, match="leading axis of 4"):
         expand_initial(ONE, 4, kind="stacked")

@@ -39,8 +39,8 @@ def test_both_paths_give_the_same_ensemble() -> None:
     (single, one_by_one), (together, at_once) = (train_ensemble(stacked=each) for each in (False, True))
     for strategy in (single, together):
         assert all(each.rejected == () for each in strategy.history)
-        assert strategy.roster is not None
-        assert strategy.roster.num_identified == CODE.num_users
+        assert strategy.federation is not None
+        assert len(strategy.federation.participants.identified) == CODE.num_users
     for name, array in one_by_one.arrays.items():
         np.testing.assert_allclose(at_once.arrays[name].numpy(), array.numpy(), atol=1e-4)
     losses = [result.train_metrics_clientapp[2]["train-loss"] for result in (one_by_one, at_once)]

@@ -117,7 +117,7 @@ def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
 def suspicion(played: Played) -> Figure:
     """How often each user is named; users whom the code cannot tell apart share a bar."""
     assert isinstance(played.strategy, CodedSubsetAggregation)
-    code, rates = played.strategy.code, played.strategy.history[-1].metrics["suspect-rates"]
+    code, rates = played.strategy.code, played.strategy.history[-1].reported["suspect-rates"]
     columns: dict[bytes, list[int]] = {}
     for user in range(code.num_users):
         columns.setdefault(code.matrix[:, user].tobytes(), []).append(user)

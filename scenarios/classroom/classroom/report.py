@@ -228,7 +228,7 @@ def _end_of_act_2(lecture: Lecture, stage: Stage) -> str:
 def _end_of_act_3(lecture: Lecture, stage: Stage) -> str:
     played, strategy = stage[ENSEMBLE], stage[ENSEMBLE].strategy
     assert isinstance(strategy, CodedSubsetAggregation)
-    named = strategy.history[-1].metrics.get("suspected-users", [])
+    named = strategy.history[-1].reported.get("suspected-users", [])
     return (
         f"With the trigger, FedAvg: {_percent(stage[POISONED].last['with the trigger'])}, coded ensemble: "
         f"{_percent(played.last['with the trigger'])}. Named on more than half of the images held for "

@@ -84,7 +84,7 @@ def run_training(training: Training, config: Config) -> list[dict]:
         rounds, own = train_single(experiment, grid, strategy, training.method)[1], {}
     else:
         coded, rounds = train_ensemble(experiment, grid)
-        metrics, code = coded.history[-1].metrics, experiment.code
+        metrics, code = coded.history[-1].reported, experiment.code
         own = {key: metrics.get(key) for key in ("true-positives", "false-positives", "suspect-rates")}
         own |= {"models": code.num_models, "cost": code.training_cost}
     last = [record for record in rounds if record["round"] == experiment.num_rounds]

@@ -89,7 +89,7 @@ def _compose(
 def _detection_figures(
     experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: CodedEnsemble
 ) -> dict:
-    metrics, backdoor = strategy.history[-1].metrics, experiment.backdoor
+    metrics, backdoor = strategy.history[-1].reported, experiment.backdoor
     if backdoor is None or experiment.config["decoder"] == "majority":
         return {}
     assert strategy.evaluator is not None
@@ -155,7 +155,7 @@ def _about_code(experiment: Experiment) -> str:
 
 
 def _about_ensemble(strategy: CodedSubsetAggregation) -> str:
-    accuracies = strategy.history[-1].metrics["model-accuracies"]
+    accuracies = strategy.history[-1].reported["model-accuracies"]
     rejected = [reason for record in strategy.history for reason in record.rejected]
     return (
         f"Single models reach {min(accuracies):.3f} to {max(accuracies):.3f} on clean images. "

@@ -147,14 +147,17 @@ def compose(
         f"{found.mean_cosine:.2f}); their signs differ in at least {found.minimum_hamming:.0f} of "
         f"{code.num_bits} bits. Two bits are correlated by {found.mean_column_correlation:.2f} on average."
     )
-    if strategy.rejections:
-        caught = [
-            {"round": number, "user": each.user, "reason": each.reason, "kind": each.code}
-            for number, each in strategy.rejections
-        ]
+    caught = [
+        {"round": record.server_round, "user": each.participant, "reason": each.reason, "kind": each.code}
+        for record in strategy.history
+        for each in record.rejected
+    ]
+    if caught:
         page.add_heading("Replies that were not used").add_table(caught)
-    for number, reason in strategy.refused_code_books:
-        page.add_note(f"Round {number} kept the code book before it: {reason}.", kind="bad")
+    for record in strategy.history:
+        if record.stage == "train" and record.code_book_refusal:
+            reason = f"Round {record.server_round} kept the code book before it: {record.code_book_refusal}."
+            page.add_note(reason, kind="bad")
     return page.add_details("Settings", experiment.config)
 
 

@@ -9,7 +9,7 @@ from flwr.serverapp.strategy import FedAvg
 from contrastive_ecoc.experiment import ContrastiveExperiment
 from contrastive_ecoc.report import write_results
 from flower_coded.learning.models import get_state
-from flower_coded.strategies.roster import wait_for_nodes
+from flower_coded.strategies.federation import wait_for_nodes
 from flower_coded.threads import one_thread
 from flower_coded.wire.model_state import State, to_array_record
 
