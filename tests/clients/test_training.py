@@ -22,11 +22,18 @@ from flower_coded.clients import (
 from flower_coded.errors import ParameterError
 from flower_coded.learning import ModelState, get_state, initial_states, stack_states, unstack_states
 from flower_coded.learning.models import build_model
-from flower_coded.strategies.roster import assemble_roster
+from flower_coded.strategies.federation import Federation
+from flower_coded.strategies.participants import Participants
 from flower_coded.testing import InProcessGrid
 
 NUM_USERS = 12
 CONFIG = {"local-epochs": 1, "seed": 3}
+
+
+def participants_of(grid: InProcessGrid) -> Participants:
+    federation = Federation(grid, num_participants=len(grid.node_ids), connect_timeout=5)
+    federation.refresh()
+    return federation.participants
 
 
 def send(
@@ -211,12 +218,12 @@ def test_mistakes_in_the_run_configuration_are_named(
 
 def test_nodes_answer_the_roster_query() -> None:
     grid = InProcessGrid(training_client_app(), 5)
-    assert assemble_roster(grid, 5).node_ids == tuple(grid.node_ids)
+    assert list(participants_of(grid).nodes.values()) == grid.node_ids
 
 
 def test_identity_can_be_added_to_any_app() -> None:
     grid = InProcessGrid(register_identity(ClientApp()), 4)
-    assert assemble_roster(grid, 4).num_identified == 4
+    assert participants_of(grid).order == "partition id"
 
 
 def test_identity_mod_answers_for_apps_made_with_client_fn() -> None:
@@ -224,7 +231,7 @@ def test_identity_mod_answers_for_apps_made_with_client_fn() -> None:
         raise AssertionError("the roster query must not reach the client")
 
     grid = InProcessGrid(ClientApp(client_fn=client_fn, mods=[identity_mod]), 3)
-    assert assemble_roster(grid, 3).num_identified == 3
+    assert participants_of(grid).order == "partition id"
 
 
 def test_a_node_that_does_not_know_its_partition_is_told_how_to() -> None:
