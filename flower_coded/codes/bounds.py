@@ -47,7 +47,15 @@ _PROVED = {
 # Detection codes of that many rows exist, correction codes do not: the integer programs over all rows of
 # weight
 # r and more are infeasible (``benchmarks/search_codes.py prove``, HiGHS).
-_NO_CORRECTION = {(2, 3, 7), (2, 3, 8), (2, 4, 9), (2, 4, 10), (2, 5, 12)}
+_NO_CORRECTION = {
+    (2, 3, 7),
+    (2, 3, 8),
+    (2, 4, 9),
+    (2, 4, 10),
+    (2, 4, 11),
+    (2, 5, 12),
+    (3, 3, 11),
+}
 
 
 def detection_bound(num_attackers: int, row_weight: int, num_users: int) -> int:

@@ -7,7 +7,7 @@ smallest is taken of
 
 * the minimal code, for ``n = k + r``: the zero sets that contain ``X`` meet exactly in ``X``, so its sums
   are distinct too, and by Theorem 3 nothing is smaller;
-* a code found beforehand (:mod:`flower_coded.codes.tracking_table`), for ``n <= 16``;
+* a code found beforehand (:mod:`flower_coded.codes.known_codes`), for ``n <= 16``;
 * a correction code with rows added until it tracks (:mod:`flower_coded.codes.row_search`), which never fails,
   for up to some 6,000 sets of users;
 * a search column by column (:mod:`flower_coded.codes.column_search`), if the above leave room above the
@@ -29,6 +29,7 @@ from flower_coded.codes.column_search import MAX_SEARCH_MODELS, search_columns
 from flower_coded.codes.column_sums import count_sums
 from flower_coded.codes.constructions import MAX_MODELS, backdoor_correction_code
 from flower_coded.codes.feasibility import check_feasible
+from flower_coded.codes.known_codes import known_tracking_matrix
 from flower_coded.codes.row_search import separate_by_rows
 from flower_coded.codes.separable import (
     kautz_singleton_matrix,
@@ -36,7 +37,6 @@ from flower_coded.codes.separable import (
     raise_row_weight,
 )
 from flower_coded.codes.subset_code import SubsetCode
-from flower_coded.codes.tracking_table import TRACKING_CODES
 
 __all__ = ["backdoor_tracking_code", "disjunct_tracking_matrix"]
 
@@ -88,7 +88,7 @@ def backdoor_tracking_code(
     if n == k + r:
         matrix = backdoor_correction_code(k, r, n, rows="fewest").matrix
     else:
-        known = _known_code(k, r, n)
+        known = known_tracking_matrix(k, r, n)
         found = _searched_code(k, r, n, np.random.default_rng(seed)) if known is None else known
         matrix = found if (light := _light_disjunct(k, r, n, len(found))) is None else light
     return SubsetCode(matrix, kind="tracking", num_attackers=k)
@@ -127,20 +127,6 @@ def disjunct_tracking_matrix(num_attackers: int, row_weight: int, num_users: int
     if 2 * num_attackers * raised.sum(axis=0).max() < len(raised):
         return raised  # two sums cover too few rows to be complementary
     return np.vstack([np.ones((1, num_users), dtype=bool), raised])
-
-
-def _known_code(k: int, r: int, n: int) -> NDArray[np.bool_] | None:
-    """Find the smallest table entry that gives BTC(k, r, n), if need be without some of its columns."""
-    fitting = [
-        (num_models, users, words)
-        for (attackers, weight, users), (num_models, words) in TRACKING_CODES.items()
-        if attackers == k and users >= n and weight - (users - n) >= r
-    ]
-    if not fitting:
-        return None
-    num_models, _, words = min(fitting)
-    columns = np.array([int(word, 16) for word in words.split()[:n]], dtype=np.int64)
-    return ((columns[None, :] >> np.arange(num_models)[:, None]) & 1).astype(bool)
 
 
 def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> NDArray[np.bool_]:

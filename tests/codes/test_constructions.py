@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flower_coded.codes import (
+    SubsetCode,
     backdoor_correction_code,
     backdoor_detection_code,
     correction_bound,
@@ -18,6 +19,7 @@ from flower_coded.codes import (
     random_code,
 )
 from flower_coded.codes.constructions import minimal_matrix
+from flower_coded.codes.known_codes import known_matrix, known_parameters
 from flower_coded.errors import ParameterError
 
 KINDS = {
@@ -102,6 +104,14 @@ def test_fewest_rows__are_never_more_than_the_papers(k: int, r: int, more: int) 
         fewest = construct(*parameters, rows="fewest")
         assert fewest.verify(kind, row_weight=r)
         assert bound(*parameters) <= fewest.num_models <= construct(*parameters, rows="paper").num_models
+
+
+def test_listed_codes__hold_their_definition_exhaustively() -> None:
+    for kind, k, r, n, num_models in known_parameters():
+        matrix = known_matrix(kind, k, r, n)
+        assert matrix is not None
+        assert matrix.shape == (num_models, n)
+        assert SubsetCode(matrix).verify(kind, k, row_weight=r), (kind, k, r, n)
 
 
 def test_rows__must_be_known() -> None:

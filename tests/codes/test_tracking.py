@@ -9,23 +9,20 @@ from hypothesis import strategies as st
 
 from flower_coded.codes import SubsetCode, backdoor_tracking_code, tracking_bound
 from flower_coded.codes.column_search import search_columns
-from flower_coded.codes.column_sums import pack_columns
+from flower_coded.codes.known_codes import known_tracking_matrix, tracking_parameters
 from flower_coded.codes.row_search import separate_by_rows
 from flower_coded.codes.separable import kautz_singleton_matrix
 from flower_coded.codes.tracking import disjunct_tracking_matrix
-from flower_coded.codes.tracking_table import TRACKING_CODES
 from flower_coded.errors import ParameterError
 
 
-@pytest.mark.parametrize("parameters", list(TRACKING_CODES))
-def test_known_codes__hold_their_definition_exhaustively(parameters: tuple[int, int, int]) -> None:
-    num_models, words = TRACKING_CODES[parameters]
-    columns = [int(word, 16) for word in words.split()]
-    matrix = np.array([[column >> row & 1 for column in columns] for row in range(num_models)], dtype=bool)
-    assert matrix.shape[1] == parameters[2]
-    assert pack_columns(matrix)[:, 0].tolist() == columns
-    assert SubsetCode(matrix).verify("tracking", parameters[0], row_weight=parameters[1])
-    assert tracking_bound(*parameters) <= num_models
+def test_known_codes__hold_their_definition_exhaustively() -> None:
+    for k, r, n, num_models in tracking_parameters():
+        matrix = known_tracking_matrix(k, r, n)
+        assert matrix is not None
+        assert matrix.shape == (num_models, n)
+        assert SubsetCode(matrix).verify("tracking", k, row_weight=r), (k, r, n)
+        assert tracking_bound(k, r, n) <= num_models
 
 
 # The paper's BTC(2,2,8) has 4 + 7 rows. Seven are least: 36 sums need 36 <= 2^(m-1) - 1. For (1,11,16),

@@ -1,0 +1,1 @@
+"""Search for codes with few rows; see ``python benchmarks/search_codes.py --help``."""
