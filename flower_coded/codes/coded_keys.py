@@ -142,17 +142,17 @@ class CodedKeys:
         """
         size = self.generator.shape[1]
         self._draw_until(-(-(first_row + len(rows)) // size))
-        image = self._images[batch].array.reshape(-1, self.num_key_rows, size)
+        image = self._images[batch].array.reshape(-1, size, self.num_key_rows)
         head = min(-first_row % size, len(rows))  # rows that go on with a block begun before
         whole = head + (len(rows) - head) // size * size
         for index in (*range(head), *range(whole, len(rows))):
             block, position = divmod(first_row + index, size)
-            image[:, :, position] += np.multiply.outer(rows[index], self._secret.array[block])
+            image[:, position] += np.multiply.outer(rows[index], self._secret.array[block])
         if whole > head:
             first_block = (first_row + head) // size
             secret = self._secret.array[first_block : first_block + (whole - head) // size]
             sums = secret.T @ rows[head:whole].reshape(len(secret), -1)
-            image += sums.reshape(self.num_key_rows, size, -1).transpose(2, 0, 1)
+            image += sums.reshape(self.num_key_rows, size, -1).T
 
     def add_columns(self, columns: Reals, *, first: int | None = None) -> None:
         """Take in columns of a matrix whose number of rows is settled.
@@ -165,12 +165,13 @@ class CodedKeys:
         """
         size = self.generator.shape[1]
         self._draw_until(-(-columns.shape[0] // size))
-        # One product serves all positions: row b q + l of the weights has rho[b] in the columns of position
-        # l.
-        weights = np.zeros((self.num_blocks, size, self.num_key_rows, size))
-        for position in range(size):
-            weights[:, position, :, position] = self._secret.array
-        images = columns.T @ weights.reshape(-1, self.num_key_rows * size)[: columns.shape[0]]
+        rows = columns.T
+        missing = self.num_blocks * size - columns.shape[0]
+        if missing:
+            rows = np.pad(rows, ((0, 0), (0, missing)))
+        # One product of a tall matrix instead of many small ones.
+        by_position = np.ascontiguousarray(rows.reshape(-1, self.num_blocks, size).swapaxes(1, 2))
+        images = (by_position.reshape(-1, self.num_blocks) @ self._secret.array).reshape(len(rows), -1)
         if first is None:
             self._images[0].extend(images)
         else:
@@ -226,7 +227,7 @@ class CodedKeys:
         """
         parts = self._images if batch is None else [self._images[batch]]
         sketch = sum(chunked_combination(vector, each.array[columns]) for each in parts)
-        expected = self.generator @ np.reshape(sketch, (self.num_key_rows, -1)).T
+        expected = self.generator @ np.reshape(sketch, (-1, self.num_key_rows))
         secret = self._secret.array[first_block : first_block + answers.shape[1]]
         with np.errstate(over="ignore", invalid="ignore"):
             return root_mean_square((answers @ secret - expected).T)
