@@ -8,7 +8,12 @@ from flower_coded.protocols.encoded_gradient.baselines import (
     RobustCenter,
     get_baseline,
 )
-from flower_coded.protocols.encoded_gradient.coded_product import CodedMatrix, Verification, encode_matrix
+from flower_coded.protocols.encoded_gradient.coded_product import (
+    CodedMatrix,
+    Verification,
+    accuracy_without_keys,
+    encode_matrix,
+)
 from flower_coded.protocols.encoded_gradient.evaluation import CodedEvaluator
 from flower_coded.protocols.encoded_gradient.master import DecodedRound, EncodedGradientMaster, Refused
 from flower_coded.protocols.encoded_gradient.messages import Answer, Appended, Product, Share
@@ -82,6 +87,7 @@ __all__ = [
     "StochasticStep",
     "Table",
     "Verification",
+    "accuracy_without_keys",
     "answer",
     "ask_workers",
     "encode_matrix",

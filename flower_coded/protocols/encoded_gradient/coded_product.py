@@ -26,7 +26,7 @@ from flower_coded.codes.staged_location import Location
 from flower_coded.codes.verification_keys import MARGIN, UNIT
 from flower_coded.errors import DecodingError, ParameterError
 
-__all__ = ["CodedMatrix", "Verification", "encode_matrix", "secret_code"]
+__all__ = ["CodedMatrix", "Verification", "accuracy_without_keys", "encode_matrix", "secret_code"]
 
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -89,9 +89,7 @@ class CodedMatrix:
         self.verification, self.batches, self.accuracy = verification, batches, accuracy
         self._squares = [GrowingRows(np.zeros(num_columns)) for _ in batches]  # of the columns
         self._block_squares = GrowingRows(np.zeros(self.num_blocks))
-        self._growth = _ROUNDING * float(np.sqrt(max(num_columns, code.num_workers))) + 3.0 * (
-            worker_unit if worker_unit > UNIT else 0.0
-        )
+        self._growth = _growth(code, num_columns, worker_unit)
         self.keys = self.whole_key = None
         if verification == "keys":
             options: dict[str, Any] = {
@@ -102,11 +100,12 @@ class CodedMatrix:
             self.keys = CodedKeys(code.generator, num_columns, num_batches=len(batches), **options)
             if is_wide:
                 self.whole_key = CodedKeys(np.ones((1, 1)), num_columns, **options)
-        elif self._code_error() > accuracy:
+        elif accuracy_without_keys(code, num_columns, worker_unit) > accuracy:
+            promised = accuracy_without_keys(code, num_columns, worker_unit)
             raise ParameterError(
                 "code",
-                f"must locate errors to an accuracy of {accuracy:.0e}; a liar who knew its secret "
-                f"could be off by {self._code_error():.0e}",
+                f"must locate errors to an accuracy of {accuracy:.0e}; who knew its secret could hide one of "
+                f"{promised:.0e}",
                 code,
                 hint="use verification keys, fewer workers or errors, or a larger accuracy",
             )
@@ -266,11 +265,6 @@ class CodedMatrix:
             )
         return result
 
-    def _code_error(self) -> float:
-        """Bound the error that a liar who knew everything could cause in ``"code"``, per scale."""
-        checks = float(np.sqrt(self.code.num_checks))
-        return self._growth * checks / max(self.code.worst_location(), np.finfo(float).tiny)
-
 
 class _Request:
     """One product to be decoded with keys."""
@@ -386,6 +380,38 @@ class _Request:
     ) -> DecodedProduct:
         location = Location(corrupt, dropped, 0, residual)
         return DecodedProduct(values, location, "keys", bound * self.unit, narrow)
+
+
+def accuracy_without_keys(code: RealErrorLocatingCode, num_columns: int, worker_unit: float = UNIT) -> float:
+    """Bound what a liar who knew everything could hide from the paper's decoder, per terms of the product.
+
+    Parameters
+    ----------
+    code : RealErrorLocatingCode
+    num_columns : int
+        Terms of each entry of a product.
+    worker_unit : float
+        Unit roundoff of the shares.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> accuracy_without_keys(RealErrorLocatingCode(15, 5), 100) < 1e-9
+    True
+    >>> accuracy_without_keys(RealErrorLocatingCode(51, 12), 100) > 1e-3
+    True
+    """
+    checks = float(np.sqrt(code.num_checks))
+    return _growth(code, num_columns, worker_unit) * checks / max(code.worst_location(), 1e-300)
+
+
+def _growth(code: RealErrorLocatingCode, num_columns: int, worker_unit: float) -> float:
+    """Bound the rounding of an honest answer, per absolute sum of its terms."""
+    storing = 3.0 * worker_unit if worker_unit > UNIT else 0.0
+    return _ROUNDING * float(np.sqrt(max(num_columns, code.num_workers))) + storing
 
 
 def secret_code(code: RealErrorLocatingCode, verification: Verification) -> RealErrorLocatingCode:
