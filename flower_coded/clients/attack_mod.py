@@ -204,9 +204,9 @@ def _reference_for(record: ArrayRecord, content: RecordDict) -> State:
     trained = read_state(record)
     for candidate in content.array_records.values():
         sent = read_state(candidate)
-        if sent.keys() != trained.keys():
-            sent = dict(zip(trained, sent.values(), strict=False))
-        if len(candidate) == len(trained) and all(sent[key].shape == trained[key].shape for key in trained):
+        if not sent.keys() >= trained.keys() and len(sent) == len(trained):
+            sent = dict(zip(trained, sent.values(), strict=True))
+        if all(key in sent and sent[key].shape == array.shape for key, array in trained.items()):
             floating = {key: sent[key] for key, array in trained.items() if is_floating(array.dtype)}
             if floating:
                 return floating
@@ -229,7 +229,10 @@ def _update(record: ArrayRecord, reference: State, num_models: int) -> NDArray[n
 
 def _flat(arrays: State, num_models: int) -> NDArray[np.float64]:
     """Arrays of models as one row per model, (m, d); a 0-d array of one model is one entry."""
-    rows = [np.asarray(array, np.float64).reshape(num_models, -1) for array in arrays.values()]
+    rows = []
+    for array in arrays.values():
+        # Not -1: NumPy cannot tell how long the rows of an empty array are.
+        rows.append(array.astype(np.float64).reshape(num_models, array.size // num_models))
     return np.concatenate(rows, axis=1)
 
 

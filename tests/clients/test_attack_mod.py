@@ -408,3 +408,23 @@ def test_an_update_attack_needs_the_shapes_that_were_sent() -> None:
 
     reply = ask(app, {"attack": "sign-flip", "attackers": "1,"})[1]
     assert "arrays of the shapes that were sent" in str(reply.error.reason)
+
+
+@pytest.mark.parametrize("names", [("w",), ("head",)])
+def test_an_app_that_sends_back_a_part_of_the_model_can_attack_with_it(names: tuple[str, ...]) -> None:
+    app = ClientApp(mods=[attack_mod])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        sent = message.content["arrays"]
+        arrays = ArrayRecord({key: Array(sent[key].numpy() + 1) for key in names})
+        return Message(RecordDict({"arrays": arrays}), reply_to=message)
+
+    grid = InProcessGrid(app, 2, {"attack": "sign-flip", "attackers": "1,"})
+    arrays = ArrayRecord({"w": Array(np.zeros(2, np.float32)), "head": Array(np.zeros(3, np.float32))})
+    [reply] = grid.send_and_receive(
+        [Message(RecordDict({"arrays": arrays}), grid.node_ids[1], "train")], timeout=60
+    )
+    assert {key: array.numpy().tolist() for key, array in reply.content["arrays"].items()} == {
+        key: [-1.0] * len(arrays[key].numpy()) for key in names
+    }

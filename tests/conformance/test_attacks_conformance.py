@@ -285,6 +285,7 @@ MODEL = {
     "w": np.array([[1.0, -2.0]], np.float32),
     "scale": np.array(0.5, np.float32),
     "half": np.array([0.25, 100.0], np.float16),
+    "none": np.zeros((0, 3), np.float32),
     "count": np.array(7, np.int64),
     "bytes": np.array([3, 250], np.uint8),
     "mask": np.array([True, False]),

@@ -23,4 +23,4 @@ def main(grid: Grid, context: Context) -> None:
     if experiment.config["baseline"] == "fedavg":
         single, single_rounds = train_single(experiment, grid, FedAvg(**experiment.everybody), "FedAvg")
         rounds = single_rounds + rounds
-    write_results(experiment.run_directory("coded_backdoor"), experiment, strategy, single, rounds)
+    write_results(experiment.run_directory("coded-backdoor"), experiment, strategy, single, rounds)

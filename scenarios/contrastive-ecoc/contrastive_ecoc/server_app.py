@@ -35,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
         phase = strategy.phase_of(number)
         if accuracy is not None:
             rounds.append({"method": "output code", "round": number, "phase": phase, "accuracy": accuracy})
-    write_results(experiment.run_directory("contrastive_ecoc"), experiment, strategy, softmax, rounds)
+    write_results(experiment.run_directory("contrastive-ecoc"), experiment, strategy, softmax, rounds)
 
 
 def train_softmax(experiment: ContrastiveExperiment, grid: Grid) -> tuple[State, list[dict]]:

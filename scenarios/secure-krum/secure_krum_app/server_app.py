@@ -46,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
 
         start = experiment.initial_arrays()
         strategy.start(grid, start, experiment.num_rounds, timeout=600, evaluate_fn=evaluate)
-    run = experiment.run_directory("secure_krum")
+    run = experiment.run_directory("secure-krum")
     write_report(run, config, secure, accuracies, experiment.data.test_images)
 
 
