@@ -1,81 +1,199 @@
 """What every strategy of this package keeps, whatever it computes.
 
-To add a strategy, add a row: how to make it, an honest ClientApp for it, how many nodes, and the arrays a
-run starts from. Faults are applied to the training replies of one node; a fault that a strategy has no
-business noticing (a wrong ``num-examples`` where examples do not count) is named in ``tolerates``.
+To add a strategy, add a row: how to make it, an honest ClientApp for it, how many nodes, the arrays a run
+starts from, and what it has no business noticing (a wrong ``num-examples`` where examples do not count).
+Every fault is applied to the answers of one node, in training and in evaluation.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import FedAvg, FedMedian, MultiKrum, Strategy
 
+from flower_coded.aggregation import get_aggregation_rule
+from flower_coded.clients.encoded_gd import encoded_gd_client_app
 from flower_coded.clients.identity import register_identity
-from flower_coded.codes import backdoor_correction_code
-from flower_coded.errors import NodesMissingError
-from flower_coded.strategies import CodedSubsetAggregation
+from flower_coded.clients.robust_alcc import robust_alcc_client_app
+from flower_coded.codes import AnalogLagrangeCode, RealErrorLocatingCode, backdoor_correction_code
+from flower_coded.errors import NodesMissingError, NoRoundSucceededError
+from flower_coded.protocols.encoded_gradient import ConstantStep, LeastSquares
+from flower_coded.strategies import (
+    CodedSubsetAggregation,
+    ContrastiveECOC,
+    EncodedGradientDescent,
+    RobustALCC,
+    RuleAggregation,
+    ValidatedReplies,
+)
 from flower_coded.testing import InProcessGrid
+from flower_coded.wire.contrastive_ecoc import CODE_BOOK_MESSAGE_TYPE
 
 CULPRIT = 1
 ROUNDS = 2
+CONNECT_TIMEOUT = 0.3
 
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy of the table."""
+    """One strategy of the table.
+
+    ``make_strategy`` takes FedAvg's options where ``has_options``, else it is called with none; only a
+    strategy with options evaluates on its clients.
+    """
 
     name: str
-    make_strategy: Callable[..., Any]  # takes FedAvg's options
+    make_strategy: Callable[..., Any]
     make_app: Callable[[], ClientApp]
     num_nodes: int
     arrays: dict[str, np.ndarray]
     tolerates: frozenset[str] = frozenset()
+    has_options: bool = True
+    tolerance: float = 0.0  # of two results that should be the same
+
+
+def answer_with(message: Message, context: Context) -> Message:
+    """Add a constant of its own to every entry; records are found by their kind, whatever their names."""
+    step = 0.1 * (1 + int(context.node_config["partition-id"]))
+    [sent] = [each for name, each in message.content.array_records.items() if name != "code-book"]
+    arrays = ArrayRecord(
+        {name: Array(np.asarray(each.numpy() + step, each.numpy().dtype)) for name, each in sent.items()}
+    )
+    metrics = MetricRecord({"num-examples": 10, "weight": 10, "loss": step})
+    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
 
 def drifting_app() -> ClientApp:
-    """A FedAvg-style client: adds a constant of its own to every entry."""
+    """A FedAvg-style client."""
     app = ClientApp()
+    app.train()(answer_with)
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        step = 0.1 * (1 + context.node_config["partition-id"])
-        arrays = ArrayRecord(
-            {
-                name: Array(np.asarray(each.numpy() + step, each.dtype))
-                for name, each in message.content["arrays"].items()
-            }
-        )
-        metrics = MetricRecord({"num-examples": 10, "loss": step})
-        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        loss = 0.1 * (1 + int(context.node_config["partition-id"]))
+        metrics = MetricRecord({"num-examples": 10, "weight": 10, "loss": loss})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     return register_identity(app)
 
 
+def code_book_app() -> ClientApp:
+    """A client of contrastive output codes that learns nothing and knows every class."""
+    app = drifting_app()
+
+    @app.query(CODE_BOOK_MESSAGE_TYPE.split(".")[1])
+    def report(message: Message, context: Context) -> Message:
+        words = np.sign(np.random.default_rng(3).normal(size=(3, 8)))
+        record = ArrayRecord({"sums": Array(0.9 * 20 * words), "counts": Array(np.full(3, 20))})
+        return Message(RecordDict({"report": record}), reply_to=message)
+
+    return app
+
+
 ONE_MODEL = {"weight": np.ones((4, 3), np.float32), "bias": np.zeros(4, np.float32)}
 CODE = backdoor_correction_code(2, 2, 6)
+NO_COUNT = frozenset(
+    {
+        "negative num-examples",
+        "NaN num-examples",
+        "huge num-examples",
+        "list of num-examples",
+        "missing metrics",
+        "two metric records",
+    }
+)
+TIMEOUT = {"connect_timeout": CONNECT_TIMEOUT}
+
+
+def everybody(options: dict[str, Any], num_nodes: int) -> dict[str, Any]:
+    """Options of a strategy that takes whoever is there: all of these, unless the test says otherwise."""
+    least = dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), num_nodes)
+    return least | options
+
+
+def rule_row(name: str) -> Row:
+    def make(**options: Any) -> RuleAggregation:
+        rule = get_aggregation_rule(name, num_byzantine=1)
+        return RuleAggregation(rule, **TIMEOUT, **everybody(options, 6))
+
+    return Row(f"rule {name}", make, drifting_app, 6, ONE_MODEL, NO_COUNT)
+
+
+def validated_row(name: str, make_inner: Callable[..., Strategy]) -> Row:
+    def make(**options: Any) -> ValidatedReplies:
+        return ValidatedReplies(make_inner(**everybody(options, 6)), **TIMEOUT)
+
+    return Row(f"validated {name}", make, drifting_app, 6, ONE_MODEL)
+
+
+def ecoc_row(rule: Any) -> Row:
+    def make(**options: Any) -> ContrastiveECOC:
+        plan = {"pretrain_rounds": 0, "fine_tune_rounds": ROUNDS, "model_rule": rule, "num_byzantine": 1}
+        return ContrastiveECOC(3, 8, 6, variant="pf", **plan, **TIMEOUT, **options)
+
+    tolerates = NO_COUNT if rule != "mean" else frozenset[str]()
+    return Row(f"contrastive ECOC, {rule}", make, code_book_app, 6, ONE_MODEL, tolerates)
+
+
+def encoded_gd(**options: Any) -> EncodedGradientDescent:
+    code = RealErrorLocatingCode(7, 2, 1)
+    rule = ConstantStep(0.1)
+    data = np.arange(12.0).reshape(6, 2) / 12, np.arange(6.0) / 6
+    return EncodedGradientDescent(code, *data, LeastSquares(), rule, reply_timeout=2.0, **TIMEOUT, **options)
+
+
+def robust_alcc(**options: Any) -> RobustALCC:
+    code = AnalogLagrangeCode(num_workers=9, num_blocks=1, num_colluders=2, noise_scale=100.0)
+    table = np.arange(6.0).reshape(3, 2)
+    return RobustALCC(code, table, "gram", num_stragglers=1, reply_timeout=2.0, **TIMEOUT, **options)
+
+
+def initial(strategy: Any) -> dict[str, np.ndarray]:
+    return {name: each.numpy() for name, each in strategy.initial_arrays().items()}
+
 
 ROWS = [
+    Row("coded subset", lambda **o: CodedSubsetAggregation(CODE, **TIMEOUT, **o), drifting_app, 6, ONE_MODEL),
     Row(
-        "coded subset",
-        lambda **options: CodedSubsetAggregation(CODE, node_timeout=0.2, **options),
+        "coded subset, stacked",
+        lambda **o: CodedSubsetAggregation(CODE, stacked=True, **TIMEOUT, **o),
         drifting_app,
         6,
         ONE_MODEL,
     ),
+    *(rule_row(name) for name in ("mean", "median", "krum", "bucketing+median")),
+    validated_row("FedAvg", FedAvg),
+    validated_row("FedMedian", FedMedian),
+    validated_row("MultiKrum", lambda **o: MultiKrum(num_malicious_nodes=1, num_nodes_to_select=3, **o)),
+    *(ecoc_row(rule) for rule in ("mean", "median")),
     Row(
-        "coded subset, stacked",
-        lambda **options: CodedSubsetAggregation(CODE, stacked=True, node_timeout=0.2, **options),
-        drifting_app,
-        6,
-        ONE_MODEL,
+        "encoded gradient descent",
+        encoded_gd,
+        encoded_gd_client_app,
+        7,
+        initial(encoded_gd()),
+        NO_COUNT,
+        has_options=False,
+        tolerance=1e-9,
+    ),
+    Row(
+        "robust ALCC",
+        robust_alcc,
+        robust_alcc_client_app,
+        9,
+        initial(robust_alcc()),
+        NO_COUNT,
+        has_options=False,
+        tolerance=1e-2,
     ),
 ]
 
@@ -102,10 +220,13 @@ def on_first(change: Callable[[np.ndarray], np.ndarray | Array]) -> Callable[[Me
     return on_arrays(change_record)
 
 
-def on_examples(claim: Any) -> Callable[[Message], Message]:
+def on_metrics(**changes: Any) -> Callable[[Message], Message]:
+    """Set metrics, or with None remove them."""
+
     def tamper(reply: Message) -> Message:
-        for metrics in reply.content.metric_records.values():
-            metrics["num-examples"] = claim
+        for name, metrics in list(reply.content.metric_records.items()):
+            changed = dict(metrics) | {key.replace("_", "-"): value for key, value in changes.items()}
+            reply.content[name] = MetricRecord({k: v for k, v in changed.items() if v is not None})
         return reply
 
     return tamper
@@ -117,45 +238,91 @@ def without_metrics(reply: Message) -> Message:
     return reply
 
 
+def two_metrics(reply: Message) -> Message:
+    reply.content["more"] = MetricRecord({"num-examples": 3})
+    reply.content["still more"] = MetricRecord({"num-examples": 3})
+    return reply
+
+
 def emptied(reply: Message) -> Message:
     for name in list(reply.content):
         del reply.content[name]
     return reply
 
 
-FAULTS: dict[str, Callable[[Message], Message | list[Message] | Error | None]] = {
+Fault = Callable[[Message], Message | list[Message] | Error | None]
+
+ARRAY_FAULTS: dict[str, Fault] = {
     "missing key": on_arrays(lambda arrays: dict(list(arrays.items())[1:])),
     "extra key": on_arrays(lambda arrays: arrays | {"surplus": Array(np.zeros(1))}),
     "renamed key": on_arrays(lambda arrays: {f"{name}-": each for name, each in arrays.items()}),
     "wrong shape": on_first(lambda values: np.concatenate([values, values])),
     "wrong dtype": on_first(lambda values: values.astype(np.complex64)),
-    "NaN": on_first(lambda values: np.full(values.shape, np.nan)),
-    "infinity": on_first(lambda values: np.full(values.shape, -np.inf)),
+    "text": on_first(lambda values: np.full(values.shape, "x")),
+    "NaN": on_first(lambda values: np.full_like(values, np.nan)),
+    "infinity": on_first(lambda values: np.full_like(values, -np.inf)),
     "garbage bytes": on_first(lambda values: Array("float32", values.shape, "numpy.ndarray", b"garbage")),
     "truncated bytes": on_first(
         lambda values: Array(str(values.dtype), values.shape, "numpy.ndarray", Array(values).data[:-1])
     ),
     "unknown stype": on_first(lambda values: Array("float32", values.shape, "pickle", b"cos\nsystem")),
-    "negative num-examples": on_examples(-3),
-    "NaN num-examples": on_examples(float("nan")),
-    "huge num-examples": on_examples(2**62),
-    "list of num-examples": on_examples([1, 2, 3]),
+}
+FAULTS: dict[str, Fault] = {
+    "negative num-examples": on_metrics(num_examples=-3),
+    "NaN num-examples": on_metrics(num_examples=float("nan")),
+    "huge num-examples": on_metrics(num_examples=2**62),
+    "list of num-examples": on_metrics(num_examples=[1, 2, 3]),
     "missing metrics": without_metrics,
+    "two metric records": two_metrics,
     "nothing": emptied,
     "error reply": lambda reply: Error(1000, "the battery is empty"),
     "silence": lambda reply: None,
 }
+EVALUATION_FAULTS: dict[str, Fault] = FAULTS | {
+    "NaN loss": on_metrics(loss=float("nan")),
+    "a list for a loss": on_metrics(loss=[1.0]),
+    "no loss": on_metrics(loss=None),
+}
+# In an evaluation the metrics are the reply: there they count where examples do not.
+COUNTS_IN_EVALUATION = frozenset({"missing metrics", "two metric records"})
 
 
-def run(row: Row, tamper: Any = None, *, num_nodes: int | None = None, **grid_options: Any) -> Any:
-    strategy = row.make_strategy(fraction_evaluate=0.0)
-    grid = InProcessGrid(row.make_app(), num_nodes or row.num_nodes, tamper=tamper, **grid_options)
-    start = ArrayRecord({name: Array(each) for name, each in row.arrays.items()})
-    return strategy, strategy.start(grid, start, num_rounds=ROUNDS, timeout=30)
+def of_culprit(stage: str, fault: Fault) -> Callable[[int, Message], Any]:
+    """Apply a fault to the culprit's answers in a stage (not to its confirmation of a share)."""
+
+    def tamper(partition_id: int, reply: Message) -> Any:
+        is_answer = reply.metadata.message_type.split(".")[0] == stage
+        if stage == "train":
+            is_answer = is_answer and reply.has_content() and bool(reply.content.array_records)
+        return fault(reply) if partition_id == CULPRIT and is_answer else reply
+
+    return tamper
+
+
+def start(strategy: Any, grid: InProcessGrid, arrays: dict[str, np.ndarray]) -> Any:
+    record = ArrayRecord({name: Array(each) for name, each in arrays.items()})
+    return strategy.start(grid, record, num_rounds=ROUNDS, timeout=30)
+
+
+def run(
+    row: Row, tamper: Any = None, *, num_nodes: int | None = None, evaluates: bool = False, **options: Any
+) -> Any:
+    own = {"fraction_evaluate": float(evaluates)} if row.has_options else {}
+    strategy = row.make_strategy(**own)
+    grid = InProcessGrid(row.make_app(), num_nodes or row.num_nodes, tamper=tamper, **options)
+    return strategy, start(strategy, grid, row.arrays)
 
 
 def state_of(result: Any) -> dict[str, np.ndarray]:
     return {name: each.numpy() for name, each in result.arrays.items()}
+
+
+def assert_same(row: Row, first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    for name, each in first.items():
+        if row.tolerance:
+            np.testing.assert_allclose(second[name], each, rtol=row.tolerance, atol=row.tolerance)
+        else:
+            np.testing.assert_array_equal(second[name], each)
 
 
 FEDAVG_OPTIONS: dict[str, Any] = {
@@ -167,80 +334,172 @@ FEDAVG_OPTIONS: dict[str, Any] = {
     "weighted_by_key": "weight",
     "arrayrecord_key": "model",
     "configrecord_key": "settings",
-    "train_metrics_aggr_fn": lambda contents, key: MetricRecord(),
-    "evaluate_metrics_aggr_fn": lambda contents, key: MetricRecord(),
+    "train_metrics_aggr_fn": lambda contents, key: MetricRecord({"seen": len(contents)}),
+    "evaluate_metrics_aggr_fn": lambda contents, key: MetricRecord({"seen": len(contents)}),
 }
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+WITH_OPTIONS = [row for row in ROWS if row.has_options]
+each_row_with_options = pytest.mark.parametrize("row", WITH_OPTIONS, ids=lambda row: row.name)
 
 
 @each_row
-def test_it_is_a_flower_strategy_that_leaves_start_alone(row: Row) -> None:
-    strategy = row.make_strategy()
-    assert isinstance(strategy, FedAvg)
-    assert type(strategy).start is Strategy.start
-
-
-@each_row
-@pytest.mark.parametrize("option", FEDAVG_OPTIONS)
-def test_it_takes_every_option_of_fedavg(row: Row, option: str) -> None:
-    value = FEDAVG_OPTIONS[option]
-    assert getattr(row.make_strategy(**{option: value}), option) == value
+def test_start_takes_what_flowers_takes(row: Row) -> None:
+    own, flowers = (inspect.signature(each.start) for each in (type(row.make_strategy()), Strategy))
+    assert list(own.parameters) == list(flowers.parameters)
+    assert [each.default for each in own.parameters.values()] == [
+        each.default for each in flowers.parameters.values()
+    ]
 
 
 def test_the_options_of_fedavg_are_all_in_the_table() -> None:
     assert list(FEDAVG_OPTIONS) == list(inspect.signature(FedAvg.__init__).parameters)[1:]
 
 
+@each_row_with_options
+@pytest.mark.parametrize("option", FEDAVG_OPTIONS)
+def test_every_option_of_fedavg_works(row: Row, option: str) -> None:
+    """Its clients find records by their kind; nobody is turned away, and the option does what it says."""
+    strategy = row.make_strategy(**{option: FEDAVG_OPTIONS[option]})
+    result = start(strategy, InProcessGrid(row.make_app(), row.num_nodes), row.arrays)
+    assert all(each.rejected == () and not each.is_unchanged for each in strategy.history)
+    stage = option.split("_", maxsplit=1)[0]
+    if option.endswith("_aggr_fn"):
+        all_metrics = (
+            result.train_metrics_clientapp if stage == "train" else result.evaluate_metrics_clientapp
+        )
+        last = list(all_metrics.values())[-1]
+        assert last["seen"] == last["accepted-replies"]
+    if option == "weighted_by_key":
+        assert all("weight" not in each for each in result.evaluate_metrics_clientapp.values())
+
+
+@each_row_with_options
+def test_messages_have_the_names_and_the_round_that_fedavgs_have(row: Row) -> None:
+    seen: set[tuple[str, int]] = set()
+
+    def note(partition_id: int, message: Message) -> bool:
+        if message.metadata.message_type in {"train", "evaluate"}:
+            assert "model" in message.content.array_records
+            assert message.content["settings"]["lr"] == 0.5
+            seen.add((message.metadata.message_type, message.content["settings"]["server-round"]))
+        return False
+
+    strategy = row.make_strategy(arrayrecord_key="model", configrecord_key="settings")
+    record = ArrayRecord({name: Array(each) for name, each in row.arrays.items()})
+    grid = InProcessGrid(row.make_app(), row.num_nodes, drop=note)
+    own = ConfigRecord({"lr": 0.5})
+    strategy.start(grid, record, num_rounds=ROUNDS, timeout=30, train_config=own, evaluate_config=own)
+    assert seen == {(stage, number) for stage in ("train", "evaluate") for number in (1, 2)}
+
+
 @each_row
 def test_honest_nodes_are_never_rejected(row: Row) -> None:
-    _, result = run(row)
+    strategy, result = run(row, evaluates=True)
     assert len(result.train_metrics_clientapp) == ROUNDS
-    for metrics in result.train_metrics_clientapp.values():
-        assert metrics["rejected-replies"] == 0
-        assert "rejected-users" not in metrics
+    metrics = [*result.train_metrics_clientapp.values(), *result.evaluate_metrics_clientapp.values()]
+    for each in metrics:
+        assert (each["rejected-replies"], each["unchanged"]) == (0, 0)
+        assert each["accepted-replies"] > 0
+        assert "rejected-participants" not in each
+    assert all(not each.is_unchanged and each.accepted for each in strategy.history)
+    assert bool(result.evaluate_metrics_clientapp) == row.has_options
     assert any(not np.array_equal(state_of(result)[k], row.arrays[k]) for k in row.arrays)
 
 
-@each_row
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_malformed_reply_costs_its_sender_the_place_and_never_the_run(row: Row, fault: str) -> None:
-    def tamper(partition_id: int, reply: Message) -> Any:
-        is_training = reply.metadata.message_type.startswith("train")
-        return FAULTS[fault](reply) if partition_id == CULPRIT and is_training else reply
+def check_named(row: Row, stage: str, tolerated: bool, strategy: Any, result: Any, lines: list[str]) -> None:
+    """Compare log, metrics and history: the culprit stands in all three, or in none."""
+    all_metrics = result.train_metrics_clientapp if stage == "train" else result.evaluate_metrics_clientapp
+    expected = set() if tolerated else {CULPRIT}
+    assert all_metrics
+    for metrics in all_metrics.values():
+        assert set(metrics.get("rejected-participants", [])) == expected
+        assert metrics["unchanged"] == 0
+    for record in strategy.history:
+        named = {each.participant for each in record.rejected}
+        assert named == (expected if record.stage == stage else set())
+        assert all(each.reason and each.code for each in record.rejected)
+    said = [line for line in lines if f"rejected participant {CULPRIT} " in line]
+    assert bool(said) == bool(expected)
+    assert not [line for line in lines if "rejected" in line and line not in said]
 
-    strategy, result = run(row, tamper)
+
+def run_and_listen(
+    row: Row, tamper: Any, caplog: pytest.LogCaptureFixture, **options: Any
+) -> tuple[Any, Any, list[str]]:
+    logger = logging.getLogger("flwr")
+    logger.addHandler(caplog.handler)
+    try:
+        strategy, result = run(row, tamper, **options)
+    finally:
+        logger.removeHandler(caplog.handler)
+    lines = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    return strategy, result, lines
+
+
+@each_row
+@pytest.mark.parametrize("fault", [*ARRAY_FAULTS, *FAULTS])
+def test_a_malformed_reply_costs_its_sender_the_place_and_never_the_run(
+    row: Row, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tamper = of_culprit("train", (ARRAY_FAULTS | FAULTS)[fault])
+    strategy, result, lines = run_and_listen(row, tamper, caplog, wire=False)
     assert len(result.train_metrics_clientapp) == ROUNDS
     assert all(np.isfinite(each).all() for each in state_of(result).values())
-    rejected = {} if fault in row.tolerates else {CULPRIT}
-    for metrics in result.train_metrics_clientapp.values():
-        assert set(metrics.get("rejected-users", [])) == set(rejected)
-    if rejected:
-        reasons = [each.reason for record in strategy.history for each in record.rejected]
-        assert reasons
-        assert all(reasons)
+    check_named(row, "train", fault in row.tolerates, strategy, result, lines)
+
+
+@each_row_with_options
+@pytest.mark.parametrize("fault", EVALUATION_FAULTS)
+def test_a_malformed_evaluation_costs_its_sender_the_place_and_never_the_run(
+    row: Row, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tamper = of_culprit("evaluate", EVALUATION_FAULTS[fault])
+    strategy, result, lines = run_and_listen(row, tamper, caplog, evaluates=True, wire=False)
+    tolerated = fault in row.tolerates - COUNTS_IN_EVALUATION
+    check_named(row, "evaluate", tolerated, strategy, result, lines)
+    assert all(np.isfinite(each["loss"]) for each in result.evaluate_metrics_clientapp.values())
+
+
+@each_row_with_options
+@pytest.mark.parametrize("fault", ["NaN loss", "a list for a loss", "no loss", "no examples"])
+def test_odd_metrics_of_training_never_cost_the_place(row: Row, fault: str) -> None:
+    faults = EVALUATION_FAULTS | {"no examples": on_metrics(num_examples=0)}
+    strategy, result = run(row, of_culprit("train", faults[fault]))
+    assert all(each.rejected == () and CULPRIT in each.accepted for each in strategy.history)
+    assert all(np.isfinite(each["loss"]) for each in result.train_metrics_clientapp.values())
 
 
 @each_row
 def test_a_malformed_reply_counts_as_much_as_none(row: Row) -> None:
-    def silent(partition_id: int, reply: Message) -> Any:
-        is_training = reply.metadata.message_type.startswith("train")
-        return None if partition_id == CULPRIT and is_training else reply
-
-    def broken(partition_id: int, reply: Message) -> Any:
-        is_training = reply.metadata.message_type.startswith("train")
-        return FAULTS["NaN"](reply) if partition_id == CULPRIT and is_training else reply
-
-    without, with_garbage = state_of(run(row, silent)[1]), state_of(run(row, broken)[1])
-    for name, each in without.items():
-        np.testing.assert_array_equal(with_garbage[name], each)
+    silent = run(row, of_culprit("train", FAULTS["silence"]))[1]
+    broken = run(row, of_culprit("train", ARRAY_FAULTS["NaN"]))[1]
+    assert_same(row, state_of(silent), state_of(broken))
 
 
 @each_row
-def test_the_order_of_replies_does_not_matter(row: Row) -> None:
-    first, second = (state_of(run(row, order=order)[1]) for order in ("sent", "reversed"))
-    for name, each in first.items():
-        np.testing.assert_array_equal(second[name], each)
+def test_neither_the_order_of_replies_nor_node_ids_matter(row: Row) -> None:
+    """Rows of a rule, samples and seeds go by partition id: the second grid draws other node ids."""
+    states = [state_of(run(row, order=order, seed=seed)[1]) for order, seed in (("sent", 0), ("reversed", 1))]
+    assert_same(row, *states)
+
+
+@each_row
+def test_a_second_start_on_another_grid_starts_afresh(row: Row) -> None:
+    strategy, first = run(row)
+    again = start(strategy, InProcessGrid(row.make_app(), row.num_nodes, seed=5), row.arrays)
+    assert_same(row, state_of(first), state_of(again))
+    assert [each.server_round for each in strategy.history if each.stage == "train"] == [1, 2]
+    assert all(each.rejected == () for each in strategy.history)
+
+
+@each_row
+def test_a_second_start_on_the_same_grid_starts_afresh(row: Row) -> None:
+    strategy = row.make_strategy()
+    grid = InProcessGrid(row.make_app(), row.num_nodes)
+    first, again = (state_of(start(strategy, grid, row.arrays)) for _ in range(2))
+    assert_same(row, first, again)
+    assert [each.server_round for each in strategy.history if each.stage == "train"] == [1, 2]
 
 
 @each_row
@@ -249,12 +508,42 @@ def test_too_few_nodes_are_an_error_not_a_hang(row: Row) -> None:
         run(row, num_nodes=row.num_nodes - 1)
 
 
-@each_row
-def test_all_nodes_silent_leave_the_model_as_it_was(row: Row) -> None:
-    def silent(partition_id: int, reply: Message) -> Any:
-        return None if reply.metadata.message_type.startswith("train") else reply
+class Leaving(InProcessGrid):
+    """The culprit is gone for good after its first answer."""
 
-    _, result = run(row, silent)
-    assert result.arrays is None or all(np.isfinite(each).all() for each in state_of(result).values())
-    for metrics in result.train_metrics_clientapp.values():
-        assert set(metrics["rejected-users"]) == set(range(row.num_nodes))
+    is_gone = False
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [each for index, each in enumerate(self.node_ids) if not (self.is_gone and index == CULPRIT)]
+
+
+@each_row
+def test_a_node_that_leaves_after_its_first_answer_ends_nothing(row: Row) -> None:
+    def leave(partition_id: int, reply: Message) -> Message:
+        is_answer = reply.metadata.message_type.startswith("train") and bool(reply.content.array_records)
+        grid.is_gone = grid.is_gone or (partition_id == CULPRIT and is_answer)
+        return reply
+
+    strategy = row.make_strategy(**({"fraction_evaluate": 1.0} if row.has_options else {}))
+    grid = Leaving(row.make_app(), row.num_nodes, tamper=leave)
+    started = time.monotonic()
+    result = start(strategy, grid, row.arrays)
+    assert time.monotonic() - started < 20
+    assert len(result.train_metrics_clientapp) == ROUNDS
+    evaluations = [each for each in strategy.history if each.stage == "evaluate"]
+    assert len(evaluations) == (ROUNDS if row.has_options else 0)
+    for each in evaluations:  # the others' result, or why there is none
+        assert CULPRIT not in each.accepted
+        assert each.accepted or each.refusal
+
+
+@each_row
+def test_a_run_in_which_nobody_answers_ends_with_the_reasons(row: Row) -> None:
+    def failing(partition_id: int, reply: Message) -> Any:
+        is_answer = reply.metadata.message_type.startswith("train") and bool(reply.content.array_records)
+        return Error(2, "Traceback ...\nOSError: no such file: data.csv") if is_answer else reply
+
+    with pytest.raises(NoRoundSucceededError, match=r"OSError: no such file: data\.csv") as caught:
+        run(row, failing)
+    assert caught.value.num_rounds == ROUNDS
+    assert len(str(caught.value)) < 3000
