@@ -123,6 +123,7 @@ class AnalogMaster:
         default_factory=dict, init=False, repr=False
     )
     _table_keys: dict[tuple[int, int], TableKeys] = field(default_factory=dict, init=False, repr=False)
+    _scales: dict[tuple[int, int], float] = field(default_factory=dict, init=False, repr=False)
     _data: tuple[np.ndarray[Any, Any], Array, Array] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -183,7 +184,7 @@ class AnalogMaster:
             raise ParameterError("blocks", "must be finite", "NaN or infinity")
         noise = self.code.draw_noise(self.block_shape, generator)
         self._data = (blocks, on_device(blocks, self.device), on_device(noise, self.device))
-        for kept in (self._precision, self._share_keys, self._table_keys):
+        for kept in (self._precision, self._share_keys, self._table_keys, self._scales):
             kept.clear()
         return (self.share_of(worker) for worker in range(self.code.num_workers))
 
@@ -245,7 +246,7 @@ class AnalogMaster:
             verification=verification,
         )
         # A function without a form has a scale only once it is computed.
-        scale = np.inf if form is None else form.scale(self._dealt[0])
+        scale = np.inf if form is None else self._scale(form)
         relative = self.code.num_blocks * promised / scale if scale > 0 else np.inf
         if relative > self.accuracy:
             raise ParameterError(
@@ -329,7 +330,7 @@ class AnalogMaster:
         ranked = sorted(fits, key=fits.__getitem__)
         self._require_enough(len(ranked), tuple(liars))
         keys = self._keys_to_table(form)
-        scale, bound = form.scale(self._dealt[0]), float("inf")
+        scale, bound = self._scale(form), float("inf")
         # Liars below the tolerance are at most A: setting more results aside would only cost precision.
         hidden = max(self._most_liars("keys") - len(liars), 0)
         fewest = max(self.code.dimension, len(ranked) - hidden)
@@ -379,7 +380,7 @@ class AnalogMaster:
         total_bound, scale = float(bounds.sum()), float(np.linalg.norm(values))
         form = get_function(request.function).quadratic_form(self.block_shape[1], request.parameters)
         if form is not None and self._data is not None:
-            scale = form.scale(self._data[0])
+            scale = self._scale(form)
         outcome = Outcome(
             values=values,
             error_bounds=bounds,
@@ -452,6 +453,15 @@ class AnalogMaster:
         if name not in self._table_keys:
             self._table_keys[name] = TableKeys(self._dealt[0], form)
         return self._table_keys[name]
+
+    def _scale(self, form: QuadraticForm) -> float:
+        """Give what an accuracy refers to; once per form, unless its ``R`` is another each time."""
+        if form.right is not None:
+            return form.scale(self._dealt[0])
+        name = (form.left, form.first)
+        if name not in self._scales:
+            self._scales[name] = form.scale(self._dealt[0])
+        return self._scales[name]
 
     @property
     def _dealt(self) -> tuple[np.ndarray[Any, Any], Array, Array]:
