@@ -1,7 +1,12 @@
-"""A scenario on a SuperLink and four SuperNode processes with a home each; one is killed and restarted."""
+"""A scenario on a SuperLink and four SuperNode processes with a home each; one is killed and restarted.
+
+Once in the open, once with TLS and nodes that prove who they are: the commands of ``docs/deployment.md``.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import ipaddress
 import json
 import os
 import signal
@@ -14,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from flower_coded.cli.environment import session_environment
 
@@ -31,21 +40,38 @@ def free_port() -> int:
 class Deployment:
     """Processes as an operator would start them; each sees its own home directory only."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, *, is_secured: bool) -> None:
+        self.directory, self.is_secured = directory, is_secured
         self.address = f"127.0.0.1:{free_port()}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         host, port = self.address.split(":")
+        safety, trust = ["--insecure"], "insecure = true"
+        if is_secured:
+            make_certificate(directory)
+            safety = [
+                "--ssl-certfile",
+                "server.pem",
+                "--ssl-keyfile",
+                "server.key",
+                "--ssl-ca-certfile",
+                "ca.pem",
+            ]
+            safety = [self.at(each) if each.endswith((".pem", ".key")) else each for each in safety]
+            safety += ["--enable-supernode-auth"]
+            trust = f'root-certificates = "{self.at("ca.pem")}"'
         self.start(
             "superlink",
-            *("flower-superlink", "--insecure", "--disable-runtime-dependency-installation"),
+            *("flower-superlink", *safety, "--disable-runtime-dependency-installation"),
             *("--host", host, "--port", port),
             *("--fleet-api-address", f"127.0.0.1:{free_port()}"),
             *("--control-api-address", f"127.0.0.1:{free_port()}"),
         )
         config = self.home("user") / "config.toml"
-        config.write_text(f'[superlink.mine]\naddress = "{self.address}"\ninsecure = true\n')
+        config.write_text(f'[superlink.mine]\naddress = "{self.address}"\n{trust}\n')
         self.wait_for(lambda: bool(self.flwr("list", "mine").get("success")), START_SECONDS)
+
+    def at(self, name: str) -> str:
+        return str(self.directory / name)
 
     def home(self, name: str) -> Path:
         directory = self.directory / name
@@ -68,9 +94,17 @@ class Deployment:
             )
 
     def start_node(self, number: int) -> None:
+        safety = ["--insecure"]
+        if self.is_secured:
+            key = self.home(f"node{number}") / "node.key"
+            if not key.is_file():
+                make_node_key(key)
+                registered = self.flwr("supernode", "register", f"{key}.pub", "mine")
+                assert registered["success"], registered
+            safety = ["--root-certificates", self.at("ca.pem"), "--auth-supernode-private-key", str(key)]
         self.start(
             f"node{number}",
-            *("flower-supernode", "--insecure", "--superlink", self.address, "--port", str(free_port())),
+            *("flower-supernode", *safety, "--superlink", self.address, "--port", str(free_port())),
             *("--node-config", f"partition-id={number} num-partitions={NUM_NODES}"),
         )
 
@@ -101,11 +135,54 @@ class Deployment:
             time.sleep(1.0)
 
 
-@pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
+def write_key(key: ec.EllipticCurvePrivateKey, path: Path) -> None:
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+    )
+
+
+def make_node_key(path: Path) -> None:
+    """As ``ssh-keygen -t ecdsa -b 384`` does."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    write_key(key, path)
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    Path(f"{path}.pub").write_bytes(public)
+
+
+def make_certificate(directory: Path) -> None:
+    """A certificate authority, and a certificate of its for this machine."""
+    now, keys = dt.datetime.now(dt.UTC), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("test CA", "localhost")]
+    local = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    for is_ca, file in ((True, "ca.pem"), (False, "server.pem")):
+        own = keys[0 if is_ca else 1]
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(names[0 if is_ca else 1])
+            .issuer_name(names[0])
+            .public_key(own.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(local), critical=False)
+            .sign(keys[0], hashes.SHA256())
+        )
+        (directory / file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "server.key").write_bytes(
+        keys[1].private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+
+
+@pytest.fixture(params=[False, True], ids=["open", "secured"])
+def deployment(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Deployment]:
     running = None
     try:
-        running = Deployment(tmp_path)
+        running = Deployment(tmp_path, is_secured=request.param)
         yield running
     finally:
         for name in list(running.processes) if running else ():
@@ -125,7 +202,8 @@ def test_a_scenario_on_four_supernodes_survives_the_restart_of_one(
         deployment.start_node(number)
     submitted = deployment.flwr("run", str(SCENARIO), "mine", "--run-config", str(settings))
     run_id = str(submitted["run-id"])
-    deployment.wait_for(lambda: "round 1" in deployment.log("superlink").lower(), RUN_SECONDS)
+    answers = 3 * NUM_NODES  # who takes part, the shares, and a round of products
+    deployment.wait_for(lambda: deployment.log("superlink").count("Push replies") >= answers, RUN_SECONDS)
     deployment.kill("node2")
     deployment.start_node(2)
 
