@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test check coverage lint types experiments bench clean
+.PHONY: help demo test check coverage lint types docs experiments bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -56,6 +56,11 @@ test: lint types
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m 'not experiment' --numprocesses $(JOBS) --dist worksteal --cov --cov-report=term
 
+# The site, in docs/_build; a warning is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo "open docs/_build/index.html"
+
 experiments: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m experiment
 
@@ -63,4 +68,4 @@ bench: $(VENV)/.installed-dev
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov docs/_build docs/api
