@@ -51,7 +51,14 @@ from flower_coded.wire.contrastive_ecoc import (
     SUMS_KEY,
 )
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY, USER_KEY
-from flower_coded.wire.model_state import State, add_to_state, read_state, to_array_record, update_rows
+from flower_coded.wire.model_state import (
+    State,
+    add_to_state,
+    check_parameters,
+    read_state,
+    to_array_record,
+    update_rows,
+)
 from flower_coded.wire.validation import Accepted, Rejected, Update, read_arrays, read_update
 
 __all__ = ["CodeBookRound", "ContrastiveECOC", "Phase", "Variant", "load_code_book"]
@@ -223,6 +230,7 @@ class ContrastiveECOC(FederatedAveraging):
     ) -> Iterable[Message]:
         """Send the sampled clients the network, the phase and, once there is one, the code book."""
         self.state = read_state(arrays)
+        check_parameters(self.state, needs_floating=True)
         phase = self.phase_of(server_round)
         if server_round == 1 and self.variant != "fixed":
             self.code_book = None

@@ -25,7 +25,7 @@ from flower_coded.clients.encoded_gd import encoded_gd_client_app
 from flower_coded.clients.identity import register_identity
 from flower_coded.clients.robust_alcc import robust_alcc_client_app
 from flower_coded.codes import AnalogLagrangeCode, RealErrorLocatingCode, backdoor_correction_code
-from flower_coded.errors import NodesMissingError, NoRoundSucceededError
+from flower_coded.errors import NodesMissingError, NoRoundSucceededError, ParameterError
 from flower_coded.protocols.encoded_gradient import ConstantStep, LeastSquares
 from flower_coded.strategies import (
     CodedSubsetAggregation,
@@ -468,6 +468,57 @@ def test_odd_metrics_of_training_never_cost_the_place(row: Row, fault: str) -> N
     strategy, result = run(row, of_culprit("train", faults[fault]))
     assert all(each.rejected == () and CULPRIT in each.accepted for each in strategy.history)
     assert all(np.isfinite(each["loss"]) for each in result.train_metrics_clientapp.values())
+
+
+@each_row
+def test_a_reply_is_used_whatever_its_records_are_called(row: Row) -> None:
+    def renamed(partition_id: int, reply: Message) -> Message:
+        if partition_id == CULPRIT and not reply.metadata.message_type.startswith("query"):
+            records = [each for each in reply.content.values() if not isinstance(each, ConfigRecord)]
+            reply.content = RecordDict({f"record {i}": each for i, each in enumerate(records)})
+        return reply
+
+    plain, other = run(row, evaluates=True), run(row, renamed, evaluates=True)
+    assert_same(row, state_of(plain[1]), state_of(other[1]))
+    assert all(each.rejected == () for each in other[0].history)
+
+
+TYPES = {
+    "weight": np.full((4, 3), 0.5, np.float32),
+    "half": np.full(3, 0.5, np.float16),
+    "double": np.ones(3),
+    "num_batches_tracked": np.array(5),
+    "mask": np.array([True, False]),
+    "codes": np.array([250, 3], np.uint8),
+    "temperature": np.array(0.5, np.float32),
+}
+
+
+@each_row_with_options
+def test_every_array_keeps_its_type_and_the_floating_ones_move(row: Row) -> None:
+    def check(partition_id: int, message: Message) -> bool:
+        if message.metadata.message_type in {"train", "evaluate"}:
+            sent = message.content["arrays"]
+            assert {name: each.dtype for name, each in sent.items()} == dtypes
+        return False
+
+    dtypes = {name: str(each.dtype) for name, each in TYPES.items()}
+    strategy = row.make_strategy()
+    result = start(strategy, InProcessGrid(row.make_app(), row.num_nodes, drop=check), TYPES)
+    assert {name: each.dtype for name, each in result.arrays.items()} == dtypes
+    assert all(each.rejected == () and not each.is_unchanged for each in strategy.history)
+    stack = result.arrays["weight"].numpy().ndim - 2
+    for name, each in state_of(result).items():
+        assert each.shape[stack:] == TYPES[name].shape
+        if each.dtype.kind == "f":
+            assert not np.array_equal(each, np.broadcast_to(TYPES[name], each.shape))
+
+
+@each_row_with_options
+@pytest.mark.parametrize("arrays", [{"w": np.zeros(2, np.complex64)}, {"w": np.full(2, "x")}])
+def test_what_is_no_real_number_is_refused_by_name(row: Row, arrays: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ParameterError, match="must hold real numbers; received 'w' of type"):
+        start(row.make_strategy(), InProcessGrid(row.make_app(), row.num_nodes), arrays)
 
 
 @each_row
