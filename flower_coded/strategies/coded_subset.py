@@ -151,6 +151,8 @@ class CodedSubsetAggregation(FederatedAveraging):
         log(INFO, "\t├──> Coded subset aggregation:")
         log(INFO, "\t│\t├──Code: %r", self.code)
         log(INFO, "\t│\t├──Messages per round, all users taking part: %d", messages)
+        if not self.stacked:
+            log(INFO, "\t│\t├──ClientApps that keep a state need flower_coded.clients.separate_models_mod")
         log(INFO, "\t│\t└──Seed: %d; counts capped at %g x median", self.seed, self.max_claim_ratio)
         super().summary()
 
