@@ -144,11 +144,9 @@ def refuse_misspelled_keys(run_config: RunConfig, known: Collection[str]) -> Non
     """
     for key in run_config.keys() - set(known):
         word = key.replace("_", "-").lower()
-        for own in known:
-            is_like = sorted(word) == sorted(own) or (
-                difflib.SequenceMatcher(None, word, own).ratio() > _LIKENESS
-            )
-            if is_like and (len(own) >= _LONG_KEY or own not in run_config):
+        swapped = [own for own in known if sorted(own) == sorted(word)]
+        for own in [*swapped, *difflib.get_close_matches(word, known, cutoff=_LIKENESS)]:
+            if len(own) >= _LONG_KEY or own not in run_config:
                 raise ParameterError(
                     "run configuration",
                     "must spell its keys as they are read",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,15 @@ QUICK_DEFENSES = [name for name in DEFENSE_NAMES if "+" not in name and name != 
 ONE_OF_EACH_KIND = {"multi-krum", "coded-correction"}
 ONE_ATTACK_OF_EACH_KIND = ("none", "mimic", "huge")
 BACKDOORS = {"pixel-trigger", "blended-trigger", "distributed-trigger", "model-replacement", "neurotoxin"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cheap_garbage() -> Iterator[None]:
+    """As the sweep's workers do: some of Flower's strategies collect garbage after every array."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def tiny_run(attack: str, defense: str, **changes: object) -> SweepRun:
