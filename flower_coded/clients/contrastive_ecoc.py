@@ -44,8 +44,21 @@ from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.attack_mod import byzantine_mod
 from flower_coded.clients.attack_settings import attack_settings_of
 from flower_coded.clients.identity import partition_of, register_identity
-from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int, read_text
-from flower_coded.clients.training import ClientSettings, poisoned_samples, user_data
+from flower_coded.clients.run_config import (
+    RunConfig,
+    read_choice,
+    read_float,
+    read_int,
+    read_text,
+    refuse_misspelled_keys,
+)
+from flower_coded.clients.training import (
+    CLIENT_KEYS,
+    ClientSettings,
+    client_settings_of,
+    poisoned_samples,
+    user_data,
+)
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
 from flower_coded.learning.contrastive_training import (
@@ -80,6 +93,19 @@ __all__ = [
 
 _CODE_BOOK_ATTACKS = ("none", "negate", "swap", "collapse", "oversize")
 
+CONTRASTIVE_KEYS = (
+    "num-bits",
+    "pretrain-batch-size",
+    "images-per-draw",
+    "flip",
+    *(each.name.replace("_", "-") for each in dataclasses.fields(ContrastiveSettings)),
+    "code-book-attack",
+    "code-book-attackers",
+    "code-book-claim",
+    *CLIENT_KEYS,
+)
+"""Every run-config key above, and those of the training."""
+
 
 @dataclass(frozen=True)
 class UserImages:
@@ -107,6 +133,7 @@ def contrastive_settings(run_config: RunConfig) -> ContrastiveSettings:
     0.2
     """
     default = ContrastiveSettings()
+    refuse_misspelled_keys(run_config, CONTRASTIVE_KEYS)
     return ContrastiveSettings(
         **{
             each.name: read_float(
@@ -222,7 +249,7 @@ def contrastive_client_app(
     def train(message: Message, context: Context) -> Message:
         user, network = prepare_to_teach(message, context)
         config = _config(message)
-        device = ClientSettings.from_config(context.run_config).device
+        device = client_settings_of(context).device
         training = train_settings(context.run_config, _seed_of(config.get(SEED_KEY)))
         losses = contrastive_settings(context.run_config)
         if config[PHASE_KEY] == "pretrain":
@@ -254,7 +281,7 @@ def contrastive_client_app(
 
     def evaluate(message: Message, context: Context) -> Message:
         user, network = prepare(message, context)
-        device = ClientSettings.from_config(context.run_config).device
+        device = client_settings_of(context).device
         words = predict_logits(network, user.images, device=device)
         is_right = OutputCode(_code_book(message)).decode(words) == user.labels
         counted = {_count_name(message): len(user.labels)}
@@ -263,7 +290,7 @@ def contrastive_client_app(
 
     def report_class_sums(message: Message, context: Context) -> Message:
         user, network = prepare_to_teach(message, context)
-        device = ClientSettings.from_config(context.run_config).device
+        device = client_settings_of(context).device
         sums, counts = class_word_sums(network, user.images, user.labels, user.num_classes, device=device)
         attack = code_book_attack(context.run_config, *partition_of(context))
         if attack is not None:
@@ -278,13 +305,13 @@ def contrastive_client_app(
 
 
 def _load_user(context: Context) -> UserImages:
-    settings = ClientSettings.from_config(context.run_config)
+    settings = client_settings_of(context)
     images, labels = user_data(settings, *partition_of(context))
     return UserImages(images, labels, settings.load().num_classes)
 
 
 def _build_network(context: Context, user: UserImages) -> OutputCodeNetwork:
-    settings = ClientSettings.from_config(context.run_config)
+    settings = client_settings_of(context)
     num_bits = read_int(context.run_config, "num-bits", 32, least=1)
     return build_output_code_network(settings.model, _image_shape(user), num_bits, seed=settings.seed)
 

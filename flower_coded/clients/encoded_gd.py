@@ -29,7 +29,13 @@ from flwr.clientapp import ClientApp
 from flower_coded.attacks.worker_errors import WORKER_ERRORS, Late, get_worker_error
 from flower_coded.clients.attack_settings import attackers_from_config
 from flower_coded.clients.identity import partition_of, register_identity
-from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
+from flower_coded.clients.run_config import (
+    RunConfig,
+    read_choice,
+    read_float,
+    read_int,
+    refuse_misspelled_keys,
+)
 from flower_coded.protocols.encoded_gradient import Faults, GrowingShare, answer
 from flower_coded.wire.encoded_gd import (
     APPEND_MESSAGE_TYPE,
@@ -47,6 +53,9 @@ from flower_coded.wire.encoded_gd import (
 from flower_coded.wire.keys import SILENCE_CODE, STATE_MISSING_CODE
 
 __all__ = ["encoded_gd_client_app", "faults_from_config"]
+
+FAULT_KEYS = ("attack", "attackers", "attack-from-round", "stragglers", "straggler-seconds", "seed")
+"""Every run-config key above."""
 
 
 def encoded_gd_client_app() -> ClientApp:
@@ -91,6 +100,7 @@ def faults_from_config(run_config: RunConfig, num_workers: int) -> Faults:
     >>> sorted(faults.attacks), len(faults.stragglers), faults.stragglers & {1, 4}
     ([1, 4], 2, frozenset())
     """
+    refuse_misspelled_keys(run_config, FAULT_KEYS)
     seed = read_int(run_config, "seed", 0)
     name = read_choice(run_config, "attack", "none", ["none", *WORKER_ERRORS])
     attackers = attackers_from_config(run_config, num_workers) if name != "none" else ()

@@ -37,7 +37,7 @@ from flower_coded.attacks.ramp_krum_deviations import get_deviation
 from flower_coded.attacks.ramp_krum_updates import Deviation
 from flower_coded.clients.attack_mod import server_round_of
 from flower_coded.clients.ramp_krum_state import load_state, save_state
-from flower_coded.clients.run_config import RunConfig, read_int, read_text
+from flower_coded.clients.run_config import RunConfig, read_int, read_text, refuse_misspelled_keys
 from flower_coded.crypto.srs_cache import cached_reference_string
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
@@ -92,6 +92,7 @@ def deviations_from_config(run_config: RunConfig) -> dict[int, Deviation]:
     >>> deviations_from_config({"deviations": "3:drop-at-sums, 1:drop-at-keys"})
     {3: SilentFrom(phase='sums'), 1: SilentFrom(phase='keys')}
     """
+    refuse_misspelled_keys(run_config, ["deviations", "deviations-from", "ramp-krum-device"])
     result = {}
     for entry in read_text(run_config, "deviations", "").split(","):
         user, _, name = entry.strip().partition(":")

@@ -25,6 +25,10 @@ from flower_coded.attacks import (
 )
 from flower_coded.cli.scenario import find_scenario, scenario_directories
 from flower_coded.clients import AttackSettings, attack_settings, attackers_from_config, training
+from flower_coded.clients.contrastive_ecoc import CONTRASTIVE_KEYS, contrastive_settings
+from flower_coded.clients.encoded_gd import faults_from_config
+from flower_coded.clients.ramp_krum import deviations_from_config
+from flower_coded.clients.robust_alcc import analog_faults_from_config
 from flower_coded.clients.run_config import parsed_once, refuse_misspelled_keys
 from flower_coded.clients.training import CLIENT_KEYS, ClientSettings, training_client_app
 from flower_coded.errors import ParameterError
@@ -200,6 +204,27 @@ def test_the_keys_of_the_shipped_scenarios_are_taken_for_no_slip() -> None:
     assert len(scenarios) > 5
     for scenario in scenarios:
         refuse_misspelled_keys(scenario.defaults, CLIENT_KEYS)
+        refuse_misspelled_keys(scenario.defaults, CONTRASTIVE_KEYS)
+        faults_from_config({**scenario.defaults, "attack": "none"}, 12)
+        deviations_from_config({**scenario.defaults, "deviations": ""})
+        if scenario.name == "private-regression":  # other apps have keys that begin with attack, too
+            analog_faults_from_config(scenario.defaults, 16)
+
+
+@pytest.mark.parametrize(
+    ("read", "key", "nearest"),
+    [
+        (ClientSettings.from_config, "local-epoch", "local-epochs"),
+        (ClientSettings.from_config, "batchsize", "batch-size"),
+        (contrastive_settings, "temprature", "temperature"),
+        (lambda config: faults_from_config(config, 9), "straglers", "stragglers"),
+        (lambda config: analog_faults_from_config(config, 9), "atackers", "attackers"),
+        (deviations_from_config, "deviatons-from", "deviations-from"),
+    ],
+)
+def test_every_client_refuses_a_misspelled_key_of_its_own(read: Any, key: str, nearest: str) -> None:
+    with pytest.raises(ParameterError, match=f"did you mean '{nearest}'"):
+        read({key: 1})
 
 
 def test_a_word_near_a_short_key_is_refused_only_where_the_key_is_missing() -> None:
