@@ -39,11 +39,13 @@ from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
 from flower_coded.protocols.ramp_krum.dealing import (
     Resources,
     draw_rows,
+    draw_slack,
     share_claims,
     share_rows,
     share_to_bytes,
     update_to_parts,
 )
+from flower_coded.protocols.ramp_krum.echo import seal_echoes, view_digest
 from flower_coded.protocols.ramp_krum.loads import message_load, table_one, table_one_brea
 from flower_coded.protocols.ramp_krum.messages import (
     DealRequest,
@@ -61,9 +63,16 @@ from flower_coded.protocols.ramp_krum.user import channel
 from flower_coded.reporting import Table
 
 ROUND = b"benchmark"
-FULL = {"is_blinded": True, "hides_products": True}
-PACKED = {"num_per_element": 2, "num_range_checks": 0}
-BARE = {"is_blinded": False, "hides_products": False, "num_range_checks": 0}
+FULL: dict[str, Any] = {}
+BARE = {"is_blinded": False, "hides_products": False, "is_paper_form": True}
+FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("all protections", FULL),
+    ("norm of the whole update", {"block_columns": 1 << 30}),
+    ("norms of blocks of 40", {"block_columns": 8}),
+    ("norms of blocks of 20", {"block_columns": 4}),
+    ("norms of blocks of 5", {"block_columns": 1}),
+    ("the paper's, nothing added", BARE),
+)
 
 
 def make_parameters(
@@ -90,7 +99,7 @@ def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") ->
     n, generator = parameters.sharing.num_users, np.random.default_rng(0)
     integers = generator.integers(-(2**13), 2**13, size=length)
     user = Party(schemes, 0, integers)
-    schemes.commit(draw_rows(parameters, update_to_parts(parameters, integers)))  # tables are made once
+    schemes.commit(make_rows(parameters, integers))  # tables are made once
     seconds: dict[str, float] = {}
 
     def ask(phase: str, request: Request) -> Any:
@@ -104,7 +113,9 @@ def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") ->
     delivery, all_claims = deliver(schemes, dealing.commitments, key, integers)
     complaints = ask("complaints", delivery)
     assert complaints.dealers == ()
-    evaluations = ask("evaluations", EvaluationRequest(ROUND, tuple(range(n))))
+    digest = view_digest(ROUND, keys, delivery.commitments)
+    echoes = {i: seal_echo(digest, i, key.public_key) for i in others}
+    evaluations = ask("evaluations", EvaluationRequest(ROUND, tuple(range(n)), bytes(32), echoes))
     total = ask("sums", SumRequest(ROUND, tuple(range(parameters.num_selected))))
     load = message_load(dealing) + message_load(evaluations) + message_load(total)
     batched, _ = spent(lambda: schemes.find_false(all_claims))
@@ -126,10 +137,10 @@ def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") ->
 def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray):
     """Make what the other dealers send to user 0: combinations of two dealers' commitments and shares."""
     parameters, backend = schemes.parameters, schemes.by_family["update"].backend
-    base = [draw_rows(parameters, update_to_parts(parameters, integers)) for _ in range(2)]
+    base = [make_rows(parameters, integers) for _ in range(2)]
     shares = [share_rows(parameters, rows, [0], Resources())[0] for rows in base]
     committed = [schemes.commit(rows) for rows in base]
-    commitments, boxes, claims = {0: own}, {}, {}
+    commitments, shares_of_others, claims = {0: own}, {}, {}
     running = committed[0]
     for dealer in range(1, parameters.sharing.num_users):
         running = Commitments(
@@ -144,10 +155,21 @@ def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray):
         stacked = {name: np.stack([share[name] for share in shares]) for name in shares[0]}
         share = {name: weighted_sum([1, dealer], array) for name, array in stacked.items()}
         message = share_to_bytes(parameters, share)
-        boxes[dealer], _ = seal(message, key.public_key, channel(ROUND, dealer, 0))
+        shares_of_others[dealer], _ = seal(message, key.public_key, channel(ROUND, dealer, 0))
         commitments[dealer] = schemes.to_bytes(running)
         claims[dealer] = share_claims(parameters, 0, share, running)
-    return Delivery(ROUND, commitments, boxes, bytes(32)), claims
+    return Delivery(ROUND, commitments, shares_of_others), claims
+
+
+def make_rows(parameters: RampKrumParameters, integers: np.ndarray):
+    """Return everything that a dealer commits to."""
+    bounded = integers if parameters.is_paper_form else parameters.norm_check.bound_integers(integers)
+    return draw_rows(parameters, update_to_parts(parameters, bounded), draw_slack(parameters, bounded))
+
+
+def seal_echo(digest: bytes, sender: int, receiver_key: bytes) -> bytes:
+    """Return what another user says it was shown, for user 0."""
+    return seal_echoes(digest, ROUND, sender, {0: receiver_key})[0]
 
 
 def check_singly(schemes: Schemes, claims: dict[int, Any]) -> None:
@@ -178,12 +200,8 @@ def in_a_process(length: int, options: dict[str, Any]) -> dict[str, Any]:
 def cost_table(lengths: list[int]) -> None:
     records = []
     for length in lengths:
-        for name, options in (
-            ("all protections", FULL),
-            ("2 weights per element", FULL | PACKED),
-            ("the paper's, nothing added", BARE),
-        ):
-            if length > 2**17 and options == BARE:
+        for name, options in FORMS:
+            if length > 2**17 and options not in (FULL, BARE):
                 continue
             result = in_a_process(length, options)
             seconds = result["seconds"]

@@ -4,7 +4,6 @@ from flower_coded.crypto.backends import Backend, available_backends, get_backen
 from flower_coded.crypto.commitment import Claim, Commitment, VectorCommitment
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, FieldArray
 from flower_coded.crypto.fixed_point import FixedPoint
-from flower_coded.crypto.packing import Packing
 from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 from flower_coded.crypto.srs import ReferenceString, generate_reference_string
@@ -19,7 +18,6 @@ __all__ = [
     "DecodedWord",
     "FieldArray",
     "FixedPoint",
-    "Packing",
     "RampSharing",
     "ReedSolomonCode",
     "ReferenceString",

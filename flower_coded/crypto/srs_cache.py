@@ -97,6 +97,7 @@ def cached_reference_string(
         generated = generate_reference_string(size, size_g2=size_g2, backend=backend)
         _link(_write(generated, folder), path)
     reference = _load(path, None, backend)
+    _write(reference, folder)  # nodes look for it under its digest
     if (reference.size, len(reference.powers_g2)) != (size, size_g2):
         raise SetupError(str(path), f"it holds {reference.size} powers, not {size}")
     return reference
@@ -163,6 +164,8 @@ def _load(path: Path, digest: str | None, backend: Backend | None) -> ReferenceS
 def _write(reference: ReferenceString, folder: Path) -> Path:
     """Write a file atomically under the string's digest; if another process was faster, keep its file."""
     path = _path(folder, reference.digest)
+    if path.exists():
+        return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=".writing-")

@@ -165,6 +165,13 @@ def test_cache__finds_imported_strings_by_digest_whatever_their_size(tmp_path: P
             cached_reference_string(size, size_g2=size_g2, digest=imported.digest, directory=tmp_path)
 
 
+def test_cache__keeps_a_string_under_its_digest_too_where_only_its_size_was_known(tmp_path: Path) -> None:
+    made = cached_reference_string(3, directory=tmp_path)
+    (tmp_path / f"reference-{made.digest}.bin").unlink()
+    assert cached_reference_string(3, directory=tmp_path).digest == made.digest
+    assert load_reference_string(made.digest, directory=tmp_path).digest == made.digest
+
+
 def test_cache__refuses_a_corrupted_file(tmp_path: Path) -> None:
     digest = cached_reference_string(3, directory=tmp_path).digest
     path = sized_file(tmp_path)

@@ -40,7 +40,8 @@ from flower_coded.protocols.ramp_krum.norm_check import NormCheck
 __all__ = ["Family", "RampKrumParameters", "SharedPolynomial", "largest_num_selected"]
 
 _MOST_HIDING_BITS, _FEWEST_HIDING_BITS = 64, 40
-_COLUMNS_PER_SLACK = 16
+_COLUMNS_PER_SLACK = 8
+_LARGEST_DEFAULT_NORM = (7, 4)  # clipping bounds: below .9 m for every m, so that no such spike is selected
 _FEWEST_SOUNDNESS_BITS, _MOST_SOUNDNESS_BITS = 40, 128
 
 
@@ -138,10 +139,10 @@ class RampKrumParameters:
     block_columns : int or None
         Columns of the parts in a block, whose L2 norm is bounded: a block has ``K * block_columns`` entries.
         1 bounds nearly every entry singly and costs one more update; many cost nothing and bound the whole.
-        None takes as many as make the proof cost a sixteenth of an update.
+        None takes as many as make the proof cost an eighth of an update.
     block_norm : float or None
-        The bound, in the unit of the update. None takes the clipping bound times the larger of 1 and a
-        quarter of the root of a block's size.
+        The bound, in the unit of the update. None takes the clipping bound times a quarter of the root of a
+        block's size, but at least 1 and at most 1.75.
     is_paper_form : bool
         Without range checks and norm bound; for measurements only.
     waives_colluder_bound : bool
@@ -225,13 +226,15 @@ class RampKrumParameters:
     def norm_check(self) -> NormCheck:
         """The bound on the norm of every block, and how it is shown."""
         largest, num_parts = self.fixed_point.max_integer, self.sharing.num_parts
-        # Four numbers of slack take ceil(4/K) columns: of 16 times as many the proof costs a sixteenth.
+        # Four numbers of slack take ceil(4/K) columns: with 8 times as many in a block the proof costs an eighth.
         usual = _COLUMNS_PER_SLACK * -(-4 // num_parts)
         columns = usual if self.block_columns is None else self.block_columns
         if self.block_norm is None:
             entries = num_parts * min(columns, self.part_length)
             # A quarter of the root of the size, squared: entries may be a quarter of the clipping bound each.
-            bound = min(largest**2 * entries // 16, LARGEST_SUM_OF_SQUARES)
+            numerator, denominator = _LARGEST_DEFAULT_NORM
+            most = (largest * numerator // denominator) ** 2
+            bound = min(largest**2 * entries // 16, most, LARGEST_SUM_OF_SQUARES)
         else:
             if not self.block_norm >= self.fixed_point.clipping:
                 raise ParameterError(
