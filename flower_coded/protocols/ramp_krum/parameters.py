@@ -226,7 +226,7 @@ class RampKrumParameters:
     def norm_check(self) -> NormCheck:
         """The bound on the norm of every block, and how it is shown."""
         largest, num_parts = self.fixed_point.max_integer, self.sharing.num_parts
-        # Four numbers of slack take ceil(4/K) columns: with 8 times as many in a block the proof costs an eighth.
+        # Four numbers of slack take ceil(4/K) columns: for blocks 8 times as wide the proof costs an eighth.
         usual = _COLUMNS_PER_SLACK * -(-4 // num_parts)
         columns = usual if self.block_columns is None else self.block_columns
         if self.block_norm is None:
