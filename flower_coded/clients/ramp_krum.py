@@ -2,28 +2,29 @@
 
 ``ClientApp(mods=[ramp_krum_mod])`` is all. The app's own train function runs once per round, in the first
 phase; its arrays never leave the node. The update (arrays sent back minus arrays received, floating-point
-ones only) is quantized and kept until shares are asked for; only its commitments, sealed shares of it, and
+ones only) is quantized and kept until shares are asked for; only its commitments, encrypted shares of it, and
 what follows from others' shares are sent. Train messages of other strategies pass through.
 
-:func:`deviating_ramp_krum_mod` reads run-config keys that turn nodes into liars, for experiments:
+The server sets a round's parameters; a node takes part if they satisfy its own policy
+(:class:`flower_coded.protocols.ramp_krum.policy.UserPolicy`) and do not change within the round. Keys of the
+node's configuration, or else of the run's:
 
-=====================  ========  ========================================================================
-key                    default   meaning
-=====================  ========  ========================================================================
-``deviations``         empty     ``user:name`` pairs with commas, ``3:wrong-sum, 7:drop-at-sums``; names of
-                                 :data:`flower_coded.attacks.ramp_krum_deviations.DEVIATIONS`
-``deviations-from``    ``1``     first server round in which they deviate
-=====================  ========  ========================================================================
-
-``ramp-krum-device`` in the run configuration (empty, ``cpu``, ``cuda``) has products over the field computed
-by torch on that device, with the same results; empty stays in NumPy.
-
-The reference string of the commitments is read from the cache (:func:`cached_reference_string`) and must be
-the one whose digest the server names; nodes on machines of their own need the server's file there.
+================================  ==========  ============================================================
+key                               default     meaning
+================================  ==========  ============================================================
+``ramp-krum-fewest-colluders``    ``1``       the least T that this node accepts
+``ramp-krum-fewest-selected``     ``2``       the least m
+``ramp-krum-protections``         ``true``    whether commitments must be blinded and products hidden
+``reference-digest``              empty       the only reference string that this node takes, see
+                                              :mod:`flower_coded.clients.reference_string`
+``ramp-krum-device``              empty       ``cpu`` or ``cuda``: products over the field by torch on that
+                                              device, with the same results; empty stays in NumPy
+================================  ==========  ============================================================
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
@@ -33,121 +34,105 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, Message
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
-from flower_coded.attacks.ramp_krum_deviations import get_deviation
-from flower_coded.attacks.ramp_krum_updates import Deviation
-from flower_coded.clients.attack_mod import server_round_of
 from flower_coded.clients.ramp_krum_state import load_state, save_state
+from flower_coded.clients.reference_string import reference_for
 from flower_coded.clients.run_config import RunConfig, read_int, read_text, refuse_misspelled_keys
-from flower_coded.crypto.srs_cache import cached_reference_string
-from flower_coded.errors import ParameterError
+from flower_coded.crypto.srs import ReferenceString
+from flower_coded.errors import MissingReferenceError, ParameterError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
-from flower_coded.protocols.ramp_krum.conduct import HONEST
+from flower_coded.protocols.ramp_krum.conduct import HONEST, Conduct
 from flower_coded.protocols.ramp_krum.dealing import Resources
-from flower_coded.protocols.ramp_krum.messages import KeyRequest, Request
+from flower_coded.protocols.ramp_krum.messages import KeyRequest
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.party import REQUEST_PHASES, answer_request
-from flower_coded.wire.keys import SEED_KEY
-from flower_coded.wire.model_state import flatten_update
+from flower_coded.protocols.ramp_krum.policy import UserPolicy
+from flower_coded.wire.keys import SEED_KEY, SILENCE_CODE, STATE_MISSING_CODE
+from flower_coded.wire.model_state import flatten_update, read_state
 from flower_coded.wire.ramp_krum import (
     DATA_RECORD,
     MESSAGE_RECORD,
     SETTINGS_RECORD,
+    Limits,
     message_to_records,
     records_to_message,
-    reference_size,
     settings_to_parameters,
 )
 
-__all__ = ["deviating_ramp_krum_mod", "deviations_from_config", "ramp_krum_mod"]
+__all__ = ["policy_of", "ramp_krum_mod", "take_part"]
 
-_SILENCE = 1000  # the error code of a node that falls silent in an experiment
+_POLICY_KEYS = ("ramp-krum-fewest-colluders", "ramp-krum-fewest-selected", "ramp-krum-protections")
 
 
 def ramp_krum_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Flower mod: take part in ramp-shared multi-Krum where the server asks for it."""
-    return _take_part(message, context, call_next, None)
+    return take_part(message, context, call_next, HONEST)
 
 
-def deviating_ramp_krum_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Take part as :func:`ramp_krum_mod` does, or as the run configuration says; see the module.
+def policy_of(context: Context) -> UserPolicy:
+    """Read what a node insists on; see the module for the keys."""
+    own: RunConfig = {**context.run_config, **context.node_config}
+    refuse_misspelled_keys(own, [*_POLICY_KEYS, "ramp-krum-device"])
+    requires_protections = own.get(_POLICY_KEYS[2], True)
+    if not isinstance(requires_protections, bool):
+        raise ParameterError(_POLICY_KEYS[2], "must be true or false", requires_protections)
+    return UserPolicy(
+        fewest_colluders=read_int(own, _POLICY_KEYS[0], 1),
+        fewest_selected=read_int(own, _POLICY_KEYS[1], 2),
+        requires_protections=requires_protections,
+    )
+
+
+def take_part(message: Message, context: Context, call_next: ClientAppCallable, conduct: Conduct) -> Message:
+    """Answer a message of the protocol, or pass another one on.
+
+    Parameters
+    ----------
+    message, context, call_next
+        As for any Flower mod.
+    conduct : Conduct
+        Honest, but for experiments.
 
     Raises
     ------
-    ParameterError
-        If the configuration names no deviation that there is.
+    RoundRefusedError
+        If the node's policy, or its state, refuses what is asked; Flower reports it to the server.
     """
-    deviation = None
-    if SETTINGS_RECORD in message.content.config_records:
-        user = int(cast(int, message.content.config_records[SETTINGS_RECORD]["user"]))
-        if server_round_of(message) >= read_int(context.run_config, "deviations-from", 1):
-            deviation = deviations_from_config(context.run_config).get(user)
-    return _take_part(message, context, call_next, deviation)
-
-
-def deviations_from_config(run_config: RunConfig) -> dict[int, Deviation]:
-    """Read who deviates how.
-
-    Examples
-    --------
-    >>> deviations_from_config({"deviations": "3:drop-at-sums, 1:drop-at-keys"})
-    {3: SilentFrom(phase='sums'), 1: SilentFrom(phase='keys')}
-    """
-    refuse_misspelled_keys(run_config, ["deviations", "deviations-from", "ramp-krum-device"])
-    result = {}
-    for entry in read_text(run_config, "deviations", "").split(","):
-        user, _, name = entry.strip().partition(":")
-        if entry.strip() and not user.isdecimal():
-            raise ParameterError("deviations", "must be pairs user:name with commas", entry)
-        if user:
-            result[int(user)] = get_deviation(name)
-    return result
-
-
-def _take_part(
-    message: Message, context: Context, call_next: ClientAppCallable, deviation: Deviation | None
-) -> Message:
     kind = message.metadata.message_type.split(".")[0]
     if kind != MessageType.TRAIN or MESSAGE_RECORD not in message.content.config_records:
         return call_next(message, context)
-    request = records_to_message(message.content, list(REQUEST_PHASES))
     settings = message.content.config_records[SETTINGS_RECORD]
     parameters, user = settings_to_parameters(settings), cast(int, settings["user"])
+    policy_of(context).check(parameters)
+    try:
+        reference = reference_for(settings["reference-digest"], message.content, context)
+    except MissingReferenceError as error:
+        return Message(Error(STATE_MISSING_CODE, str(error)), reply_to=message)
+    request = records_to_message(message.content, list(REQUEST_PHASES), Limits.of(parameters))
+    state, update, terms = load_state(context.state)
     trained: Mapping[str, ConfigRecord | ArrayRecord] = {}
-    update = None
+    own_terms = _terms(parameters, reference.digest, user)
     if isinstance(request, KeyRequest):
         save_state(context.state, None)  # whatever an earlier round left behind
         reply, update = _train(message, context, call_next, parameters)
         if update is None:
             return reply
         trained = dict(reply.content.metric_records)  # type: ignore[arg-type]
-    digest = str(settings["reference-digest"])
-    answers = _answer(request, context, parameters, digest, user, deviation, update)
-    if not answers:
-        return Message(Error(_SILENCE, "this node fell silent"), reply_to=message)
-    return Message(RecordDict({**trained, **answers}), reply_to=message)
-
-
-def _answer(
-    request: Request,
-    context: Context,
-    parameters: RampKrumParameters,
-    digest: str,
-    user: int,
-    deviation: Deviation | None,
-    update: NDArray[np.int64] | None,
-) -> dict[str, ConfigRecord | ArrayRecord]:
-    state, kept = load_state(context.state)
+    elif state is not None and terms != own_terms:
+        raise RoundRefusedError(REQUEST_PHASES[type(request)], "the server changed the round's parameters")
+    integers = update
     following, messages = answer_request(
-        _schemes(parameters, digest),
+        _schemes(parameters, reference),
         user,
         state,
         request,
-        lambda: cast(NDArray[np.int64], kept),
+        lambda: cast(NDArray[np.int64], integers),
         resources=Resources(device=read_text(context.run_config, "ramp-krum-device", "") or None),
-        conduct=deviation or HONEST,
+        conduct=conduct,
     )
-    save_state(context.state, following, update)
-    return message_to_records(messages[0]) if messages else {}
+    save_state(context.state, following, update if isinstance(request, KeyRequest) else None, own_terms)
+    if not messages:
+        return Message(Error(SILENCE_CODE, "this node fell silent"), reply_to=message)
+    return Message(RecordDict({**trained, **message_to_records(messages[0])}), reply_to=message)
 
 
 def _train(
@@ -157,7 +142,7 @@ def _train(
     for name in (MESSAGE_RECORD, DATA_RECORD, SETTINGS_RECORD):
         message.content.pop(name, None)  # the app sees an ordinary train message
     seed = _seed_of(message)
-    received = {name: array.numpy() for name, array in _arrays_of(message.content).items()}
+    received = read_state(_arrays_of(message.content))
     reply = call_next(message, context)
     if reply.has_error():
         return reply, None
@@ -180,8 +165,12 @@ def _seed_of(message: Message) -> int | None:
     return None
 
 
+def _terms(parameters: RampKrumParameters, digest: str, user: int) -> bytes:
+    """Hash what must not change within a round."""
+    return hashlib.sha256(f"{parameters!r} {digest} {user}".encode()).digest()
+
+
 @lru_cache(maxsize=4)
-def _schemes(parameters: RampKrumParameters, digest: str) -> Schemes:
+def _schemes(parameters: RampKrumParameters, reference: ReferenceString) -> Schemes:
     """Return the commitment schemes; nodes that share a process share them."""
-    reference = cached_reference_string(reference_size(parameters), digest=digest)
     return Schemes.create(parameters, reference)

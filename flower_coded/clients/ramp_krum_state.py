@@ -37,7 +37,12 @@ _KINDS = {kind.__name__: kind for kind in (KeyState, DealtState, HoldingState, S
 _NONCE_BYTES, _KEY_BYTES, _LIFETIME = 12, 32, 86_400.0
 
 
-def save_state(records: RecordDict, user_state: UserState, update: NDArray[np.int64] | None = None) -> None:
+def save_state(
+    records: RecordDict,
+    user_state: UserState,
+    update: NDArray[np.int64] | None = None,
+    terms: bytes = b"",
+) -> None:
     """Replace what is kept of the round; None removes everything.
 
     Parameters
@@ -47,17 +52,19 @@ def save_state(records: RecordDict, user_state: UserState, update: NDArray[np.in
     user_state : UserState
     update : ndarray of shape (L,), int64, or None
         The quantized update, kept until it is dealt.
+    terms : bytes
+        A hash of what must not change within the round.
 
     Examples
     --------
     >>> records = RecordDict()
     >>> save_state(records, KeyState(b"round", 3, KeyPair.generate()), np.array([1, -2]))
-    >>> state, update = load_state(records)
-    >>> state.user, update
-    (3, array([ 1, -2]))
+    >>> state, update, terms = load_state(records)
+    >>> state.user, update, terms
+    (3, array([ 1, -2]), b'')
     >>> save_state(records, None)
     >>> list(records), load_state(records)
-    ([], (None, None))
+    ([], (None, None, b''))
     """
     is_first = isinstance(user_state, KeyState)
     key_path = None if is_first else _key_path(records)
@@ -68,6 +75,7 @@ def save_state(records: RecordDict, user_state: UserState, update: NDArray[np.in
     if key_path is None or not key_path.exists():
         key_path = _make_key()
     arrays = _to_arrays(user_state)
+    arrays["terms"] = _to_array(terms)
     if update is not None:
         arrays["update"] = update.astype(np.int32)
     content = io.BytesIO()
@@ -78,22 +86,22 @@ def save_state(records: RecordDict, user_state: UserState, update: NDArray[np.in
     records[_ARRAYS] = ArrayRecord({"state": Array(np.frombuffer(encrypted, dtype=np.uint8))})
 
 
-def load_state(records: RecordDict) -> tuple[UserState, NDArray[np.int64] | None]:
-    """Read what is kept of the round, and the update if it is not dealt yet; None where it is gone."""
+def load_state(records: RecordDict) -> tuple[UserState, NDArray[np.int64] | None, bytes]:
+    """Read what is kept of the round, the update if it is not dealt yet, and the terms; None where gone."""
     key_path = _key_path(records)
     if key_path is None or not key_path.exists():
-        return None, None
+        return None, None, b""
     encrypted = cast(ArrayRecord, records[_ARRAYS])["state"].numpy().tobytes()
     nonce, content = encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:]
     try:
         decrypted = ChaCha20Poly1305(key_path.read_bytes()).decrypt(nonce, content, None)
     except InvalidTag:  # another key under that name: as good as none
-        return None, None
+        return None, None, b""
     with np.load(io.BytesIO(decrypted), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    update = arrays.pop("update", None)
+    update, terms = arrays.pop("update", None), arrays.pop("terms").tobytes()
     kind = _KINDS[str(arrays.pop("kind"))]
-    return _from_arrays(kind, arrays), None if update is None else update.astype(np.int64)
+    return _from_arrays(kind, arrays), None if update is None else update.astype(np.int64), terms
 
 
 def _forget(records: RecordDict) -> None:

@@ -3,118 +3,102 @@
 On the server ``RampSharedMultiKrum(num_users=12, num_byzantine=2)`` takes FedAvg's place; on the client
 ``ClientApp(mods=[ramp_krum_mod])`` is added (:mod:`flower_coded.clients.ramp_krum`). A round trains once and
 then runs the phases of :mod:`flower_coded.protocols.ramp_krum`, all of them as train messages from
-:meth:`aggregate_train`: five message rounds, six if somebody complains, one more if sums are missing, one to
+:meth:`aggregate_train`: five message rounds, more if somebody complains, one more if sums are missing, one to
 close. The result is the old model plus the mean of the m selected users' updates, each counted once whatever
-number of examples it claims (a claim nobody can check, and a lever for liars).
+number of examples it reports.
 
-A user that falls silent or sends nonsense in a phase loses its place in the round and is named; one that lied
-is not asked again (``bans_liars``). If a round cannot end with a result that is known to be right, it is
-refused with an error that says what was exceeded, and the old model stays. Metrics that clients report
-besides their update (losses, numbers of examples) travel in the clear, as with FedAvg.
+A user that falls silent or sends nonsense in a phase loses its place in the round and is named; one that
+provably lied is not asked again for a while (``ban_rounds``). If a round cannot end with a result that is
+known to be right, it changes nothing, and says why and because of whom. Metrics that clients report besides
+their update (losses, counts of examples) travel in the clear, as with FedAvg; a reply without usable metrics
+loses the metrics, not its place.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from logging import INFO, WARNING
+from logging import INFO
 from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
 from flower_coded.crypto.srs import ReferenceString
-from flower_coded.crypto.srs_cache import cached_reference_string
+from flower_coded.crypto.srs_cache import cached_reference_string, load_reference_string
 from flower_coded.errors import MalformedReplyError, ParameterError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
-from flower_coded.protocols.ramp_krum.loads import message_load
-from flower_coded.protocols.ramp_krum.messages import (
-    Closed,
-    Complaints,
-    Dealing,
-    Evaluations,
-    Malformed,
-    Misbehavior,
-    Openings,
-    PublicKey,
-    Request,
-    ShareSum,
-    UserMessage,
-)
+from flower_coded.protocols.ramp_krum.messages import Grade, Misbehavior
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
 from flower_coded.protocols.ramp_krum.round import RoundReport, run_server
-from flower_coded.protocols.ramp_krum.status import Reply
-from flower_coded.strategies.base import Roster, Update, assemble_roster, read_weight, the_only_record
-from flower_coded.strategies.base_metrics import aggregate_client_metrics
+from flower_coded.protocols.ramp_krum.selection import Selection
+from flower_coded.strategies.averaging import FederatedAveraging
+from flower_coded.strategies.ramp_krum_transport import FlowerTransport, MetricRecords, Waits
+from flower_coded.strategies.rounds import RoundRecord
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY
-from flower_coded.wire.model_state import add_to_state, update_length
-from flower_coded.wire.ramp_krum import (
-    SETTINGS_RECORD,
-    message_to_records,
-    parameters_to_settings,
-    records_to_message,
-    reference_size,
+from flower_coded.wire.model_state import (
+    add_to_state,
+    check_parameters,
+    read_state,
+    to_array_record,
+    update_length,
 )
+from flower_coded.wire.ramp_krum import reference_size
+from flower_coded.wire.validation import Accepted, Rejected, Update, read_report
 
 __all__ = ["RampKrumRound", "RampSharedMultiKrum"]
 
-_REPLY_KINDS: dict[str, type[UserMessage]] = {
-    "keys": PublicKey,
-    "shares": Dealing,
-    "complaints": Complaints,
-    "openings": Openings,
-    "evaluations": Evaluations,
-    "sums": ShareSum,
-    "close": Closed,
-}
+_MAX_CLAIM_RATIO = 10.0
+_CODES = {Grade.SILENT: "no-reply", Grade.MALFORMED: "protocol", Grade.LIE: "misbehavior"}
 
 
-@dataclass
-class RampKrumRound:
-    """What happened in one round; ``RampSharedMultiKrum.history`` keeps them all.
+@dataclass(frozen=True, kw_only=True)
+class RampKrumRound(RoundRecord):
+    """What happened in one round of training; ``RampSharedMultiKrum.history`` keeps them all.
 
     Parameters
     ----------
-    server_round : int
-        From 1.
+    selection : Selection or None
+        Who was selected, and why; None if the round changed nothing.
+    distances : mapping of (int, int) to int
+        Squared distances of quantized updates, as the server read them.
+    misbehavior : tuple of Misbehavior
+        Who fell silent, sent nonsense or lied, and at what.
     report : RoundReport
-        What was sent, by phase and user; how long the server's steps took; the outcome.
+        What was sent, by phase and user; how long the server's steps took. It holds no update and no mean.
     phase_seconds : dict of str to float
         From sending a phase's requests to having the last reply.
-    misbehavior : tuple of Misbehavior
-        Who fell silent or lied, and at what.
-    refusal : str
-        Why there is no result; empty if there is one.
     """
 
-    server_round: int
-    report: RoundReport = field(default_factory=RoundReport)
-    phase_seconds: dict[str, float] = field(default_factory=dict)
+    selection: Selection | None = None
+    distances: Mapping[tuple[int, int], int] = field(default_factory=dict)
     misbehavior: tuple[Misbehavior, ...] = ()
-    refusal: str = ""
+    report: RoundReport = field(default_factory=RoundReport)
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def selected(self) -> tuple[int, ...]:
-        """The selected users; none if the round was refused."""
-        return self.report.outcome.selection.users if self.report.outcome else ()
+        """The selected users; none if the round changed nothing."""
+        return self.selection.users if self.selection else ()
+
+    @property
+    def liars(self) -> tuple[int, ...]:
+        """Users that were proved to lie, ascending."""
+        return tuple(sorted({each.user for each in self.misbehavior if each.is_lie}))
 
     def bytes_by_phase(self) -> dict[str, int]:
         """Bytes that all users sent, by phase."""
         return {phase: sum(x.num_bytes for x in loads.values()) for phase, loads in self.report.sent.items()}
 
     def metrics(self) -> MetricRecord:
-        """Summarize for Flower's history."""
-        metrics = MetricRecord({"refused": int(bool(self.refusal))})
+        """Summarize for Flower's result."""
+        metrics = super().metrics()
         for name, users in (
-            ("selected-users", self.selected),
-            ("lying-users", tuple(sorted({each.user for each in self.misbehavior if each.is_lie}))),
-            ("silent-users", tuple(sorted({each.user for each in self.misbehavior if not each.is_lie}))),
+            ("selected-participants", self.selected),
+            ("misbehaving-participants", self.liars),
         ):
             if users:
                 metrics[name] = list(users)
@@ -124,7 +108,7 @@ class RampKrumRound:
         return metrics
 
 
-class RampSharedMultiKrum(FedAvg):
+class RampSharedMultiKrum(FederatedAveraging):
     """Multi-Krum on updates that stay secret-shared among the users.
 
     Parameters
@@ -149,16 +133,22 @@ class RampSharedMultiKrum(FedAvg):
         Bits per entry.
     chunk_size, is_blinded, hides_products, soundness_bits, block_columns, block_norm, waives_colluder_bound
         As in :class:`RampKrumParameters`.
-    reference : ReferenceString or None
-        Of the commitments; None takes the cached one of the right size, and makes it if there is none.
-    bans_liars : bool
-        Whether a user that lied is left out of later rounds.
+    reference : ReferenceString, str or None
+        Of the commitments; a digest names one of the cache (``flower-coded reference``), None takes the one
+        of the right size and makes it if there is none.
+    ban_rounds : int
+        For how many rounds a user that provably lied is not asked; 0 asks it again at once.
     reply_timeout : float
-        Seconds to wait for each phase; the first includes training.
-    seed : int
-        Draws the seeds that clients' train functions and rounding may use.
-    **fedavg
-        As for FedAvg; ``fraction_train`` and ``min_train_nodes`` must not be given, all users train.
+        Seconds to wait for each phase at most; the first includes training. Once all but A + D have answered,
+        the others have three times as long as these took, and ten seconds at least.
+    **options
+        As for :class:`~flower_coded.strategies.averaging.FederatedAveraging` (``seed``, ``connect_timeout``)
+        and FedAvg; ``fraction_train`` and ``min_train_nodes`` must not be given, all users train.
+
+    Attributes
+    ----------
+    bans : dict of int to int
+        By user, the last round in which it is not asked; :meth:`lift_ban` ends a ban.
 
     Raises
     ------
@@ -194,16 +184,24 @@ class RampSharedMultiKrum(FedAvg):
         block_columns: int | None = None,
         block_norm: float | None = None,
         waives_colluder_bound: bool = False,
-        reference: ReferenceString | None = None,
-        bans_liars: bool = True,
+        reference: ReferenceString | str | None = None,
+        ban_rounds: int = 10,
         reply_timeout: float = 600.0,
-        seed: int = 0,
-        **fedavg: Any,
+        **options: Any,
     ) -> None:
-        reserved = {"fraction_train", "min_train_nodes", "min_available_nodes"} & set(fedavg)
-        if reserved:
-            raise ParameterError("FedAvg arguments", "must leave out what all users decide", sorted(reserved))
-        super().__init__(min_train_nodes=num_users, min_available_nodes=num_users, **fedavg)
+        reserved = {"fraction_train", "min_train_nodes", "min_available_nodes", "num_participants"}
+        if reserved & set(options):
+            raise ParameterError(
+                "FedAvg arguments", "must leave out what all users decide", sorted(reserved & set(options))
+            )
+        options = {"max_claim_ratio": _MAX_CLAIM_RATIO} | options
+        super().__init__(
+            num_participants=num_users, min_train_nodes=num_users, min_available_nodes=num_users, **options
+        )
+        if ban_rounds < 0:
+            raise ParameterError("ban_rounds", "must not be negative", ban_rounds)
+        if not reply_timeout > 0:
+            raise ParameterError("reply_timeout", "must be positive", reply_timeout)
         sizes = {"num_users": num_users, "num_attackers": num_byzantine, "num_dropouts": num_dropouts}
         if num_colluders is None:
             num_colluders = max(num_byzantine, 1)
@@ -222,13 +220,10 @@ class RampSharedMultiKrum(FedAvg):
             "waives_colluder_bound": waives_colluder_bound,
         }
         self._parameters(length=1)  # refuses what cannot be, whatever the model
-        self.reference, self.bans_liars = reference, bans_liars
-        self.reply_timeout, self.seed = reply_timeout, seed
-        self.history: list[RampKrumRound] = []
-        self.banned: set[int] = set()
-        self._roster: Roster | None = None
+        self.reference, self.ban_rounds, self.reply_timeout = reference, ban_rounds, reply_timeout
+        self.bans: dict[int, int] = {}
+        self._holders: dict[int, int] = {}  # by user: the node that has the reference string
         self._schemes: Schemes | None = None
-        self._grid: Grid | None = None
         self._arrays, self._config = ArrayRecord(), ConfigRecord()
 
     @property
@@ -237,6 +232,10 @@ class RampSharedMultiKrum(FedAvg):
         if self._schemes is None:
             raise ParameterError("strategy", "must have begun its first round", "none")
         return self._schemes.parameters
+
+    def lift_ban(self, user: int) -> None:
+        """Ask a user again from the next round on, whatever it did."""
+        self.bans.pop(user, None)
 
     def summary(self) -> None:
         """Log what the strategy tolerates."""
@@ -258,44 +257,67 @@ class RampSharedMultiKrum(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Keep what the round needs; its messages are sent by :meth:`aggregate_train`."""
-        config[SERVER_ROUND_KEY] = server_round
-        self._grid, self._arrays, self._config = grid, arrays, config
-        if self._roster is None:
-            self._roster = assemble_roster(grid, self.sharing.num_users)
-        length = update_length({name: array.numpy() for name, array in arrays.items()})
+        sharing = self.sharing
+        self.join(
+            grid,
+            server_round,
+            num_participants=sharing.num_users,
+            at_least=sharing.num_users - sharing.num_dropouts,
+        )
+        if not self.history:  # a new run
+            self.bans, self._holders = {}, {}
+        self._arrays = arrays
+        self._config = ConfigRecord({**config, SERVER_ROUND_KEY: server_round})
+        state = read_state(arrays)
+        check_parameters(state, needs_floating=True)
+        length = update_length(state)
         if self._schemes is None or self._schemes.parameters.length != length:
             parameters = self._parameters(length)
-            reference = self.reference or cached_reference_string(reference_size(parameters))
-            self._schemes = Schemes.create(parameters, reference)
+            self._schemes = Schemes.create(parameters, self._reference_for(parameters))
         return []
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Run the round's phases; None keeps the old arrays."""
+        """Run the round's phases; a round that is refused returns the old arrays."""
         del replies
         assert self._schemes is not None
-        record = RampKrumRound(server_round)
-        transport = _FlowerTransport(self, record)
+        assert self.federation is not None
+        sharing = self.sharing
+        banned = {user for user, last in self.bans.items() if last >= server_round}
+        transport = FlowerTransport(
+            self.federation,
+            self._schemes,
+            server_round,
+            Waits(self.reply_timeout, sharing.num_attackers + sharing.num_dropouts),
+            self._training_content(server_round),
+            self._holders,
+        )
+        arrays, outcome, refusal = self._arrays, None, ""
         try:
-            outcome = run_server(self._schemes, transport, known_liars=self.banned)
+            outcome = run_server(self._schemes, transport, known_liars=banned)
+            misbehavior = outcome.status.misbehavior
+            arrays = to_array_record(add_to_state(read_state(self._arrays), outcome.mean))
         except RoundRefusedError as error:
-            record.refusal, record.misbehavior = str(error), error.misbehavior
-        else:
-            record.report.outcome, record.misbehavior = outcome, outcome.status.misbehavior
-        self._conclude(record)
-        metrics = record.metrics()
-        if transport.trained:
-            weights = [update.weight for update in transport.trained]
-            trained, _ = aggregate_client_metrics(
-                transport.trained, weights, self.weighted_by_key, self.train_metrics_aggr_fn
-            )
-            metrics.update(trained)
-        if record.report.outcome is None:
-            return None, metrics
-        state = {name: array.numpy() for name, array in self._arrays.items()}
-        following = add_to_state(state, record.report.outcome.mean)
-        return ArrayRecord({name: Array(array) for name, array in following.items()}), metrics
+            refusal, misbehavior = str(error), error.misbehavior
+        reported, unusable = self._reported(transport.trained)
+        metrics, left_out = self.client_metrics(reported, self.train_metrics_aggr_fn)
+        new = tuple(each for each in misbehavior if each.user not in banned)
+        record = RampKrumRound(
+            server_round=server_round,
+            accepted=outcome.selection.users if outcome else (),
+            rejected=(*self._rejections(transport, new), *unusable, *left_out),
+            refusal=refusal,
+            selection=outcome.selection if outcome else None,
+            distances=outcome.distances if outcome else {},
+            misbehavior=misbehavior,
+            report=transport.report,
+            phase_seconds=transport.phase_seconds,
+        )
+        self.bans |= {each.user: server_round + self.ban_rounds for each in new if each.is_lie}
+        if outcome:
+            log(INFO, "round %d: selected users %s", server_round, list(record.selected))
+        return arrays, self.conclude(record, metrics)
 
     def _parameters(self, length: int) -> RampKrumParameters:
         return RampKrumParameters(
@@ -306,85 +328,49 @@ class RampSharedMultiKrum(FedAvg):
             **self.options,
         )
 
-    def _conclude(self, record: RampKrumRound) -> None:
-        """Log and remember what happened."""
-        self.history.append(record)
-        for each in record.misbehavior:
-            if each.user not in self.banned:
-                log(
-                    WARNING,
-                    "round %d: user %d, phase %s, %s: %s",
-                    record.server_round,
-                    each.user,
-                    each.phase,
-                    each.grade,
-                    each.reason,
-                )
-        if record.refusal:
-            log(WARNING, "round %d: %s; the old model stays", record.server_round, record.refusal)
-        else:
-            log(INFO, "round %d: selected users %s", record.server_round, list(record.selected))
-        if self.bans_liars:
-            self.banned |= {each.user for each in record.misbehavior if each.is_lie}
+    def _reference_for(self, parameters: RampKrumParameters) -> ReferenceString:
+        if self.reference is None:
+            return cached_reference_string(reference_size(parameters))
+        if isinstance(self.reference, str):
+            return load_reference_string(self.reference)
+        return self.reference
 
+    def _training_content(self, server_round: int) -> Any:
+        """Return what makes an ordinary train message for a user."""
+        assert self.federation is not None
+        federation = self.federation
 
-class _FlowerTransport:
-    """Delivers requests as train messages, and reads the replies."""
+        def content(user: int) -> dict[str, ArrayRecord | ConfigRecord]:
+            config = ConfigRecord({**self._config, SEED_KEY: federation.seed_of(server_round, user)})
+            return {self.arrayrecord_key: self._arrays, self.configrecord_key: config}
 
-    def __init__(self, strategy: RampSharedMultiKrum, record: RampKrumRound) -> None:
-        assert strategy._grid is not None
-        assert strategy._roster is not None
-        assert strategy._schemes is not None
-        self.strategy, self.record = strategy, record
-        self.grid, self.roster, self.schemes = strategy._grid, strategy._roster, strategy._schemes
-        self.digest = self.schemes.by_family["update"].reference.digest
-        self.trained: list[Update] = []
-        self.left_at, self.last_phase = time.perf_counter(), ""
+        return content
 
-    def __call__(self, phase: str, requests: Mapping[int, Request]) -> list[Reply]:
-        started = time.perf_counter()
-        if self.last_phase:
-            spent = self.record.report.server_seconds
-            spent[self.last_phase] = spent.get(self.last_phase, 0.0) + started - self.left_at
-        messages = [self._message(phase, user, request) for user, request in requests.items()]
-        received = self.grid.send_and_receive(messages, timeout=self.strategy.reply_timeout)
-        replies = [reply for message in received if (reply := self._read(phase, message)) is not None]
-        sent = self.record.report.sent.setdefault(phase, {})
-        for user, message in replies:
-            load = message_load(message)
-            sent[user] = sent[user] + load if user in sent else load
-        self.left_at, self.last_phase = time.perf_counter(), phase
-        seconds = self.record.phase_seconds
-        seconds[phase] = seconds.get(phase, 0.0) + self.left_at - started
-        return sorted(replies, key=lambda reply: reply[0])
+    def _reported(
+        self, trained: list[Accepted[MetricRecords]]
+    ) -> tuple[list[Accepted[Update]], list[Rejected]]:
+        """Read what clients report; what cannot be read costs the metrics and nothing else."""
+        reported: list[Accepted[Update]] = []
+        unusable: list[Rejected] = []
+        for each in trained:
+            content = RecordDict(dict(each.content))
+            try:
+                update = read_report(content, weighted_by_key=self.count_key)
+                reported.append(Accepted(each.node_id, each.participant, update))
+            except MalformedReplyError as error:
+                reason = f"its metrics are not used: {error.reason}"
+                unusable.append(Rejected(each.node_id, each.participant, reason, error.code))
+        return reported, unusable
 
-    def _message(self, phase: str, user: int, request: Request) -> Message:
-        settings = parameters_to_settings(self.schemes.parameters, user=user, digest=self.digest)
-        settings[SERVER_ROUND_KEY] = self.record.server_round
-        content = RecordDict({**message_to_records(request), SETTINGS_RECORD: settings})
-        if phase == "keys":
-            entropy = [self.strategy.seed, self.record.server_round, user]
-            seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-            content[self.strategy.arrayrecord_key] = self.strategy._arrays
-            config = ConfigRecord(dict(self.strategy._config) | {SEED_KEY: seed})
-            content[self.strategy.configrecord_key] = config
-        group = f"{self.record.server_round}/{phase}"
-        return Message(content, self.roster.node_of(user), MessageType.TRAIN, group_id=group)
-
-    def _read(self, phase: str, message: Message) -> Reply | None:
-        user = self.roster.user_of(message.metadata.src_node_id)
-        if user is None or not message.has_content():
-            return None
-        round_id = b""
-        try:
-            content = records_to_message(message.content, [_REPLY_KINDS[phase]])
-            if phase == "keys":
-                self._keep_metrics(message.content)
-        except MalformedReplyError as error:
-            return user, Malformed(round_id, user, str(error))
-        return user, content
-
-    def _keep_metrics(self, content: RecordDict) -> None:
-        metrics = the_only_record(content.metric_records, "MetricRecord")
-        weight = read_weight(metrics, self.strategy.weighted_by_key)
-        self.trained.append(Update({}, weight, metrics))
+    def _rejections(self, transport: FlowerTransport, misbehavior: tuple[Misbehavior, ...]) -> list[Rejected]:
+        """Write reports as rejections, those of silence with the client's own reason where there is one."""
+        assert self.federation is not None
+        found = []
+        for each in misbehavior:
+            node_id = self.federation.participants.nodes.get(each.user, 0)
+            own = transport.rejected.get((each.phase, each.user))
+            reason, code = f"{each.phase}: {each.reason}", _CODES[each.grade]
+            if each.grade is Grade.SILENT and own is not None:
+                reason, code = f"{each.phase}: {own.reason}", own.code
+            found.append(Rejected(node_id, each.user, reason, code))
+        return found

@@ -4,7 +4,8 @@ A message becomes a ConfigRecord ``ramp-krum`` (its kind, its round, its sender)
 ArrayRecord ``ramp-krum-data``: bytes as uint8 arrays, user numbers as int64 arrays, a mapping from users as
 one array per user, ``field/user``. Bulk travels in arrays because Flower's wire handles them fifteen times
 faster than bytes in a ConfigRecord. What comes from a peer is compared with the fields of the message's class
-and refused by name where it differs; what the bytes mean is for the protocol to judge.
+and refused by name where it differs, its lengths before anything is converted; what the bytes mean is for the
+protocol to judge.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
+from flower_coded.crypto.backends.base import G1_BYTES
+from flower_coded.crypto.field_vectors import ELEMENT_BYTES
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing
+from flower_coded.crypto.sealed_channel import BOX_OVERHEAD
 from flower_coded.errors import MalformedReplyError, ParameterError
 from flower_coded.protocols.ramp_krum.messages import Request, UserMessage
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
@@ -29,6 +33,7 @@ __all__ = [
     "DATA_RECORD",
     "MESSAGE_RECORD",
     "SETTINGS_RECORD",
+    "Limits",
     "message_to_records",
     "parameters_to_settings",
     "records_to_message",
@@ -39,6 +44,8 @@ __all__ = [
 MESSAGE_RECORD, DATA_RECORD, SETTINGS_RECORD = "ramp-krum", "ramp-krum-data", "ramp-krum-settings"
 
 MessageT = TypeVar("MessageT", Request, UserMessage)
+
+_LONGEST_HEADER = 1 << 16  # of NumPy's form, which precedes an array's values
 
 _OPTIONS = (
     "num_selected",
@@ -52,13 +59,45 @@ _SHARING = ("num_users", "num_parts", "num_colluders", "num_attackers", "num_dro
 _BYTES, _NUMBERS = np.dtype(np.uint8), np.dtype(np.int64)
 
 
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The longest that anything in a round's messages can be.
+
+    Parameters
+    ----------
+    num_users : int
+        Entries of a list of users, or of a mapping from users.
+    num_bytes : int
+        Bytes of one array.
+    """
+
+    num_users: int
+    num_bytes: int
+
+    @classmethod
+    def of(cls, parameters: RampKrumParameters) -> Limits:
+        """Return the limits of the rounds with some parameters."""
+        n = parameters.sharing.num_users
+        elements = (
+            parameters.num_products,
+            n * parameters.num_range_checks,
+            parameters.families["update"].row_length,
+        )
+        longest = max(
+            parameters.share_bytes + BOX_OVERHEAD,
+            G1_BYTES * parameters.num_commitments,
+            ELEMENT_BYTES * max(elements),
+        )
+        return cls(n, longest)
+
+
 def message_to_records(message: Request | UserMessage) -> dict[str, ConfigRecord | ArrayRecord]:
     """Write a message.
 
     Examples
     --------
     >>> from flower_coded.protocols.ramp_krum.messages import Complaints
-    >>> records = message_to_records(Complaints(b"round", 3, (5, 7)))
+    >>> records = message_to_records(Complaints(b"round", 3, (5, 7), {}))
     >>> records["ramp-krum"]["kind"], records["ramp-krum-data"]["dealers"].numpy()
     ('Complaints', array([5, 7]))
     """
@@ -78,8 +117,15 @@ def message_to_records(message: Request | UserMessage) -> dict[str, ConfigRecord
     return records | ({DATA_RECORD: ArrayRecord(data)} if data else {})
 
 
-def records_to_message(content: RecordDict, kinds: Sequence[type[MessageT]]) -> MessageT:
+def records_to_message(content: RecordDict, kinds: Sequence[type[MessageT]], limits: Limits) -> MessageT:
     """Read a message of one of some kinds.
+
+    Parameters
+    ----------
+    content : RecordDict
+    kinds : sequence of type
+    limits : Limits
+        What is longer is refused before it is read.
 
     Raises
     ------
@@ -92,11 +138,13 @@ def records_to_message(content: RecordDict, kinds: Sequence[type[MessageT]]) -> 
     named = {kind.__name__: kind for kind in kinds}
     kind = named.get(str(config.get("kind")))
     if kind is None:
-        raise MalformedReplyError("protocol", f"a {config.get('kind')!r} where {' or '.join(named)} is due")
+        raise MalformedReplyError(
+            "protocol", f"a {str(config.get('kind'))[:40]!r} where {' or '.join(named)} is due"
+        )
     data = dict(content.array_records.get(DATA_RECORD, {}))
     hints = get_type_hints(kind)
     values = {
-        field.name: _read_field(field.name, hints[field.name], config, data)
+        field.name: _read_field(field.name, hints[field.name], config, data, limits)
         for field in dataclasses.fields(kind)
     }
     if data:
@@ -158,32 +206,36 @@ def reference_size(parameters: RampKrumParameters) -> int:
     return 1 << max(parameters.largest_chunk - 1, 1).bit_length()
 
 
-def _read_field(name: str, hint: Any, config: ConfigRecord, data: dict[str, Array]) -> Any:
+def _read_field(name: str, hint: Any, config: ConfigRecord, data: dict[str, Array], limits: Limits) -> Any:
     if name == "round_id" or hint is int:
         value = config.get(name.replace("_", "-"))
         if type(value) is not hint:
             raise MalformedReplyError("protocol", f"{name!r} is no {hint.__name__}")
         return value
     if hint is bytes:
-        return _read_bytes(data, name)
+        return _read_bytes(data, name, limits)
     if getattr(hint, "__origin__", None) is tuple:
-        return tuple(int(number) for number in _read(data, name, _NUMBERS))
+        return tuple(_read(data, name, _NUMBERS, limits.num_users).tolist())
     prefix = f"{name}/"
     users = [key.removeprefix(prefix) for key in data if key.startswith(prefix)]
+    if len(users) > limits.num_users:
+        raise MalformedReplyError("keys", f"{name!r} has {len(users)} parts, {limits.num_users} are possible")
     if not all(re.fullmatch(r"0|[1-9][0-9]{0,8}", user, flags=re.ASCII) for user in users):
         raise MalformedReplyError("keys", f"a part of {name!r} is named after no user")
-    return {int(user): _read_bytes(data, prefix + user) for user in sorted(users, key=int)}
+    return {int(user): _read_bytes(data, prefix + user, limits) for user in sorted(users, key=int)}
 
 
-def _read_bytes(data: dict[str, Array], key: str) -> bytes:
-    return _read(data, key, _BYTES).tobytes()
+def _read_bytes(data: dict[str, Array], key: str, limits: Limits) -> bytes:
+    return _read(data, key, _BYTES, limits.num_bytes).tobytes()
 
 
-def _read(data: dict[str, Array], key: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _read(data: dict[str, Array], key: str, dtype: np.dtype[Any], most: int) -> NDArray[Any]:
     if key not in data:
         raise MalformedReplyError("keys", f"there is no array {key!r}")
     array = data.pop(key)
-    # The claimed length is compared with the bytes that are there, so that a claim costs no memory.
+    # The claimed length and the bytes that are there are bounded, each before it costs anything.
+    if len(array.data) > most * dtype.itemsize + _LONGEST_HEADER or max(array.shape, default=0) > most:
+        raise MalformedReplyError("shape", f"{key!r} has {len(array.data)} bytes, {most} values are possible")
     length = array.shape[0] if len(array.shape) == 1 else -1
     return read_array(array, ArrayTemplate((length,), dtype), name=key)
 

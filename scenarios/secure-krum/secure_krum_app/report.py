@@ -65,7 +65,7 @@ def write_report(
         seconds,
         caption="Seconds per phase, from sending requests to the last reply, and of the server's own steps.",
     )
-    last = next((each for each in reversed(strategy.history) if each.report.outcome), None)
+    last = next((each for each in reversed(strategy.history) if each.selection), None)
     if last is not None:
         report.add_heading("Distances")
         report.add_figure(
@@ -133,8 +133,7 @@ def _seconds(strategy: RampSharedMultiKrum) -> list[Record]:
 
 
 def _draw_distances(run: RunDirectory, last: RampKrumRound, parameters: RampKrumParameters) -> Any:
-    assert last.report.outcome is not None
-    distances = last.report.outcome.distances
+    distances = last.distances
     users = sorted({user for pair in distances for user in pair})
     matrix = np.zeros((len(users), len(users)))
     for (i, j), distance in distances.items():

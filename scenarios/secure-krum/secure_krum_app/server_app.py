@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, MultiKrum, Strategy
 
-from flower_coded.clients.ramp_krum import deviations_from_config
+from flower_coded.clients.ramp_krum_experiments import deviations_from_config
 from flower_coded.experiment import Experiment
 from flower_coded.strategies import RampSharedMultiKrum
 from flower_coded.threads import one_thread

@@ -62,14 +62,14 @@ def write_server_view(
 
 def _summary(parameters: RampKrumParameters, last: RampKrumRound | None) -> str:
     sharing, num_dealers = parameters.sharing, 0
-    if last is not None and last.report.outcome is not None:
-        num_dealers = len(last.report.outcome.selection.scores)
+    if last is not None and last.selection is not None:
+        num_dealers = len(last.selection.scores)
     products = "with one squared distance and further inner products each"
     if parameters.hides_products:
         products = "in which only one coefficient, the squared distance of two updates, was not random"
     return (
         f"In the last round that ended with a result the server held: {parameters.num_commitments} "
-        "commitments of each user, points of a curve; sealed boxes that it passed on and could not open; "
+        "commitments of each user, points of a curve; encrypted shares that it passed on and could not open; "
         f"{num_dealers * (num_dealers - 1) // 2} polynomials of degree "
         f"{sharing.num_product_coefficients - 1}, {products}; masked sums of random subsets of entries; and "
         f"shares of one sum, that of {parameters.num_selected} users."
