@@ -72,7 +72,10 @@ def test_secret_shared_krum_leaves_an_attacker_out_on_output_codes(
     )
     start = to_array_record(get_state(build_model(MODEL, SHAPE, 10, seed=1)))
     grid = InProcessGrid(
-        training_client_app(mods=[ramp_krum_mod]), 9, {**CONFIG, "local-epochs": 10}, wire=False
+        training_client_app(mods=[ramp_krum_mod]),
+        9,
+        {**CONFIG, "local-epochs": 10, "ramp-krum-protections": False},
+        wire=False,
     )
     result = strategy.start(grid, start, num_rounds=1, timeout=600)
     (record,) = strategy.history
