@@ -36,7 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -70,7 +70,7 @@ from flower_coded.learning.contrastive_training import (
 )
 from flower_coded.learning.models import ModelState, get_state, set_state
 from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
-from flower_coded.learning.training import OPTIMIZER_NAMES, TrainSettings, predict_logits
+from flower_coded.learning.training import OPTIMIZER_NAMES, TrainReport, TrainSettings, predict_logits
 from flower_coded.wire.contrastive_ecoc import (
     CODE_BOOK_KEY,
     CODE_BOOK_MESSAGE_TYPE,
@@ -82,6 +82,7 @@ from flower_coded.wire.contrastive_ecoc import (
     SUMS_KEY,
 )
 from flower_coded.wire.keys import NUM_EXAMPLES_KEY, SEED_KEY
+from flower_coded.wire.model_state import read_state, to_array_record
 
 __all__ = [
     "UserImages",
@@ -228,80 +229,97 @@ def contrastive_client_app(
     ...     return OutputCodeNetwork(nn.Flatten(), 64, num_bits=16)  # features: any module
     >>> app = contrastive_client_app(build_network=build_network)
     """
-    load = load_user or _load_user
-    build = build_network or _build_network
+    handlers = _Handlers(load_user or _load_user, build_network or _build_network)
     app = ClientApp()
+    app.train(mods=[byzantine_mod])(handlers.train)
+    app.evaluate()(handlers.evaluate)
+    app.query(CODE_BOOK_MESSAGE_TYPE.split(".")[1])(handlers.report_class_sums)
+    return register_identity(app)
 
-    def prepare(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
-        user = load(context)
-        network = build(context, user)
+
+@dataclass(frozen=True)
+class _Handlers:
+    """What a node does with each kind of message."""
+
+    load: Callable[[Context], UserImages]
+    build: Callable[[Context, UserImages], OutputCodeNetwork]
+
+    def train(self, message: Message, context: Context) -> Message:
+        user, network = self._prepare_to_teach(message, context)
+        report = _learn(network, user, message, context)
+        metrics = MetricRecord({_count_name(message): report.num_examples, "train-loss": report.loss})
+        arrays = to_array_record(get_state(network))
+        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+    def evaluate(self, message: Message, context: Context) -> Message:
+        user, network = self._prepare(message, context)
+        words = predict_logits(network, user.images, device=_device(context))
+        is_right = OutputCode(_code_book(message)).decode(words) == user.labels
+        counted = {_count_name(message): len(user.labels)}
+        metrics = MetricRecord({**counted, "train-accuracy": float(is_right.mean())})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    def report_class_sums(self, message: Message, context: Context) -> Message:
+        user, network = self._prepare_to_teach(message, context)
+        sums, counts = class_word_sums(
+            network, user.images, user.labels, user.num_classes, device=_device(context)
+        )
+        attack = code_book_attack(context.run_config, *partition_of(context))
+        if attack is not None:
+            sums, counts = attack.craft(sums, counts)
+        record = to_array_record({SUMS_KEY: sums, COUNTS_KEY: counts})
+        return Message(RecordDict({CODE_BOOK_KEY: record}), reply_to=message)
+
+    def _prepare(self, message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
+        user = self.load(context)
+        network = self.build(context, user)
         set_state(network, _network_state(message))
         return user, network
 
-    def prepare_to_teach(message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
-        user, network = prepare(message, context)
+    def _prepare_to_teach(self, message: Message, context: Context) -> tuple[UserImages, OutputCodeNetwork]:
+        user, network = self._prepare(message, context)
         constrain = attack_settings_of(context).option("attack-constrain")
         if constrain != 1:
             raise ParameterError("attack-constrain", "must be 1 where an output code is trained", constrain)
         taught = poisoned_samples((user.images, user.labels), user.num_classes, message, context)
         return UserImages(*taught, user.num_classes), network
 
-    def train(message: Message, context: Context) -> Message:
-        user, network = prepare_to_teach(message, context)
-        config = _config(message)
-        device = client_settings_of(context).device
-        training = train_settings(context.run_config, _seed_of(config.get(SEED_KEY)))
-        losses = contrastive_settings(context.run_config)
-        if config[PHASE_KEY] == "pretrain":
-            batch_size = read_int(context.run_config, "pretrain-batch-size", 100, least=2)
-            flip = bool(context.run_config.get("flip", False))
-            images_per_draw = read_int(context.run_config, "images-per-draw", 4, least=1)
-            report = pretrain(
-                network,
-                user.images,
-                training=dataclasses.replace(training, batch_size=batch_size),
-                settings=losses,
-                augment=simclr_augmentation(_image_shape(user), flip=flip, images_per_draw=images_per_draw),
-                device=device,
-            )
-        else:
-            _, report = fine_tune(
-                network,
-                user.images,
-                user.labels,
-                _code_book(message),
-                training=training,
-                settings=losses,
-                update_code_book=bool(config[FOLLOW_KEY]),
-                device=device,
-            )
-        arrays = ArrayRecord({key: Array(value) for key, value in get_state(network).items()})
-        metrics = MetricRecord({_count_name(message): report.num_examples, "train-loss": report.loss})
-        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
-    def evaluate(message: Message, context: Context) -> Message:
-        user, network = prepare(message, context)
-        device = client_settings_of(context).device
-        words = predict_logits(network, user.images, device=device)
-        is_right = OutputCode(_code_book(message)).decode(words) == user.labels
-        counted = {_count_name(message): len(user.labels)}
-        metrics = MetricRecord({**counted, "train-accuracy": float(is_right.mean())})
-        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+def _learn(network: OutputCodeNetwork, user: UserImages, message: Message, context: Context) -> TrainReport:
+    """Pretrain, or fine-tune against the code book, as the strategy says."""
+    config, run_config = _config(message), context.run_config
+    training = train_settings(run_config, _seed_of(config.get(SEED_KEY)))
+    losses = contrastive_settings(run_config)
+    if config[PHASE_KEY] == "pretrain":
+        batch_size = read_int(run_config, "pretrain-batch-size", 100, least=2)
+        augment = simclr_augmentation(
+            _image_shape(user),
+            flip=bool(run_config.get("flip", False)),
+            images_per_draw=read_int(run_config, "images-per-draw", 4, least=1),
+        )
+        return pretrain(
+            network,
+            user.images,
+            training=dataclasses.replace(training, batch_size=batch_size),
+            settings=losses,
+            augment=augment,
+            device=_device(context),
+        )
+    _, report = fine_tune(
+        network,
+        user.images,
+        user.labels,
+        _code_book(message),
+        training=training,
+        settings=losses,
+        update_code_book=bool(config[FOLLOW_KEY]),
+        device=_device(context),
+    )
+    return report
 
-    def report_class_sums(message: Message, context: Context) -> Message:
-        user, network = prepare_to_teach(message, context)
-        device = client_settings_of(context).device
-        sums, counts = class_word_sums(network, user.images, user.labels, user.num_classes, device=device)
-        attack = code_book_attack(context.run_config, *partition_of(context))
-        if attack is not None:
-            sums, counts = attack.craft(sums, counts)
-        record = ArrayRecord({SUMS_KEY: Array(sums), COUNTS_KEY: Array(counts)})
-        return Message(RecordDict({CODE_BOOK_KEY: record}), reply_to=message)
 
-    app.train(mods=[byzantine_mod])(train)
-    app.evaluate()(evaluate)
-    app.query(CODE_BOOK_MESSAGE_TYPE.split(".")[1])(report_class_sums)
-    return register_identity(app)
+def _device(context: Context) -> str:
+    return ClientSettings.from_config(context.run_config).device
 
 
 def _load_user(context: Context) -> UserImages:
@@ -327,7 +345,7 @@ def _network_state(message: Message) -> ModelState:
         raise ParameterError(
             "message", "must have one ArrayRecord besides the code book", list(message.content)
         )
-    return {key: array.numpy() for key, array in records[0].items()}
+    return read_state(records[0])
 
 
 def _config(message: Message) -> ConfigRecord:

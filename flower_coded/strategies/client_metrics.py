@@ -66,7 +66,7 @@ def aggregate_client_metrics(
     accepted : sequence of Accepted
         In canonical order.
     weights : sequence of float
-        What each counts, in place of its reported count; who counts nothing is no part of the mean.
+        What each counts; who counts nothing is no part of the mean.
     weighted_by_key : str
         Where the count stands in the metrics.
     aggregate : callable
@@ -90,10 +90,8 @@ def aggregate_client_metrics(
     """
     lengths = [finite_lengths(each.content.metrics, but=weighted_by_key) for each in accepted]
     common = most_common_lengths(lengths)
-    faults = [
-        _fault(each.content.metrics, own, common, but=weighted_by_key)
-        for each, own in zip(accepted, lengths, strict=True)
-    ]
+    pairs = list(zip(accepted, lengths, strict=True))
+    faults = [_fault(each.content.metrics, own, common, but=weighted_by_key) for each, own in pairs]
     left_out = [
         Rejected(each.node_id, each.participant, fault, "metrics", each.model)
         for each, fault in zip(accepted, faults, strict=True)
