@@ -71,7 +71,7 @@ def main() -> None:
     idle = 1000 * seconds_per_round(fedavg, echo_app(), start) / NUM_USERS
     print(f"{'FedAvg':28} {NUM_USERS:8} {base:8.3f} {base:8.3f} {1.0:6.2f} {idle:16.1f}")
     for code in (
-        backdoor_correction_code(4, 4, 12),
+        backdoor_correction_code(4, 4, 12, rows="paper"),
         backdoor_correction_code(2, 6, 12),
         partition_code(6, 12),
     ):

@@ -76,7 +76,7 @@ def loop_time(decoder: SubsetDecoder, answers: NDArray[np.int64]) -> tuple[float
 
 def main() -> None:
     generator = np.random.default_rng(0)
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     confusion = generator.integers(0, 20, (code.num_models, NUM_CLASSES, NUM_CLASSES))
     confusion += 480 * np.eye(NUM_CLASSES, dtype=np.int64)
     devices: list[str | None] = [None, "cpu"]

@@ -15,6 +15,7 @@ key                         default         meaning
 ``tolerated-attackers``     ``1``           k, users that the code withstands
 ``row-weight``              ``1``           r, users that each model learns from, at least
 ``num-models``              ``1``           of a partition or a random code
+``code-rows``               ``paper``       of a detection or correction code: ``paper`` or ``fewest``
 ``decoder-attack-rate``     ``0.5``         prior probability that an image carries a trigger
 ``decoder-success-rate``    ``0.99``        probability that a poisoned model obeys it
 ``decoder-max-attackers``   the decoder's   number of attackers: uniform on 0 to this
@@ -41,6 +42,7 @@ from flower_coded.attacks import Backdoor
 from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
 from flower_coded.codes import SubsetCode, build_code, partition_code, random_code
+from flower_coded.codes.constructions import ROWS
 from flower_coded.learning import (
     ImageData,
     ModelState,
@@ -153,7 +155,8 @@ class Experiment:
         if kind == "random":
             return random_code(num_models, row_weight, self.num_users, self.seed)
         tolerated = read_int(self.config, "tolerated-attackers", 1)
-        return build_code(kind, tolerated, row_weight, self.num_users)
+        rows = read_choice(self.config, "code-rows", "paper", ROWS)
+        return build_code(kind, tolerated, row_weight, self.num_users, rows=rows)
 
     @property
     def decoder_options(self) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class TrackingTable:
             " ".join([*map(str, key), str(rows), *words])
             for key, (rows, words) in sorted(self._codes.items(), key=lambda each: (each[0][0], each[0][2]))
             if not any(
-                other != key and fewer <= rows and _gives(other, *key)
+                # Of as many rows both stay: heavier rows learn from more, lighter ones are told apart better.
+                fewer < rows and _gives(other, *key)
                 for other, (fewer, _) in self._codes.items()
             )
         ]

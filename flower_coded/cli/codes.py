@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import typer
@@ -39,8 +40,8 @@ def explore(
     ParameterError
         If no such code exists or the kind is unknown.
     """
-    found = explore_trade_off(num_users, num_attackers, kind)
-    code = build_code(kind, num_attackers, row_weight, num_users, rows="fewest") if row_weight else None
+    found = _explored(num_users, num_attackers, kind)
+    code = build_code(kind, num_attackers, row_weight, num_users) if row_weight else None
     if picture is not None and picture.suffix not in {".png", ".svg"}:
         raise ParameterError("picture", "must end in .png or .svg", str(picture))
     table = Table.from_records([_record(each) for each in found])
@@ -53,6 +54,15 @@ def explore(
         typer.echo(f"\ntable: {csv.resolve()}")
     if picture is not None:
         typer.echo(f"\npicture: {save_figure(_drawn(found, code), picture).resolve()}")
+
+
+def _explored(num_users: int, num_attackers: int, kind: str) -> list[TradeOff]:
+    """Explore, with a bar on a terminal: for many users and attackers it takes minutes."""
+    if not sys.stderr.isatty():
+        return explore_trade_off(num_users, num_attackers, kind)
+    most = max(num_users - num_attackers, 1)
+    with typer.progressbar(length=most, label="row weights", file=sys.stderr) as bar:
+        return explore_trade_off(num_users, num_attackers, kind, on_code=lambda _: bar.update(1))
 
 
 def _record(trade_off: TradeOff) -> dict[str, int | float | str]:

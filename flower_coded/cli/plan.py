@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 __all__ = ["PLANS", "PlanGroup"]
 
 PLANS: dict[str, str] = {
+    "coded-subset": "flower_coded.cli.plan_coded_subset:plan_coded_subset",
     "encoded-gd": "flower_coded.cli.plan_encoded_gd:plan_encoded_gd",
     "ramp-krum": "flower_coded.cli.plan_ramp_krum:plan_ramp_krum",
     "robust-alcc": "flower_coded.cli.plan_robust_alcc:plan_robust_alcc",

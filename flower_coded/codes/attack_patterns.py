@@ -80,7 +80,7 @@ def attack_patterns(code: SubsetCode, attacker_prior: Sequence[float]) -> Attack
     Examples
     --------
     >>> from flower_coded.codes.constructions import backdoor_correction_code
-    >>> patterns = attack_patterns(backdoor_correction_code(4, 4, 12), [0.25] * 4)
+    >>> patterns = attack_patterns(backdoor_correction_code(4, 4, 12, rows="paper"), [0.25] * 4)
     >>> len(patterns.models), patterns.num_users.tolist()[:8]
     (42, [0, 1, 1, 1, 1, 1, 1, 2])
     """

@@ -72,7 +72,7 @@ def attacker_sets(code: SubsetCode, num_attackers: int) -> AttackerSets:
     Examples
     --------
     >>> from flower_coded.codes.constructions import backdoor_correction_code
-    >>> sets = attacker_sets(backdoor_correction_code(4, 4, 12), 2)
+    >>> sets = attacker_sets(backdoor_correction_code(4, 4, 12, rows="paper"), 2)
     >>> len(sets.reach), sets.size.tolist()[:8], sets.members[1].nonzero()[0].tolist()
     (22, [0, 1, 1, 1, 1, 1, 1, 2], [0, 6])
     """

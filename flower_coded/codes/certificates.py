@@ -160,7 +160,7 @@ def covering_certificates(predictions: ArrayLike, num_classes: int, code: Subset
     Examples
     --------
     >>> from flower_coded.codes.constructions import backdoor_correction_code
-    >>> code = backdoor_correction_code(4, 4, 12)
+    >>> code = backdoor_correction_code(4, 4, 12, rows="paper")
     >>> found = covering_certificates(np.zeros((code.num_models, 1), dtype=int), 10, code)
     >>> found.labels.tolist(), found.certified.tolist()
     ([0], [2])

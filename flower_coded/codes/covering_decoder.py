@@ -65,7 +65,7 @@ class CoveringDecoder(EnsembleDecoder):
     Examples
     --------
     >>> from flower_coded.codes.constructions import backdoor_correction_code
-    >>> code = backdoor_correction_code(4, 4, 12)
+    >>> code = backdoor_correction_code(4, 4, 12, rows="paper")
     >>> decoder = CoveringDecoder(code, np.ones((15, 10, 10)))
     >>> answers = np.full((15, 2), 3)
     >>> answers[code.reach([2, 7]), 0] = 8  # two users poison all of their models: 9 of 15

@@ -19,9 +19,12 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.column_sums import MAX_SUMS, pack_columns, sort_keys
+from flower_coded.codes.column_sums import pack_columns, sort_keys
 
-__all__ = ["Guarantees", "matrix_guarantees"]
+__all__ = ["MAX_WORDS", "Guarantees", "matrix_guarantees"]
+
+MAX_WORDS = 4_000_000
+"""Words of 64 models beyond which larger sets of users are not looked at: about a second of work."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Guarantees:
     Examples
     --------
     >>> from flower_coded.codes import backdoor_correction_code
-    >>> code = backdoor_correction_code(4, 4, 12)
+    >>> code = backdoor_correction_code(4, 4, 12, rows="paper")
     >>> code.guarantees.corrected, code.guarantees.corrected_selective
     (4, 2)
     """
@@ -94,7 +97,7 @@ def matrix_guarantees(matrix: NDArray[np.bool_]) -> Guarantees:
             corrected = size
         if tracked == size - 1 and corrected == size and len(words) == users and len(seen) == num_sets:
             tracked = size
-        if len(level) * words.size > MAX_SUMS:
+        if len(level) * words.size > MAX_WORDS:
             is_exact = False
             break
         size += 1

@@ -130,7 +130,7 @@ class JointDecoder(EnsembleDecoder):
     Examples
     --------
     >>> from flower_coded.codes.constructions import backdoor_correction_code
-    >>> code = backdoor_correction_code(4, 4, 12)
+    >>> code = backdoor_correction_code(4, 4, 12, rows="paper")
     >>> decoder = JointDecoder(code, np.tile(50 * np.eye(10, dtype=int), (15, 1, 1)))
     >>> labels = np.arange(60) % 9
     >>> answers = np.tile(labels, (15, 1))

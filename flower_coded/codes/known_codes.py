@@ -142,13 +142,14 @@ def known_tracking_matrix(num_attackers: int, row_weight: int, num_users: int) -
     (7, 8)
     """
     fitting = [
-        (num_models, users, words)
+        # Of as many rows the lightest: heavier columns have sums that are told apart less well.
+        (num_models, users, weight, words)
         for (attackers, weight, users), (num_models, words) in _listed_tracking().items()
         if attackers == num_attackers and users >= num_users and weight - (users - num_users) >= row_weight
     ]
     if not fitting:
         return None
-    num_models, _, words = min(fitting)
+    num_models, _, _, words = min(fitting)
     columns = np.array(words[:num_users], dtype=np.int64)
     return np.asarray((columns[None, :] >> np.arange(num_models)[:, None]) & 1 == 1)
 

@@ -114,6 +114,7 @@ def explore_trade_off(
     *,
     max_models: int = 1000,
     rows: str = "fewest",
+    on_code: Callable[[TradeOff], None] | None = None,
 ) -> list[TradeOff]:
     """List every row weight with the code it takes.
 
@@ -127,6 +128,8 @@ def explore_trade_off(
         Row weights whose lower bound is above this are left out.
     rows : str
         ``"fewest"`` or ``"paper"``, as for :func:`build_code`.
+    on_code : callable, optional
+        Called with every entry as it is made: large codes take a while.
 
     Returns
     -------
@@ -171,4 +174,6 @@ def explore_trade_off(
                 guarantees=code.guarantees,
             )
         )
+        if on_code is not None:
+            on_code(table[-1])
     return table

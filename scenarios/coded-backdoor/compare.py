@@ -1,8 +1,9 @@
 """Compare methods over numbers of attackers (the paper's Figure 6), or track attackers (its Table 1).
 
     python scenarios/coded-backdoor/compare.py                     # digits, 0 to 3 attackers, three seeds
-    python scenarios/coded-backdoor/compare.py tracking
-    python scenarios/coded-backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
+    python scenarios/coded-backdoor/compare.py tracking python scenarios/coded-backdoor/compare.py in-turn
+    dataset=mnist samples-per-user=5000   # as the paper trains python scenarios/coded-backdoor/compare.py
+    dataset=mnist samples-per-user=1000 --seeds 1
 
 Settings are those of `flower-coded run coded-backdoor`, for as many users as the methods are named for and an
 attack with a trigger. A comparison that was interrupted goes on where it stopped if it is given the same
@@ -19,9 +20,10 @@ from typing import Annotated
 import typer
 from coded_backdoor.comparison import (
     CODED_METHODS,
+    IN_TURN,
     NUM_TRACKING_USERS,
     NUM_USERS,
-    SINGLE_METHODS,
+    SINGLE_MODELS,
     TRACKING_METHODS,
     Training,
     run_trainings,
@@ -33,6 +35,17 @@ from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
 from flower_coded.errors import ParameterError
 from flower_coded.reporting import RunDirectory
+
+PAPERS_TRAINING = {
+    "training": IN_TURN,
+    "num-server-rounds": 1,
+    "local-epochs": 10,
+    "batch-size": 128,
+    "optimizer": "adam",
+    "learning-rate": 0.001,
+    "poison-rate": 0.05,
+}
+"""Section 6 of the paper; ``num-server-rounds`` times ``local-epochs`` passes through all images."""
 
 
 def main(
@@ -48,14 +61,17 @@ def main(
 ) -> None:
     """Train every method against every number of attackers and write tables, pictures and a report."""
     given = list(settings or [])
-    tracking = "tracking" in given
-    given = [each for each in given if each != "tracking"]
+    tracking, in_turn = "tracking" in given, IN_TURN in given
+    given = [each for each in given if each not in {"tracking", IN_TURN}]
     with refusals_as_status():
         scenario = find_scenario(str(Path(__file__).parent))
         users = {"num-clients": NUM_TRACKING_USERS, "samples-per-user": 75, "decoder-max-attackers": 3}
-        config = {**scenario.defaults, **(users if tracking else {}), **scenario.settings(given)}
-        kind = "tracking" if tracking else "comparison"
-        known = TRACKING_METHODS if tracking else (*SINGLE_METHODS, *CODED_METHODS)
+        common = {**(users if tracking else {}), **(PAPERS_TRAINING if in_turn else {})}
+        config = {**scenario.defaults, **common, **scenario.settings(given)}
+        kind = ("tracking" if tracking else "comparison") + ("_in_turn" if in_turn else "")
+        known = (
+            TRACKING_METHODS if tracking else CODED_METHODS if in_turn else (*SINGLE_MODELS, *CODED_METHODS)
+        )
         names = [method.name for method in known]
         chosen = [each.strip() for each in methods.split(";") if each.strip()] or names
         if not set(chosen) <= set(names):
@@ -92,7 +108,13 @@ def _run(run: RunDirectory, trainings: list[Training], config: dict, processes: 
     missing = [each for each in trainings if (each.method, each.attackers, each.seed) not in done]
     records = list(known)
     for number, (training, found) in enumerate(
-        run_trainings(missing, config, num_processes=min(processes, max(1, len(missing)))), start=1
+        run_trainings(
+            missing,
+            config,
+            num_processes=min(processes, max(1, len(missing))),
+            kept=run.path / "models",
+        ),
+        start=1,
     ):
         records += found
         run.write_metrics(records)

@@ -33,7 +33,7 @@ from flower_coded.testing import InProcessGrid
 pytestmark = pytest.mark.experiment
 
 NUM_USERS, NUM_ROUNDS, ATTACKERS = 12, 20, "0,1"
-CODE = backdoor_correction_code(4, 4, NUM_USERS)
+CODE = backdoor_correction_code(4, 4, NUM_USERS, rows="paper")
 
 
 def run_config(seed: int, attackers: str, **changes: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_collective_certificate__is_what_the_worst_users_can_break(seed: int, k:
 
 
 def test_covering__certifies_overlapping_codes_where_the_vote_does_not() -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     agreeing = np.zeros((code.num_models, 1), dtype=np.int64)
     assert vote_certificates(agreeing, 10, code, 4).tolist() == [1]
     assert covering_certificates(agreeing, 10, code).certified.tolist() == [2]

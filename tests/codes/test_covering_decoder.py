@@ -21,7 +21,7 @@ from flower_coded.codes import (
 from flower_coded.errors import ParameterError
 
 CODES = [
-    backdoor_correction_code(4, 4, 12),
+    backdoor_correction_code(4, 4, 12, rows="paper"),
     backdoor_correction_code(2, 6, 12),
     backdoor_tracking_code(2, 4, 16),
 ]
@@ -38,7 +38,7 @@ def subsets_of(models: NDArray[np.int64], num_models: int) -> NDArray[np.bool_]:
 @pytest.mark.parametrize(
     "code",
     [
-        backdoor_correction_code(4, 4, 12),
+        backdoor_correction_code(4, 4, 12, rows="paper"),
         backdoor_correction_code(2, 6, 12),
         backdoor_tracking_code(2, 4, 16),
     ],
@@ -58,7 +58,7 @@ def test_decode__is_right_for_every_set_of_attackers_and_every_subset_of_their_m
 
 
 def test_decode__holds_whatever_each_poisoned_model_answers() -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     decoder = CoveringDecoder(code, np.ones((15, 10, 10)))
     generator = np.random.default_rng(0)
     for users in combinations(range(6), 2):
@@ -108,9 +108,11 @@ def test_certificate__is_what_brute_force_finds(seed: int, mistakes: int) -> Non
 def test_certificate__is_never_wrong(seed: int, num_attackers: int, mistakes: int) -> None:
     """Whoever attacks and whichever models err within the certificate's terms: a certified label is true."""
     generator = np.random.default_rng(seed)
-    code = [backdoor_correction_code(4, 4, 12), backdoor_tracking_code(2, 4, 16), partition_code(5, 10)][
-        seed % 3
-    ]
+    code = [
+        backdoor_correction_code(4, 4, 12, rows="paper"),
+        backdoor_tracking_code(2, 4, 16),
+        partition_code(5, 10),
+    ][seed % 3]
     decoder = CoveringDecoder(code, np.ones((code.num_models, 4, 4)), clean_mistakes=mistakes)
     answers = np.zeros((code.num_models, 60), dtype=np.int64)
     for sample in range(60):
@@ -137,7 +139,7 @@ def test_named__only_whom_every_explanation_contains() -> None:
 
 
 def test_exact_below__is_the_bound_itself() -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     confusion = np.ones((15, 10, 10))
     # Three users leave three of the fifteen models clean, and there is one user fewer than the two and two.
     assert CoveringDecoder(code, confusion).exact_below == 3.0
@@ -161,4 +163,4 @@ def test_decoder__knows_a_partition() -> None:
 )
 def test_decoder__refuses_bad_options(options: dict[str, float]) -> None:
     with pytest.raises(ParameterError):
-        CoveringDecoder(backdoor_correction_code(4, 4, 12), np.ones((15, 10, 10)), **options)  # type: ignore[arg-type]
+        CoveringDecoder(backdoor_correction_code(4, 4, 12, rows="paper"), np.ones((15, 10, 10)), **options)  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ def test_guarantees__against_selective_attackers_are_tight(code: SubsetCode) -> 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (backdoor_correction_code(4, 4, 12), (4, 4, 2, 0)),
+        (backdoor_correction_code(4, 4, 12, rows="paper"), (4, 4, 2, 0)),
         (backdoor_correction_code(2, 6, 12), (2, 2, 1, 0)),
         (backdoor_tracking_code(2, 4, 16), (None, None, 1, 2)),
         (partition_code(12, 12), (11, 5, 5, 5)),  # the vote of twelve single users: a minority of five
@@ -76,7 +76,7 @@ def test_guarantees__of_the_papers_codes(code: SubsetCode, expected: tuple[int |
 
 
 def test_guarantees__are_lower_bounds_where_sets_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_SUMS", 100)
+    monkeypatch.setattr(module, "MAX_WORDS", 100)
     found = partition_code(12, 12).guarantees
     assert not found.is_exact
     assert found.corrected_selective <= found.detected // 2 < 5

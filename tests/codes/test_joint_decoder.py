@@ -126,7 +126,7 @@ def stream(
 
 LABELS = np.arange(180) % 9
 TRIGGERED = np.arange(180) >= 120
-BCC = backdoor_correction_code(4, 4, 12)
+BCC = backdoor_correction_code(4, 4, 12, rows="paper")
 BTC = backdoor_tracking_code(2, 4, 16)
 
 

@@ -95,7 +95,7 @@ def attacked(code: SubsetCode, users: list[int], label: int, target: int) -> NDA
 
 @pytest.mark.parametrize("users", [[], [0], [3], [0, 7], [2, 5], [1, 4, 9]])
 def test_decode__restores_the_label_under_any_attack_of_three(users: list[int]) -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     decoded = SubsetDecoder(code, counts_of_good_models(15)).decode(attacked(code, users, 3, 8))
     assert decoded.labels.tolist() == [3]
     # Clean: an attack by nobody has prior 1/4, one by anybody to the true label 3/40; 0.325/1.325 = 0.245.
@@ -116,7 +116,7 @@ def test_decode__names_every_single_and_every_pair_of_attackers_under_a_tracking
 
 
 def test_decode__counts_the_sets_that_it_cannot_tell_apart() -> None:
-    code = backdoor_correction_code(4, 4, 12)  # user j and user j + 6 have the same column
+    code = backdoor_correction_code(4, 4, 12, rows="paper")  # user j and user j + 6 have the same column
     decoded = SubsetDecoder(code, counts_of_good_models(15)).decode(attacked(code, [0, 7], 3, 8))
     assert np.flatnonzero(decoded.suspects[0]).tolist() == [0, 1]
     assert decoded.num_alternatives.tolist() == [4]
@@ -151,7 +151,7 @@ def check_well_formed(decoded: Decoded) -> None:
     ids=["no data", "one class seen", "one-class models", "enormous", "always wrong"],
 )
 def test_decode__is_never_nan(confusion: NDArray[np.float64], smoothing: float, device: str | None) -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     generator = np.random.default_rng(0)
     predictions = np.hstack([generator.integers(0, 10, (15, 20)), np.tile(np.arange(10), (15, 1))])
     for attack_rate, success_rate in [(0.5, 0.99), (0.0, 0.0), (1.0, 1 - 1e-16), (0.5, 0.0)]:
@@ -203,7 +203,7 @@ def test_decode__gives_on_torch_what_it_gives_on_numpy(device: str) -> None:
     torch = pytest.importorskip("torch")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     generator = np.random.default_rng(2)
     confusion = generator.integers(0, 100, (15, 10, 10))
     predictions = generator.integers(0, 10, (15, 200))
@@ -292,7 +292,7 @@ def test_confusion_counts__refuses_labels_that_do_not_fit() -> None:
 
 
 def test_attack_patterns__group_all_sets_with_their_prior() -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     prior = [0.1, 0.2, 0.3, 0.4]
     patterns = attack_patterns(code, prior)
     assert np.exp(patterns.log_prior).sum() == pytest.approx(1.0)

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from flwr.serverapp.strategy import FedAvg, MultiKrum
 
 from coded_backdoor.client_app import app
 from coded_backdoor.experiment import Config, checked_experiment
+from coded_backdoor.in_turn import train_ensemble_in_turn
 from coded_backdoor.training import train_ensemble, train_single
-from flower_coded.experiment import Experiment
+from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
 from flower_coded.sweep.workers import work_through
 from flower_coded.testing import InProcessGrid
 
@@ -32,10 +34,13 @@ class Method:
     code: dict = field(default_factory=dict)
 
 
+IN_TURN = "in-turn"
+"""Value of ``training``: each model on its users' batches in turn, as the paper trains."""
+
 NUM_USERS, NUM_TRACKING_USERS = 12, 16
 """What the names of the methods below say."""
 
-SINGLE_METHODS = (Method("FedAvg"), Method("MultiKrum"))
+SINGLE_MODELS = (Method("FedAvg"), Method("MultiKrum"))
 CODED_METHODS = (
     Method("12 groups of 1", "a", {"code": "partition", "num-models": 12}),
     Method("6 groups of 2", "b", {"code": "partition", "num-models": 6}),
@@ -48,7 +53,7 @@ TRACKING_METHODS = (
     Method("BTC(1,11,16)", "", {"code": "tracking", "tolerated-attackers": 1, "row-weight": 11}),
     Method("BTC(2,4,16)", "", {"code": "tracking", "tolerated-attackers": 2, "row-weight": 4}),
 )
-METHODS = {method.name: method for method in SINGLE_METHODS + CODED_METHODS + TRACKING_METHODS}
+METHODS = {method.name: method for method in SINGLE_MODELS + CODED_METHODS + TRACKING_METHODS}
 
 
 @dataclass(frozen=True)
@@ -66,18 +71,23 @@ class Training:
 
 
 def run_trainings(
-    trainings: Sequence[Training], config: Config, *, num_processes: int
+    trainings: Sequence[Training], config: Config, *, num_processes: int, kept: Path
 ) -> Iterator[tuple[Training, list[dict]]]:
-    """Run trainings in processes that end with this one, and give each one's records as it is done."""
-    work = partial(run_training, config=config)
+    """Run trainings in processes that end with this one, and give each one's records as it is done.
+
+    ``kept`` is where models trained in turn are kept.
+    """
+    work = partial(run_training, config=config, kept=kept)
     for outcome in work_through(trainings, work, num_processes=num_processes, time_limit=math.inf):
         yield outcome.task, outcome.unwrap()
 
 
-def run_training(training: Training, config: Config) -> list[dict]:
+def run_training(training: Training, config: Config, kept: Path) -> list[dict]:
     """Train once; one record for a single model, two (majority vote and decoder) for an ensemble."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     experiment, started = training.experiment(config), time.monotonic()
+    if config.get("training") == IN_TURN:
+        return _run_in_turn(training, experiment, kept, started)
     grid = InProcessGrid(app, experiment.num_users, experiment.config, wire=False)
     if training.method in SINGLE_STRATEGIES:
         strategy = SINGLE_STRATEGIES[training.method](experiment)
@@ -89,6 +99,22 @@ def run_training(training: Training, config: Config) -> list[dict]:
         own |= {"models": code.num_models, "cost": code.training_cost}
     last = [record for record in rounds if record["round"] == experiment.num_rounds]
     return [_record(training, record, own, time.monotonic() - started) for record in last]
+
+
+def _run_in_turn(training: Training, experiment: Experiment, kept: Path, started: float) -> list[dict]:
+    code = experiment.code
+    metrics = experiment.evaluator(code).evaluate(train_ensemble_in_turn(experiment, kept)).metrics
+    own = {key: metrics.get(key) for key in ("true-positives", "false-positives", "suspect-rates")}
+    own |= {"models": code.num_models, "cost": code.training_cost}
+    return [
+        _record(
+            training,
+            {"method": f"{code.name}, {readout}"} | {key: metrics.get(names[key]) for key in names},
+            own,
+            time.monotonic() - started,
+        )
+        for readout, names in (("majority vote", SINGLE_METRICS), ("decoder", ENSEMBLE_METRICS))
+    ]
 
 
 def _record(training: Training, measured: dict, own: dict, seconds: float) -> dict:
