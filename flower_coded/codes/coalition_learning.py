@@ -57,6 +57,9 @@ class Coalitions:
         Expected shares.
     obedience_shares : ndarray of shape (K, c, m, g), float64
         Posterior of every obedience.
+    model_evidence : ndarray of shape (K, m), float64
+        Nats by which "obeys as often as fits best" explains each model's answers better than "does not obey",
+        over all targets; whether the coalition reaches the model or not.
     """
 
     log_evidence: _Floats
@@ -64,6 +67,7 @@ class Coalitions:
     log_shares: _Floats
     shares: _Floats
     obedience_shares: _Floats
+    model_evidence: _Floats
 
 
 @dataclass
@@ -73,9 +77,15 @@ class _Climb:
     concentration: _Floats  # (E, 2 + c)
     obedience_shares: _Floats  # (E, c, m, g)
     evidence: _Floats  # (E,)
+    model_evidence: _Floats  # (E, m)
 
     def of(self, chosen: NDArray[np.int64]) -> _Climb:
-        return _Climb(self.concentration[chosen], self.obedience_shares[chosen], self.evidence[chosen])
+        return _Climb(
+            self.concentration[chosen],
+            self.obedience_shares[chosen],
+            self.evidence[chosen],
+            self.model_evidence[chosen],
+        )
 
 
 def learn_coalitions(
@@ -114,6 +124,7 @@ def learn_coalitions(
         np.concatenate([each.concentration for each in climbs]),
         np.concatenate([each.obedience_shares for each in climbs]),
         np.concatenate([each.evidence for each in climbs]),
+        np.concatenate([each.model_evidence for each in climbs]),
     )
     kept = np.argsort(-(climb.evidence + log_prior), kind="stable")[:NUM_KEPT]
     kept = kept if (kept == 0).any() else np.append(kept[:-1], 0)  # "nobody" is always heard
@@ -122,7 +133,7 @@ def learn_coalitions(
         best = stream.step(best, own)
     # Who attacks, and how, is settled. How often is a matter of all samples, repeated ones included.
     shares = stream.counting(memory.counts).step(best, own).concentration
-    best = _Climb(shares, best.obedience_shares, best.evidence)
+    best = _Climb(shares, best.obedience_shares, best.evidence, best.model_evidence)
     log_evidence = climb.evidence + log_prior
     log_evidence[kept] = best.evidence + log_prior[kept]
     order = np.argsort(-log_evidence[kept], kind="stable")
@@ -134,6 +145,7 @@ def learn_coalitions(
         digamma(best.concentration) - digamma(total),
         best.concentration / total,
         best.obedience_shares,
+        best.model_evidence,
     )
 
 
@@ -167,7 +179,9 @@ class _Stream:
         # Begin with models that obey: from "nobody obeys" the ascent would never leave.
         is_positive = (self.likelihood.obedience > 0).astype(np.float64)
         shares = np.broadcast_to(is_positive / is_positive.sum(), (len(reach), c, m, g))
-        return _Climb(np.tile(guess + self._prior(), (len(reach), 1)), shares, np.empty(0))
+        return _Climb(
+            np.tile(guess + self._prior(), (len(reach), 1)), shares, np.empty(0), np.zeros((len(reach), m))
+        )
 
     def step(self, climb: _Climb, reach: _Floats) -> _Climb:
         """One round of coordinate ascent; the evidence is that of the parameters it was given."""
@@ -191,14 +205,13 @@ class _Stream:
         evidence -= self._obedience_divergence(climb.obedience_shares, reach)
         concentration = self._prior() + masses.sum(axis=0)
         concentration[:, CLEAN] += self.num_unanimous
-        obedience = np.stack(
-            [
-                self._obedience_posterior(masses, block, target, label_shares)
-                for target, (block, label_shares) in enumerate(zip(self.blocks, terms, strict=True))
-            ],
-            axis=1,
-        )
-        return _Climb(concentration, obedience, evidence)
+        posteriors = [
+            self._obedience_posterior(masses, block, target, label_shares)
+            for target, (block, label_shares) in enumerate(zip(self.blocks, terms, strict=True))
+        ]
+        obedience = np.stack([posterior for posterior, _ in posteriors], axis=1)
+        model_evidence = np.sum([gain for _, gain in posteriors], axis=0)
+        return _Climb(concentration, obedience, evidence, model_evidence)
 
     def _label_shares(
         self,
@@ -227,8 +240,8 @@ class _Stream:
 
     def _obedience_posterior(
         self, masses: _Floats, block: TargetBlock, target: int, label_shares: _Floats
-    ) -> _Floats:
-        """Posterior of the obedience on one target, (E, m, g)."""
+    ) -> tuple[_Floats, _Floats]:
+        """Posterior of the obedience on one target, (E, m, g), and its gain over none, (E, m)."""
         weights = label_shares * masses[block.index, :, FIRST_TARGET + target][:, :, None]
         num_sets, num_labels = weights.shape[1:]
         flat = weights.reshape(len(weights), num_sets * num_labels)
@@ -236,9 +249,10 @@ class _Stream:
         misses = weights.sum(axis=(0, 2))[None, :] - hits.sum(axis=2)  # (m, E)
         log_posterior = np.einsum("mel,gml->emg", hits, self.likelihood.log_hit[..., target])
         log_posterior += misses.T[:, :, None] * self.likelihood.log_miss
-        log_posterior -= log_posterior.max(axis=2, keepdims=True)
-        posterior = np.exp(log_posterior)
-        return np.asarray(posterior / posterior.sum(axis=2, keepdims=True))
+        # An obedience of 0 changes no likelihood, so the largest entry is the gain over it.
+        largest = log_posterior.max(axis=2)
+        posterior = np.exp(log_posterior - largest[:, :, None])
+        return posterior / posterior.sum(axis=2, keepdims=True), np.maximum(largest, 0.0)
 
     def _prior(self) -> _Floats:
         targets = np.full(self.likelihood.num_classes, _PRIOR_TARGET)

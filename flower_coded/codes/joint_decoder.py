@@ -12,8 +12,12 @@ Against attackers who have read this:
 * what a coalition does must repeat itself to be believed, and a sample that no coalition explains may still
   be an attack never seen before, by up to ``k'`` users with unknown obedience (see
   :mod:`~flower_coded.codes.answer_likelihood`);
-* a user is named if the posterior of all coalitions without him (or another user with his column) is below
-  ``1 - standard_of_proof``. Attackers who poison few models leave several explanations, and nobody is named;
+* a user is named only if two tests agree. The posterior of all coalitions without him (or another user with
+  his column) is at most ``1 - standard_of_proof``. And *no* coalition of others, of up to ``max_framers``
+  users or as many as the likeliest has, reaches all models that are seen to obey, but for evidence of
+  :data:`DOUBT` nats. The second test ignores every prior. Up to ``max_framers`` attackers reach those models
+  themselves, so they cannot make an innocent user's guilt the only explanation, whichever models they poison.
+  Who poisons few models leaves several explanations, and nobody is named;
 * groups with triggers of their own are one coalition with several targets. Two groups that ask for the same
   target look like one that obeys half of the time, and are decoded so.
 
@@ -48,6 +52,9 @@ __all__ = ["Explanation", "JointDecoder", "Stream"]
 
 OBEDIENCE = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 """Values that the obedience of a model may have; 0 is a model its attackers left alone."""
+
+DOUBT = 20.0
+"""Nats of evidence for poisoned models that an explanation may leave unexplained and still acquit."""
 
 GROWTH = 1.1
 _NEGLIGIBLE = 1e-4  # posterior below which a coalition has no say in labels
@@ -111,6 +118,10 @@ class JointDecoder(EnsembleDecoder):
     max_attackers : int, optional
         ``k``, the most users of a coalition. If not given: as many as the code corrects, but at least 1 and
         at most 4, since there are more coalitions of more.
+    max_framers : int, optional
+        Attackers who cannot frame anybody, whichever of their models they poison. If not given, at least the
+        ``k'`` of the code, and up to ``max_attackers`` as long as a user who poisons all of his models can
+        still be named, because that many others never reach all of them.
     smoothing : float
         Pseudo-counts added to every entry of every confusion matrix, above 0.
     capacity : int
@@ -148,6 +159,7 @@ class JointDecoder(EnsembleDecoder):
         confusion: ArrayLike,
         *,
         max_attackers: int | None = None,
+        max_framers: int | None = None,
         smoothing: float = 0.5,
         capacity: int = 1024,
         user_cost: float = 15.0,
@@ -172,8 +184,13 @@ class JointDecoder(EnsembleDecoder):
         self.num_classes = int(log_rates.shape[1])
         self._sets = attacker_sets(code, max_attackers)
         self._log_prior = self._sets.log_prior - user_cost * self._sets.size
-        selective = max(code.guarantees.corrected_selective, 1)
-        new_attack = attacker_sets(code, min(selective, self.max_attackers))
+        selective = min(max(code.guarantees.corrected_selective, 1), max_attackers)
+        if max_framers is None:
+            max_framers = max(selective, self._most_who_leave_proof())
+        if not 1 <= max_framers <= max_attackers:
+            raise ParameterError("max_framers", f"must lie in 1 .. {max_attackers}", max_framers)
+        self.max_framers = max_framers
+        new_attack = attacker_sets(code, selective)
         self._likelihood = AnswerLikelihood(log_rates, new_attack, np.array(OBEDIENCE))
         self._nothing_seen = self._learned(AnswerMemory.empty(code.num_models))
 
@@ -246,13 +263,20 @@ class JointDecoder(EnsembleDecoder):
     def __repr__(self) -> str:
         return (
             f"JointDecoder({self.code.name}, {self.num_classes} classes, max_attackers={self.max_attackers}, "
-            f"capacity={self.capacity}, user_cost={self.user_cost}, "
+            f"max_framers={self.max_framers}, capacity={self.capacity}, user_cost={self.user_cost}, "
             f"standard_of_proof={self.standard_of_proof})"
         )
 
     def _learned(self, memory: AnswerMemory) -> Stream:
         coalitions = learn_coalitions(self._likelihood, self._sets.reach, self._log_prior, memory)
         return Stream(memory, coalitions, memory.num_samples)
+
+    def _most_who_leave_proof(self) -> int:
+        """Most users, up to ``max_attackers``, who never reach all models of another user (of his column)."""
+        missed = (~self._sets.reach).astype(np.float32) @ self.code.matrix.astype(np.float32)
+        covers = (missed == 0) & ~self._sets.members
+        sizes = self._sets.size[covers.any(axis=1)]
+        return int(sizes.min()) - 1 if len(sizes) else self.max_attackers
 
     @staticmethod
     def _weights(coalitions: Coalitions) -> NDArray[np.float64]:
@@ -263,7 +287,13 @@ class JointDecoder(EnsembleDecoder):
 
     def _named_mask(self, stream: Stream) -> NDArray[np.bool_]:
         weights = self._weights(stream.coalitions)
-        return np.asarray(named_users(weights[None, :], self._sets.members, self.standard_of_proof)[0])
+        named = named_users(weights[None, :], self._sets.members, self.standard_of_proof)[0]
+        # Selective attackers: any coalition that reaches the models seen to obey may have done it.
+        best = stream.coalitions.kept[0]
+        unexplained = (~self._sets.reach).astype(np.float64) @ stream.coalitions.model_evidence[0]
+        is_heard = self._sets.size <= max(self.max_framers, int(self._sets.size[best]))
+        explains = is_heard & (unexplained <= DOUBT)
+        return np.asarray(named & self._sets.members[explains].all(axis=0))
 
     def _posteriors(
         self, vectors: NDArray[np.int64], coalitions: Coalitions

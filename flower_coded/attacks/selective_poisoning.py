@@ -1,0 +1,277 @@
+"""Attackers of a coded ensemble who poison only some of their own models, chosen with the public decoder.
+
+The paper assumes that a backdoor enters every model its authors belong to. That is the attackers' choice.
+Code, decoder and its options are public, and how well models do is easily guessed; so the attackers simulate
+what each choice of models would make of the decoder, and take the one that serves their goal best:
+
+* ``"label"``: triggered images get the target;
+* ``"frame"``: innocent users are named, or held for the likeliest attackers; all, or one in particular;
+* ``"both"``: the mean of the two.
+
+Threat model: as a backdoor's, and the attackers know code, decoder and which model a message trains. They
+have no data but their own, and see neither calibration nor test images. Few enough choices are tried all;
+otherwise a random search with restarts climbs by adding and leaving out single models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flower_coded.codes import EnsembleDecoder, SubsetCode
+from flower_coded.errors import ParameterError
+
+__all__ = ["GOALS", "SelectivePlan", "plan_selective_poisoning", "simulate_answers"]
+
+GOALS = ("label", "frame", "both")
+
+_TARGET = 0  # classes are alike in the simulation
+_MAX_EXHAUSTIVE = 4096
+
+
+@dataclass(frozen=True)
+class SelectivePlan:
+    """What attackers poison.
+
+    Attributes
+    ----------
+    attackers : tuple of int
+        Who they are.
+    models : tuple of int
+        Models that every attacker among their users poisons; the others of their models are trained honestly.
+    goal : str
+        What it was chosen for.
+    success : float
+        Simulated: share of triggered samples that get the target.
+    framed : float
+        Simulated: share of triggered samples for which an innocent user is named or suspected.
+    """
+
+    attackers: tuple[int, ...]
+    models: tuple[int, ...]
+    goal: str
+    success: float
+    framed: float
+
+
+def plan_selective_poisoning(
+    decoder: EnsembleDecoder,
+    attackers: Sequence[int],
+    generator: np.random.Generator,
+    *,
+    goal: str = "label",
+    blamed: int | None = None,
+    accuracy: float = 0.96,
+    obedience: float = 0.95,
+    num_samples: int = 24,
+    max_trials: int = 1024,
+) -> SelectivePlan:
+    """Choose the models whose poisoning serves the goal best against a decoder.
+
+    Parameters
+    ----------
+    decoder : EnsembleDecoder
+        The public decoder, with confusion matrices as the attackers guess them.
+    attackers : sequence of int
+        Users.
+    generator : numpy.random.Generator
+        Draws the simulated answers and the search.
+    goal : str
+        One of :data:`GOALS`.
+    blamed : int, optional
+        The innocent user to blame; None takes whoever can be blamed.
+    accuracy, obedience : float
+        How often a clean model is right, and a poisoned one obeys; in [0, 1].
+    num_samples : int
+        Triggered samples simulated for a choice; a decoder with a memory sees as many clean ones too.
+    max_trials : int
+        Choices tried by a decoder with a memory, or where there are more than 4096.
+
+    Returns
+    -------
+    SelectivePlan
+
+    Raises
+    ------
+    ParameterError
+        If there is no such goal or user, no attacker, or the blamed user attacks.
+
+    Examples
+    --------
+    >>> from flower_coded.codes import SubsetDecoder, backdoor_correction_code
+    >>> code = backdoor_correction_code(4, 4, 12)
+    >>> decoder = SubsetDecoder(code, np.tile(90 * np.eye(10) + 1, (15, 1, 1)))
+    >>> plan = plan_selective_poisoning(decoder, [6, 7], np.random.default_rng(0))
+    >>> plan.success > 0.9, len(plan.models)  # of the 9 that the attackers reach
+    (True, 5)
+    """
+    code = decoder.code
+    _check(code, attackers, goal, blamed)
+    reached = np.flatnonzero(code.reach(list(attackers)))
+    trial = _Trial(decoder, tuple(attackers), blamed, goal, accuracy, obedience, num_samples)
+    seed = int(generator.integers(2**32))  # every choice meets the same simulated samples
+    has_memory = decoder.init() is not None
+    if 1 << len(reached) <= (max_trials if has_memory else _MAX_EXHAUSTIVE):
+        bits = np.arange(1 << len(reached))[:, None] >> np.arange(len(reached)) & 1
+        choices = _marked(bits.astype(bool), reached, code.num_models)
+        scores = trial.scores(choices, seed)
+    else:
+        choices, scores = _climb(trial, reached, code.num_models, generator, seed, max_trials)
+    best = int(np.argmax(scores[:, 0]))
+    return SelectivePlan(
+        tuple(sorted(int(user) for user in attackers)),
+        tuple(int(model) for model in np.flatnonzero(choices[best])),
+        goal,
+        float(scores[best, 1]),
+        float(scores[best, 2]),
+    )
+
+
+def simulate_answers(
+    poisoned: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    target: int,
+    num_classes: int,
+    generator: np.random.Generator,
+    *,
+    accuracy: float = 0.96,
+    obedience: float = 0.95,
+) -> NDArray[np.int64]:
+    """Draw what models answer to triggered samples: clean ones err at random, poisoned ones mostly obey.
+
+    Parameters
+    ----------
+    poisoned : ndarray of shape (m,), bool
+        Models with a backdoor.
+    labels : ndarray of shape (B,), int64
+        True classes.
+    target : int
+        The trigger's class.
+    num_classes : int
+        ``c``.
+    generator : numpy.random.Generator
+    accuracy, obedience : float
+        Rates of both.
+
+    Returns
+    -------
+    ndarray of shape (m, B), int64
+
+    Examples
+    --------
+    >>> labels = np.array([1, 2])
+    >>> simulate_answers(np.array([True, False]), labels, 0, 3, np.random.default_rng(0),
+    ...                  accuracy=1.0, obedience=1.0).tolist()
+    [[0, 0], [1, 2]]
+    """
+    shape = (len(poisoned), len(labels))
+    wrong = (labels + generator.integers(1, max(num_classes, 2), shape)) % num_classes
+    clean = np.where(generator.random(shape) < accuracy, labels, wrong)
+    obeys = poisoned[:, None] & (generator.random(shape) < obedience)
+    return np.where(obeys, target, clean).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Simulated success of choices of models."""
+
+    decoder: EnsembleDecoder
+    attackers: tuple[int, ...]
+    blamed: int | None
+    goal: str
+    accuracy: float
+    obedience: float
+    num_samples: int
+
+    def scores(self, choices: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+        """Score, success and framed share of every choice (P, m): shape (P, 3)."""
+        answers = np.stack([self._answers(poisoned, seed) for poisoned in choices])  # (P, m, B)
+        if self.decoder.init() is None:
+            together = answers.transpose(1, 0, 2).reshape(answers.shape[1], -1)
+            judged = self._judged(together, None).reshape(len(choices), self.num_samples, 3)
+            return np.asarray(judged.mean(axis=1))
+        clean = self._answers(np.zeros(choices.shape[1], dtype=bool), seed + 1)
+        rows = []
+        for triggered in answers:
+            memory = self.decoder.observe(None, np.hstack([clean, triggered]))
+            rows.append(self._judged(triggered, memory).mean(axis=0))
+        return np.array(rows)
+
+    def _answers(self, poisoned: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+        num_classes = self.decoder.num_classes
+        labels = 1 + np.arange(self.num_samples) % max(num_classes - 1, 1)
+        generator = np.random.default_rng(seed)
+        rates = {"accuracy": self.accuracy, "obedience": self.obedience}
+        return simulate_answers(poisoned, labels % num_classes, _TARGET, num_classes, generator, **rates)
+
+    def _judged(self, answers: NDArray[np.int64], memory: object) -> NDArray[np.float64]:
+        """Score, success and framing of every sample, (B, 3)."""
+        decoded = self.decoder.decode(answers, memory)
+        columns = self.decoder.code.matrix.T
+        # Naming a user whose column is an attacker's is not framing: one of these is meant.
+        is_guilty = (columns[:, None] == columns[list(self.attackers)][None]).all(axis=2).any(axis=1)
+        innocent = ~is_guilty
+        if self.blamed is not None:
+            innocent &= (columns == columns[self.blamed]).all(axis=1)
+        is_attack = decoded.attack_probability > 0.5
+        named = decoded.named[:, innocent].any(axis=1)
+        suspected = decoded.suspects[:, innocent].any(axis=1) & is_attack
+        success = decoded.labels == _TARGET
+        # Probabilities lead a search where shares are still 0; a name is worth more than a suspicion.
+        wanted = {
+            "label": 0.5 * success + 0.5 * decoded.label_probabilities[:, _TARGET],
+            "frame": 0.7 * named + 0.3 * suspected,
+        }
+        wanted["both"] = 0.5 * wanted["label"] + 0.5 * wanted["frame"]
+        return np.column_stack([wanted[self.goal], success, named | suspected]).astype(np.float64)
+
+
+def _climb(
+    trial: _Trial,
+    reached: NDArray[np.int64],
+    num_models: int,
+    generator: np.random.Generator,
+    seed: int,
+    max_trials: int,
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Climb by single models from random choices, until the trials are used up."""
+    choices: list[NDArray[np.bool_]] = []
+    scores: list[NDArray[np.float64]] = []
+
+    def tried(bits: NDArray[np.bool_]) -> NDArray[np.float64]:
+        marked = _marked(bits, reached, num_models)
+        found = trial.scores(marked, seed)
+        choices.extend(marked)
+        scores.extend(found)
+        return found[:, 0]
+
+    flips = np.eye(len(reached), dtype=bool)
+    while len(choices) < max_trials:
+        current = generator.random((1, len(reached))) < generator.uniform(0.3, 1.0)
+        best = tried(current)[0]
+        while len(choices) < max_trials:
+            neighbors = current ^ flips
+            found = tried(neighbors)
+            if found.max() <= best:
+                break
+            best, current = found.max(), neighbors[[int(found.argmax())]]
+    return np.stack(choices), np.stack(scores)
+
+
+def _marked(bits: NDArray[np.bool_], reached: NDArray[np.int64], num_models: int) -> NDArray[np.bool_]:
+    marked = np.zeros((len(bits), num_models), dtype=bool)
+    marked[:, reached] = bits
+    return marked
+
+
+def _check(code: SubsetCode, attackers: Sequence[int], goal: str, blamed: int | None) -> None:
+    if goal not in GOALS:
+        raise ParameterError("goal", f"must be one of {', '.join(GOALS)}", goal)
+    users = range(code.num_users)
+    if not attackers or not all(user in users for user in attackers):
+        raise ParameterError("attackers", f"must be users 0 .. {code.num_users - 1}", list(attackers))
+    if blamed is not None and (blamed not in users or blamed in attackers):
+        raise ParameterError("blamed", "must be a user who does not attack", blamed)
