@@ -16,10 +16,12 @@ key                         default         meaning
 ``row-weight``              ``1``           r, users that each model learns from, at least
 ``num-models``              ``1``           of a partition or a random code
 ``code-rows``               ``paper``       of a detection or correction code: ``paper`` or ``fewest``
-``decoder-attack-rate``     ``0.5``         prior probability that an image carries a trigger
-``decoder-success-rate``    ``0.99``        probability that a poisoned model obeys it
-``decoder-max-attackers``   the decoder's   number of attackers: uniform on 0 to this
+``decoder``                 ``joint``       one of :data:`flower_coded.codes.DECODER_NAMES`
+``decoder-max-attackers``   ``-1``          most attackers; -1: what the code promises
 ``decoder-smoothing``       ``0.3``         pseudo-counts per entry of a confusion matrix
+``decoder-attack-rate``     ``-1``          of a posterior: prior probability of a trigger; -1: 0.5
+``decoder-success-rate``    ``-1``          of the paper's posterior: how often models obey; -1: 0.99
+``triggered-images``        ``0``           images shown with the trigger too; 0: all that are judged
 ==========================  ==============  ===============================================================
 """
 
@@ -41,8 +43,16 @@ from torch import nn
 from flower_coded.attacks import Backdoor
 from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
-from flower_coded.codes import SubsetCode, build_code, partition_code, random_code
+from flower_coded.codes import (
+    DECODER_NAMES,
+    DEFAULT_DECODER,
+    SubsetCode,
+    build_code,
+    partition_code,
+    random_code,
+)
 from flower_coded.codes.constructions import ROWS
+from flower_coded.codes.decoders import check_decoder
 from flower_coded.learning import (
     ImageData,
     ModelState,
@@ -159,16 +169,26 @@ class Experiment:
         return build_code(kind, tolerated, row_weight, self.num_users, rows=rows)
 
     @property
+    def decoder(self) -> str:
+        """What reads an ensemble out."""
+        return read_choice(self.config, "decoder", DEFAULT_DECODER, DECODER_NAMES)
+
+    @property
     def decoder_options(self) -> dict[str, Any]:
-        """Prior beliefs of an ensemble's decoder."""
-        rates = {"attack_rate": 0.5, "success_rate": 0.99, "smoothing": 0.3}
-        beliefs = {
-            name: read_float(self.config, f"decoder-{name.replace('_', '-')}", default)
-            for name, default in rates.items()
-        }
-        if "decoder-max-attackers" not in self.config:
-            return beliefs
-        return {**beliefs, "attacker_prior": [1.0] * (read_int(self.config, "decoder-max-attackers", 0) + 1)}
+        """What the decoder is told; an option that is left at -1 is the decoder's own."""
+        options: dict[str, Any] = {}
+        if self.decoder not in {"majority", "covering"}:
+            options["smoothing"] = read_float(self.config, "decoder-smoothing", 0.3)
+        for key in ("decoder-attack-rate", "decoder-success-rate"):
+            rate = read_float(self.config, key, -1.0, least=-1.0, most=1.0)
+            if rate >= 0:
+                options[key.removeprefix("decoder-").replace("-", "_")] = rate
+        most = read_int(self.config, "decoder-max-attackers", -1, least=-1)
+        if most >= 0 and self.decoder in {"posterior", "unknown-obedience"}:
+            options["attacker_prior"] = [1.0] * (most + 1)
+        elif most >= 0 and self.decoder != "majority":
+            options["max_attackers"] = max(most, 1)
+        return options
 
     def check(self) -> None:
         """Refuse a configuration before anything is trained.
@@ -179,6 +199,7 @@ class Experiment:
             If a client, an attacker or this object would refuse it, or the data cannot be loaded.
         """
         _ = self.num_users, self.num_rounds, self.attack, self.backdoor, self.model()
+        check_decoder(self.decoder, self.decoder_options)
 
     def model(self, *, seed: int | None = None) -> nn.Module:
         """Make the architecture, with the weights that a single model starts from."""
@@ -219,7 +240,9 @@ class Experiment:
             target=None if backdoor is None else backdoor.target,
             attackers=self.attackers,
             seed=self.seed,
+            decoder=self.decoder,
             decoder_options=self.decoder_options,
+            triggered_images=read_int(self.config, "triggered-images", 0) or None,
         )
 
     def coded_strategy(self, *, stacked: bool = True, is_measured: bool = True) -> CodedSubsetAggregation:

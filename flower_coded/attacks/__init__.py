@@ -8,6 +8,7 @@ from flower_coded.attacks.optimized_perturbation import PERTURBATIONS, MinMax, M
 from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
 from flower_coded.attacks.registry import ATTACKS, AttackRow, Colluders, DataTask
 from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedMetrics, NoAnswer, ReplyAttack
+from flower_coded.attacks.selective_poisoning import SelectivePlan, plan_selective_poisoning
 from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
 from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.attacks.updates import (
@@ -50,6 +51,7 @@ __all__ = [
     "PixelTrigger",
     "Poisoned",
     "ReplyAttack",
+    "SelectivePlan",
     "SignFlip",
     "StatefulAttack",
     "Trigger",
@@ -57,6 +59,7 @@ __all__ = [
     "UpdateAttack",
     "draw_backdoor",
     "little_is_enough_z",
+    "plan_selective_poisoning",
     "poison",
     "tail_samples",
 ]

@@ -160,7 +160,7 @@ class JointDecoder(EnsembleDecoder):
         *,
         max_attackers: int | None = None,
         max_framers: int | None = None,
-        smoothing: float = 0.5,
+        smoothing: float = 0.3,
         capacity: int = 1024,
         user_cost: float = 15.0,
         standard_of_proof: float = 0.999,

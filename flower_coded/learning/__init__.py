@@ -2,6 +2,7 @@
 
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.learning.images import DATASET_NAMES, ImageData, load_images
+from flower_coded.learning.model_versions import ModelVersions, train_versions
 from flower_coded.learning.models import (
     MODEL_NAMES,
     ModelState,
@@ -31,6 +32,7 @@ __all__ = [
     "CodedEnsemble",
     "ImageData",
     "ModelState",
+    "ModelVersions",
     "TrainReport",
     "TrainSettings",
     "build_model",
@@ -48,6 +50,7 @@ __all__ = [
     "stack_states",
     "train",
     "train_stacked",
+    "train_versions",
     "unstack_states",
     "user_indices",
 ]

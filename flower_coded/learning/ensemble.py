@@ -1,8 +1,10 @@
 """A trained ensemble with its code and confusion matrices: one classifier, one file.
 
 :class:`CodedEnsemble` answers every image with all its models and decodes the answers (Section 5 of the
-coded subset aggregation paper, :class:`flower_coded.codes.SubsetDecoder`): the label that an attacked image
-should have had, the probability that it carries a trigger, and the users who planted it.
+coded subset aggregation paper; :mod:`flower_coded.codes.decoders`): the label that an attacked image should
+have had, the probability that it carries a trigger, and the users who planted it. A decoder that learns from
+the images it sees takes what it has learned as ``memory``: ``memory = ensemble.observe(memory, images)``
+after every batch, ``ensemble.decode(images, memory)``. Without one it learns from the images at hand.
 
 The file is a NumPy archive that is read without pickle: the code's matrix, the confusion matrices, one
 array per entry of the stacked state, and a JSON text with the rest. Models of this package are built again
@@ -12,7 +14,7 @@ from their name; for any other architecture, give the model when loading.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from flower_coded.codes import Decoded, SubsetCode, SubsetDecoder
+from flower_coded.codes import DEFAULT_DECODER, Decoded, EnsembleDecoder, SubsetCode, make_decoder
 from flower_coded.errors import ParameterError
 from flower_coded.learning.models import ModelState, build_model
 from flower_coded.learning.stacked import predict_stacked
 
 __all__ = ["CodedEnsemble"]
 
-_FORMAT = "flower_coded ensemble 1"
+_FORMAT = "flower_coded ensemble 2"
 _STATE = "state/"
 
 
@@ -51,12 +53,10 @@ class CodedEnsemble:
         A name that :func:`~flower_coded.learning.build_model` knows, or empty with ``model`` given.
     model : torch.nn.Module or None
         The architecture, where it has no name here; its weights are not used.
-    attack_rate, success_rate : float
-        ``A`` and ``S`` of the decoder.
-    attacker_prior : sequence of float or None
-        ``Q``; None is uniform on 0..3.
-    smoothing : float
-        Pseudo-counts that the decoder adds to the confusion matrices.
+    decoder_name : str
+        One of :data:`~flower_coded.codes.DECODER_NAMES`.
+    decoder_options : mapping
+        Keyword arguments of that decoder: numbers, lists of numbers, text.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"cuda:0"``; chosen anew when loading.
 
@@ -83,10 +83,8 @@ class CodedEnsemble:
     image_shape: tuple[int, int, int]
     model_name: str = ""
     model: nn.Module | None = field(default=None, repr=False)
-    attack_rate: float = 0.5
-    success_rate: float = 0.99
-    attacker_prior: Sequence[float] | None = None
-    smoothing: float = 1.0
+    decoder_name: str = DEFAULT_DECODER
+    decoder_options: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -108,16 +106,9 @@ class CodedEnsemble:
         return int(self.confusion.shape[1])
 
     @cached_property
-    def decoder(self) -> SubsetDecoder:
-        """The posterior decoder of this ensemble."""
-        return SubsetDecoder(
-            self.code,
-            self.confusion,
-            attack_rate=self.attack_rate,
-            success_rate=self.success_rate,
-            attacker_prior=self.attacker_prior,
-            smoothing=self.smoothing,
-        )
+    def decoder(self) -> EnsembleDecoder:
+        """The decoder of this ensemble."""
+        return make_decoder(self.decoder_name, self.code, self.confusion, self.decoder_options)
 
     @cached_property
     def architecture(self) -> nn.Module:
@@ -132,25 +123,35 @@ class CodedEnsemble:
             raise ParameterError("images", f"must be (B, {self.image_shape})", images.shape)
         return predict_stacked(self.architecture, self.stacked_state, images, device=self.device)
 
-    def decode(self, images: NDArray[np.float32]) -> Decoded:
+    def observe(self, memory: Any, images: NDArray[np.float32]) -> Any:
+        """Let the decoder learn from images (B, C, H, W) without labels; begin with ``None``."""
+        return self.decoder.observe(
+            self.decoder.init() if memory is None else memory, self.predict_models(images)
+        )
+
+    def decode(self, images: NDArray[np.float32], memory: Any = None) -> Decoded:
         """Everything that the decoder says about images (B, C, H, W), in one pass."""
-        return self.decoder.decode(self.predict_models(images))
+        return self.decoder.decode(self.predict_models(images), memory)
 
-    def predict(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
+    def predict(self, images: NDArray[np.float32], memory: Any = None) -> NDArray[np.int64]:
         """Likeliest true labels (B,), attack or no attack."""
-        return self.decode(images).labels
+        return self.decode(images, memory).labels
 
-    def predict_proba(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Posterior (B, c) of the true label."""
-        return self.decode(images).label_probabilities
+    def predict_proba(self, images: NDArray[np.float32], memory: Any = None) -> NDArray[np.float64]:
+        """Posterior (B, c) of the true label, where the decoder has one; see :class:`Decoded`."""
+        return self.decode(images, memory).label_probabilities
 
-    def attack_probability(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+    def attack_probability(self, images: NDArray[np.float32], memory: Any = None) -> NDArray[np.float64]:
         """Posterior probability (B,) that an image carries a trigger."""
-        return self.decode(images).attack_probability
+        return self.decode(images, memory).attack_probability
 
-    def suspects(self, images: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Likeliest set of attackers (B, n) per image, supposing that it carries a trigger."""
-        return self.decode(images).suspects
+    def suspects(self, images: NDArray[np.float32], memory: Any = None) -> NDArray[np.bool_]:
+        """Likeliest set of attackers (B, n) per image, supposing that it carries a trigger: a guess."""
+        return self.decode(images, memory).suspects
+
+    def named(self, images: NDArray[np.float32], memory: Any = None) -> NDArray[np.bool_]:
+        """Users (B, n) accused by the decoder's standard of proof."""
+        return self.decode(images, memory).named
 
     def save(self, path: str | Path) -> Path:
         """Write one ``.npz`` file; the suffix is added where it is missing.
@@ -171,12 +172,8 @@ class CodedEnsemble:
             },
             "image_shape": list(self.image_shape),
             "model_name": self.model_name,
-            "attack_rate": self.attack_rate,
-            "success_rate": self.success_rate,
-            "attacker_prior": None
-            if self.attacker_prior is None
-            else [float(q) for q in self.attacker_prior],
-            "smoothing": float(self.smoothing),
+            "decoder_name": self.decoder_name,
+            "decoder_options": dict(self.decoder_options),
             "state_keys": list(self.stacked_state),
         }
         arrays: dict[str, NDArray[Any]] = {
@@ -224,10 +221,8 @@ class CodedEnsemble:
             image_shape=tuple(about["image_shape"]),
             model_name=about["model_name"],
             model=model,
-            attack_rate=about["attack_rate"],
-            success_rate=about["success_rate"],
-            attacker_prior=about["attacker_prior"],
-            smoothing=about["smoothing"],
+            decoder_name=about["decoder_name"],
+            decoder_options=about["decoder_options"],
             device=device,
         )
 

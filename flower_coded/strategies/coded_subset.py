@@ -262,7 +262,7 @@ class CodedSubsetAggregation(FederatedAveraging):
         Returns
         -------
         CodedEnsemble
-            With confusion matrices from the evaluator's calibration half and its decoder's options.
+            With confusion matrices from the evaluator's calibration half, and its decoder.
 
         Raises
         ------
@@ -285,7 +285,8 @@ class CodedSubsetAggregation(FederatedAveraging):
             self.evaluator.image_shape,
             model_name,
             model,
-            **options,
+            decoder_name=self.evaluator.decoder,
+            decoder_options=options,
         )
 
     def _adopt(self, arrays: ArrayRecord) -> ArrayRecord:

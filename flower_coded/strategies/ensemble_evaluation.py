@@ -4,7 +4,8 @@ One half of the held-out samples estimates the models' confusion matrices, which
 needs; the other half measures (the paper's protocol, Sec. 6: 5,000 test images each). Per call: accuracy
 of the decoded ensemble and of a plain majority vote; with a trigger at hand also accuracy under attack,
 attack success rate, the posterior attack probability of clean and of triggered samples, and the users the
-decoder names. What it leaves out: finding a trigger nobody gave it.
+decoder names. All measured samples, clean and triggered, are one stream to a decoder that learns from what it
+sees. What it leaves out: finding a trigger nobody gave it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.attacks.data import Trigger
-from flower_coded.codes import Decoded, SubsetCode, SubsetDecoder, confusion_counts, majority_vote
+from flower_coded.codes import (
+    DEFAULT_DECODER,
+    Decoded,
+    SubsetCode,
+    confusion_counts,
+    majority_vote,
+    make_decoder,
+)
+from flower_coded.codes.decoders import check_decoder
 from flower_coded.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -73,8 +82,13 @@ class EnsembleEvaluator:
         Share of the samples that estimates the confusion matrices.
     seed : int
         Draws the split.
+    decoder : str
+        One of :data:`~flower_coded.codes.DECODER_NAMES`.
     decoder_options : mapping
-        Passed to :class:`~flower_coded.codes.SubsetDecoder` (``attack_rate``, ``attacker_prior``, ...).
+        Keyword arguments of that decoder.
+    triggered_images : int, optional
+        How many of the measured samples are shown with the trigger too; all if not given. Few test a
+        decoder that learns.
 
     Notes
     -----
@@ -96,7 +110,14 @@ class EnsembleEvaluator:
         named by more than half, together with those whose columns of the code are the same (the decoder
         names the first of them). The second is left out when it would be empty.
     ``true-positives``, ``false-positives``
-        Attackers and honest users named per triggered sample, on average (the paper's Table 1).
+        Attackers and honest users suspected per triggered sample, on average (the paper's Table 1). A
+        suspicion is the likeliest set, of which nothing is proved.
+    ``named-users``
+        Users accused by the decoder's standard of proof on more than half of the samples held for attacked,
+        with those whose columns are the same. Left out when it would be empty: nobody, or "cannot tell".
+    ``framed-rate``
+        Share of all samples, clean and triggered, on which somebody is accused whose column is no
+        attacker's; where ``attackers`` are given, or nobody attacks.
 
     Raises
     ------
@@ -129,7 +150,9 @@ class EnsembleEvaluator:
         attackers: Sequence[int] = (),
         calibration_share: float = 0.5,
         seed: int = 0,
+        decoder: str = DEFAULT_DECODER,
         decoder_options: Mapping[str, Any] | None = None,
+        triggered_images: int | None = None,
     ) -> None:
         if len(images) != len(labels) or len(labels) < 2:
             raise ParameterError("images", f"must be one per label, at least 2 ({len(labels)})", len(images))
@@ -141,13 +164,16 @@ class EnsembleEvaluator:
             raise ParameterError("attackers", f"must be users 0 .. {code.num_users - 1}", list(attackers))
         self.code, self.num_classes, self.target = code, num_classes, target
         self.attackers = sorted(set(attackers))
-        self.decoder_options = dict(decoder_options or {})
+        check_decoder(decoder, decoder_options)
+        if triggered_images is not None and triggered_images < 1:
+            raise ParameterError("triggered_images", "must be at least 1", triggered_images)
+        self.decoder, self.decoder_options = decoder, dict(decoder_options or {})
         self._predict = predict
         order = np.random.default_rng(seed).permutation(len(labels))
         count = min(max(1, round(calibration_share * len(labels))), len(labels) - 1)
         self._calibration = (images[order[:count]], labels[order[:count]])
         self._measuring = (images[order[count:]], labels[order[count:]])
-        self._triggered = None if trigger is None else trigger.apply(self._measuring[0])
+        self._triggered = None if trigger is None else trigger.apply(self._measuring[0][:triggered_images])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -181,24 +207,39 @@ class EnsembleEvaluator:
         EnsembleEvaluation
         """
         confusion = self.confusion(stacked_state)
-        decoder = SubsetDecoder(self.code, confusion, **self.decoder_options)
+        decoder = make_decoder(self.decoder, self.code, confusion, self.decoder_options)
         images, labels = self._measuring
         answers = self._predict(stacked_state, images)
-        decoded = decoder.decode(answers)
+        triggered = None if self._triggered is None else self._predict(stacked_state, self._triggered)
+        stream = answers if triggered is None else np.hstack([answers, triggered])
+        memory = decoder.observe(decoder.init(), stream)
+        decoded = decoder.decode(answers, memory)
         metrics: dict[str, Measured] = {
             "ensemble-accuracy": _share(decoded.labels == labels),
             "majority-accuracy": _share(majority_vote(answers, self.num_classes).labels == labels),
             "model-accuracies": [_share(row == labels) for row in answers],
             "attack-probability-clean": float(decoded.attack_probability.mean()),
         }
-        if self._triggered is not None:
-            triggered_answers = self._predict(stacked_state, self._triggered)
-            decoded = decoder.decode(triggered_answers)
-            metrics |= self._attack_metrics(triggered_answers, decoded)
+        named = decoded.named
+        if triggered is not None:
+            decoded = decoder.decode(triggered, memory)
+            metrics |= self._attack_metrics(triggered, decoded)
+            named = np.vstack([named, decoded.named])
+        if self.attackers or triggered is None:
+            metrics["framed-rate"] = _share(named[:, ~self._is_guilty()].any(axis=1))
         return EnsembleEvaluation(metrics | self._suspects(decoded), confusion)
 
+    def _is_guilty(self) -> NDArray[np.bool_]:
+        """Tell whose column is an attacker's, (n,): naming one of these is right."""
+        return np.asarray(self._alike()[self.attackers].any(axis=0))
+
+    def _alike(self) -> NDArray[np.bool_]:
+        """Tell which users (n, n) have equal columns, so that the code cannot tell them apart."""
+        columns = self.code.matrix.T
+        return np.asarray((columns[:, None] == columns[None]).all(axis=2))
+
     def _attack_metrics(self, answers: NDArray[np.int64], decoded: Decoded) -> dict[str, Measured]:
-        labels = self._measuring[1]
+        labels = self._measuring[1][: answers.shape[1]]
         vote = majority_vote(answers, self.num_classes).labels
         others = labels != self.target
         metrics: dict[str, Measured] = {
@@ -209,19 +250,22 @@ class EnsembleEvaluator:
             "attack-probability-triggered": float(decoded.attack_probability.mean()),
         }
         if self.attackers:
-            named = decoded.suspects.mean(axis=0)
-            metrics["true-positives"] = float(named[self.attackers].sum())
-            metrics["false-positives"] = float(named.sum() - named[self.attackers].sum())
+            suspected = decoded.suspects.mean(axis=0)
+            metrics["true-positives"] = float(suspected[self.attackers].sum())
+            metrics["false-positives"] = float(suspected.sum() - suspected[self.attackers].sum())
         return metrics
 
     def _suspects(self, decoded: Decoded) -> dict[str, Measured]:
         attacked = decoded.attack_probability > 0.5
-        named = decoded.suspects[attacked].sum(axis=0) / max(1, int(attacked.sum()))
-        columns = self.code.matrix.T
-        alike = (columns[:, None] == columns[None]).all(axis=2)  # whom the code cannot tell apart
-        suspected = [int(user) for user in np.flatnonzero(alike @ named > 0.5)]
-        rates: dict[str, Measured] = {"suspect-rates": [float(share) for share in named]}
-        return rates | ({"suspected-users": suspected} if suspected else {})
+        number = max(1, int(attacked.sum()))
+        suspected = decoded.suspects[attacked].sum(axis=0) / number
+        named = decoded.named[attacked].sum(axis=0) / number
+        lists = {
+            "suspected-users": np.flatnonzero(self._alike() @ suspected > 0.5),
+            "named-users": np.flatnonzero(named > 0.5),
+        }
+        rates: dict[str, Measured] = {"suspect-rates": [float(share) for share in suspected]}
+        return rates | {key: [int(user) for user in users] for key, users in lists.items() if len(users)}
 
 
 def model_predictor(model: nn.Module, *, device: str = "cpu", batch_size: int = 1024) -> Predict:
@@ -262,5 +306,5 @@ def model_predictor(model: nn.Module, *, device: str = "cpu", batch_size: int = 
     return predict
 
 
-def _share(hits: NDArray[np.bool_]) -> float:
+def _share(hits: NDArray[np.bool_] | np.bool_) -> float:
     return float(hits.mean()) if hits.size else 0.0

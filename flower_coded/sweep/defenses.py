@@ -36,7 +36,12 @@ Options = Mapping[str, Any]
 
 RAMP_DEFENSE = "ramp-shared-krum"
 _HADAMARD = "hadamard-fedavg"
-_DECODER = {"decoder-attack-rate": 0.5, "decoder-success-rate": 0.99, "decoder-smoothing": 0.3}
+_DECODER = {
+    "decoder": "joint",
+    "decoder-attack-rate": -1.0,
+    "decoder-success-rate": -1.0,
+    "decoder-smoothing": 0.3,
+}
 _RAMP = {"clipping": 1.0, "num-bits": 16}
 
 

@@ -65,7 +65,7 @@ def main(
     given = [each for each in given if each not in {"tracking", IN_TURN}]
     with refusals_as_status():
         scenario = find_scenario(str(Path(__file__).parent))
-        users = {"num-clients": NUM_TRACKING_USERS, "samples-per-user": 75, "decoder-max-attackers": 3}
+        users = {"num-clients": NUM_TRACKING_USERS, "samples-per-user": 75}
         common = {**(users if tracking else {}), **(PAPERS_TRAINING if in_turn else {})}
         config = {**scenario.defaults, **common, **scenario.settings(given)}
         kind = ("tracking" if tracking else "comparison") + ("_in_turn" if in_turn else "")

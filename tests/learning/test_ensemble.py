@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from flower_coded.learning import (
 CODE = backdoor_correction_code(1, 2, 3)  # three models of two users each
 POISONER = 1
 PRIOR = [0.5, 0.5]  # nobody or one: two attackers would reach all three models
+PAPER = ("posterior", {"attacker_prior": PRIOR})
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def ensemble(data: ImageData) -> CodedEnsemble:
     stacked = stack_states(states)
     answers = predict_stacked(model, stacked, data.test_images[:300])
     confusion = confusion_counts(answers, data.test_labels[:300], 10)
-    return CodedEnsemble(CODE, stacked, confusion, data.image_shape, "small-cnn", attacker_prior=PRIOR)
+    return CodedEnsemble(CODE, stacked, confusion, data.image_shape, "small-cnn", None, *PAPER)
 
 
 def triggered(data: ImageData) -> np.ndarray:
@@ -132,12 +134,26 @@ def test_decoder_settings_are_kept_in_the_file(ensemble: CodedEnsemble, tmp_path
         ensemble.confusion,
         ensemble.image_shape,
         "small-cnn",
-        attack_rate=0.1,
-        success_rate=0.9,
-        attacker_prior=[0.7, 0.3],
+        decoder_name="unknown-obedience",
+        decoder_options={"attack_rate": 0.1, "attacker_prior": [0.7, 0.3]},
     )
     loaded = CodedEnsemble.load(told.save(tmp_path / "e.npz"))
-    assert (loaded.attack_rate, loaded.success_rate, loaded.attacker_prior) == (0.1, 0.9, [0.7, 0.3])
+    assert loaded.decoder_name == "unknown-obedience"
+    assert loaded.decoder_options == told.decoder_options
+    assert repr(loaded.decoder) == repr(told.decoder)
+
+
+def test_a_stream_is_learned_from_batch_by_batch(ensemble: CodedEnsemble, data: ImageData) -> None:
+    joint = replace(ensemble, decoder_name="joint", decoder_options={})
+    clean, marked = data.test_images[300:], triggered(data)
+    memory = None
+    for images in (*np.array_split(clean, 3), *np.array_split(marked, 3)):
+        memory = joint.observe(memory, images)
+    others = data.test_labels[300:] != 0
+    assert (joint.attack_probability(marked, memory)[others] > 0.5).mean() > 0.7
+    assert (joint.predict(clean, memory) == data.test_labels[300:]).mean() > 0.9
+    accused = joint.named(marked, memory)[others].mean(axis=0)
+    assert accused[[user for user in range(3) if user != POISONER]].max() == 0.0
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator, m
 
 CODE = backdoor_correction_code(1, 3, 4)  # 4 models; user j feeds all but one
 LABELS = np.arange(1000) % 5
+PAPER: dict[str, Any] = {"decoder": "posterior", "decoder_options": {"attacker_prior": [0, 1]}}
 IMAGES = np.repeat(LABELS[:, None] / 10, 4, axis=1).astype(np.float32).reshape(-1, 1, 2, 2)
 
 
@@ -42,9 +43,7 @@ def poisoned_models(code: Any, attackers: list[int], target: int = 0) -> Any:
 
 
 def test_honest_models_score_one_and_nobody_is_suspected() -> None:
-    evaluator = EnsembleEvaluator(
-        CODE, poisoned_models(CODE, []), IMAGES, LABELS, 5, decoder_options={"attacker_prior": [0, 1]}
-    )
+    evaluator = EnsembleEvaluator(CODE, poisoned_models(CODE, []), IMAGES, LABELS, 5, **PAPER)
     measured = evaluator.evaluate({})
     assert measured.metrics["ensemble-accuracy"] == 1.0
     assert measured.metrics["majority-accuracy"] == 1.0
@@ -54,6 +53,7 @@ def test_honest_models_score_one_and_nobody_is_suspected() -> None:
     assert measured.metrics["suspect-rates"] == [0.0] * 4
     assert "suspected-users" not in measured.metrics
     assert "accuracy-under-attack" not in measured.metrics
+    assert measured.metrics["framed-rate"] == 0.0
 
 
 def test_the_confusion_is_counted_on_the_calibration_half_only() -> None:
@@ -85,7 +85,7 @@ def test_users_the_code_cannot_tell_apart_are_suspected_together(attacker: int) 
     code = backdoor_correction_code(1, 4, 6)  # three columns, each for two users
     alike = [user for user in range(6) if (code.matrix[:, user] == code.matrix[:, attacker]).all()]
     assert len(alike) == 2
-    marked = {"trigger": Mark(), "target": 0, "decoder_options": {"attacker_prior": [0, 1]}}
+    marked = {"trigger": Mark(), "target": 0, **PAPER}
     evaluator = EnsembleEvaluator(code, poisoned_models(code, [attacker]), IMAGES, LABELS, 5, **marked)
     assert evaluator.evaluate({}).metrics["suspected-users"] == alike
 
@@ -103,7 +103,7 @@ def test_the_decoder_withstands_and_names_the_attacker_where_the_majority_falls(
         trigger=Mark(),
         target=0,
         attackers=[attacker],
-        decoder_options={"attacker_prior": [0, 1]},
+        **PAPER,
     )
     metrics = evaluator.evaluate({}).metrics
     assert metrics["ensemble-accuracy"] == 1.0
@@ -117,6 +117,27 @@ def test_the_decoder_withstands_and_names_the_attacker_where_the_majority_falls(
     # On samples of the target's own class (a fifth) all models agree, and any user may be named.
     assert metrics["true-positives"] == pytest.approx(0.8, abs=0.1)
     assert metrics["false-positives"] == pytest.approx(0.2, abs=0.1)
+
+
+def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None:
+    code = backdoor_correction_code(4, 4, 12)
+    guilty = [1, 2, 7, 8]  # users 6 apart have equal columns
+    evaluator = EnsembleEvaluator(
+        code,
+        poisoned_models(code, [1, 2]),
+        IMAGES,
+        LABELS,
+        5,
+        trigger=Mark(),
+        target=0,
+        attackers=[1, 2],
+        triggered_images=100,
+    )
+    metrics = evaluator.evaluate({}).metrics
+    assert metrics["ensemble-accuracy"] == metrics["accuracy-under-attack"] == 1.0
+    assert metrics["majority-attack-success-rate"] == 1.0
+    assert metrics["named-users"] == guilty
+    assert metrics["framed-rate"] == 0.0
 
 
 def test_the_split_is_drawn_from_the_seed() -> None:
@@ -140,6 +161,9 @@ def test_the_split_is_drawn_from_the_seed() -> None:
         ("target", {"trigger": Mark()}),
         ("target", {"target": 1}),
         ("attackers", {"attackers": [4]}),
+        ("decoder", {"decoder": "fair"}),
+        ("decoder option attack_rate", {"decoder_options": {"attack_rate": 0.5}}),
+        ("triggered_images", {"triggered_images": 0}),
     ],
 )
 def test_bad_parameters_are_refused(name: str, options: dict[str, Any]) -> None:

@@ -10,8 +10,6 @@ Config = dict[str, bool | int | float | str]
 
 def checked_experiment(config: Config) -> Experiment:
     """Make the experiment; refuse a configuration before anything is trained."""
-    if config["decoder"] not in {"posterior", "majority"}:
-        raise ParameterError("decoder", "must be posterior or majority", config["decoder"])
     if config["baseline"] not in {"fedavg", "none"}:
         raise ParameterError("baseline", "must be fedavg or none", config["baseline"])
     experiment = Experiment(config)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from flower_coded.codes import SubsetCode, majority_vote
+from flower_coded.codes import SubsetCode
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
@@ -35,25 +35,43 @@ def accuracy_by_round(rounds: list[dict]) -> Figure:
     return figure
 
 
-def triggered_images(experiment: Experiment, ensemble: CodedEnsemble, single: ModelState | None) -> Figure:
+def under_attack(records: list[dict]) -> Figure:
+    """Three rows: right labels, the attackers' labels, innocents named; a bar for every decoder."""
+    shown = {
+        "accuracy under attack": "Triggered images that get their true label (higher is better)",
+        "attack success": "Triggered images that get the attackers' label (lower is better)",
+        "innocents named": "Images for which an innocent user is accused (lower is better)",
+    }
+    figure = new_figure(3, 1, size=(9, 8.4))
+    for axes, (key, title) in zip(figure.axes, shown.items(), strict=True):
+        draw_bars(
+            records,
+            x="attack",
+            y=key,
+            group="decoder",
+            title=title,
+            y_label="share",
+            y_limits=(0, 1),
+            axes=axes,
+        )
+    return figure
+
+
+def triggered_images(
+    experiment: Experiment, ensemble: CodedEnsemble, single: ModelState | None, memory: object = None
+) -> Figure:
     """Six images with the trigger, and what each side says they are, the ensemble as the run reads it out."""
     backdoor, data = experiment.backdoor, experiment.data
     others = np.flatnonzero(data.test_labels != backdoor.target)
     chosen = others[:: max(1, len(others) // 6)][:6]
     clean, labels = data.test_images[chosen], data.test_labels[chosen]
     triggered = backdoor.trigger.apply(clean)
-    says = [f"coded: {label}" for label in _answers(experiment, ensemble, triggered)]
+    says = [f"coded: {label}" for label in ensemble.predict(triggered, memory)]
     if single is not None:
         fedavg = experiment.predict(single, triggered)[0]
         says = [f"FedAvg: {label}\n{text}" for label, text in zip(fedavg, says, strict=True)]
     titles = [f"a {label}" for label in labels] + says
     return draw_images(np.concatenate([clean, triggered]), titles=titles, num_columns=len(chosen))
-
-
-def _answers(experiment: Experiment, ensemble: CodedEnsemble, images: np.ndarray) -> np.ndarray:
-    if experiment.config["decoder"] == "majority":
-        return majority_vote(ensemble.predict_models(images), ensemble.num_classes).labels
-    return ensemble.predict(images)
 
 
 def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]) -> Figure:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from logging import INFO
+from typing import Any
 
 from flwr.common.logger import log
 
 from coded_backdoor import pictures
+from coded_backdoor.under_attack import has_versions, measured_under_attack, trained_versions
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
@@ -23,6 +25,12 @@ SUSPICION = (
     "names each user among the likeliest attackers; the true ones are vermilion. Users with the same column "
     "share a bar: a correcting code promises the right label and not the right name, for which there are "
     "tracking codes."
+)
+UNDER_ATTACK = (
+    "Which decoder holds? Plain attackers poison every model they belong to; selective and framing ones have "
+    "read the decoder and poison those of their models that serve them best, to have their label or to have "
+    "an innocent user accused. Every decoder faces attackers who have read that decoder. One that holds has "
+    "tall bars in the first row and none in the other two. Under nobody, triggered images meet clean models."
 )
 DETECTION = (
     "The decoder's posterior probability that an image carries a trigger: for the half of the test images "
@@ -46,7 +54,8 @@ def write_results(
     run.write_metrics(summary, name="summary")
     ensemble = strategy.ensemble(model_name=experiment.settings.model)
     ensemble.save(run.path / "ensemble.npz")
-    report = _compose(run, experiment, strategy, ensemble, single, rounds, summary)
+    attacked = _under_attack(run, experiment)
+    report = _compose(run, experiment, strategy, ensemble, single, rounds, summary, attacked)
     log(INFO, "progress: report written to %s", report.write(run.report_path))
 
 
@@ -58,6 +67,7 @@ def _compose(
     single: ModelState | None,
     rounds: list[dict],
     summary: list[dict],
+    attacked: list[dict],
 ) -> Report:
     code, attackers = experiment.code, experiment.attackers
     report = Report(
@@ -69,11 +79,16 @@ def _compose(
         {f"{r['method']}: {TRIGGERED}": r[TRIGGERED] for r in summary if r[TRIGGERED] is not None}
     )
     report.add_text(_introduction(experiment))
+    if attacked:
+        figure = pictures.under_attack(attacked)
+        run.write_figure(figure, "under_attack")
+        report.add_figure(figure, caption=UNDER_ATTACK)
+        report.add_table(attacked)
     report.add_table(Table.from_records(summary), caption="After the last round, on held-out images")
     figures = {"accuracy": (pictures.accuracy_by_round(rounds), "Accuracy by round, clean and triggered.")}
     if experiment.backdoor is not None:
         figures["triggered"] = (
-            pictures.triggered_images(experiment, ensemble, single),
+            pictures.triggered_images(experiment, ensemble, single, _memory(experiment, strategy, ensemble)),
             TRIGGERED_IMAGES.format(target=experiment.backdoor.target),
         )
     figures["code"] = (pictures.code_matrix(code, attackers), _about_code(experiment))
@@ -86,6 +101,23 @@ def _compose(
     return report.add_details("Settings", experiment.config)
 
 
+def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict]:
+    if not (experiment.config["under-attack"] and has_versions(experiment)):
+        return []
+    log(INFO, "progress: what selective attackers would make of each decoder")
+    records = measured_under_attack(experiment, trained_versions(experiment))
+    run.write_metrics(records, name="under_attack")
+    return records
+
+
+def _memory(experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: CodedEnsemble) -> Any:
+    """Give what a decoder that learns has seen: the judged images, without and with the trigger."""
+    assert strategy.evaluator is not None
+    images, _ = strategy.evaluator.measuring
+    memory = ensemble.observe(None, images)
+    return ensemble.observe(memory, experiment.backdoor.trigger.apply(images))
+
+
 def _detection_figures(
     experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: CodedEnsemble
 ) -> dict:
@@ -95,7 +127,9 @@ def _detection_figures(
     assert strategy.evaluator is not None
     images, labels = strategy.evaluator.measuring
     images = images[labels != backdoor.target]
-    clean, triggered = (ensemble.attack_probability(x) for x in (images, backdoor.trigger.apply(images)))
+    memory = _memory(experiment, strategy, ensemble)
+    both = (images, backdoor.trigger.apply(images))
+    clean, triggered = (ensemble.attack_probability(x, memory) for x in both)
     return {
         "suspicion": (
             pictures.suspicion(experiment.code, metrics["suspect-rates"], experiment.attackers),
@@ -114,8 +148,8 @@ def _introduction(experiment: Experiment) -> str:
     readout = (
         "the label that most models answer is the ensemble's"
         if experiment.config["decoder"] == "majority"
-        else "the decoder then asks of every image which label, which attackers and which target explain "
-        "best what the models answer"
+        else "the decoder then asks which label, which attackers and which target explain best what the "
+        "models answer"
     )
     return (
         f"{_about_attack(experiment)} {single}The coded ensemble trains {code.num_models} models, each on "
@@ -160,7 +194,8 @@ def _about_ensemble(strategy: CodedSubsetAggregation) -> str:
     return (
         f"Single models reach {min(accuracies):.3f} to {max(accuracies):.3f} on clean images. "
         f"{len(rejected)} replies were rejected in all rounds. The ensemble is in `ensemble.npz`: "
-        "`flower_coded.learning.ensemble.CodedEnsemble.load(path).predict(images)`, by the posterior decoder."
+        "`flower_coded.learning.ensemble.CodedEnsemble.load(path).predict(images)`, with the decoder "
+        f"`{strategy.evaluator.decoder}`."
     )
 
 
