@@ -102,7 +102,7 @@ def plan_selective_poisoning(
     Examples
     --------
     >>> from flower_coded.codes import SubsetDecoder, backdoor_correction_code
-    >>> code = backdoor_correction_code(4, 4, 12)
+    >>> code = backdoor_correction_code(4, 4, 12, rows="paper")
     >>> decoder = SubsetDecoder(code, np.tile(90 * np.eye(10) + 1, (15, 1, 1)))
     >>> plan = plan_selective_poisoning(decoder, [6, 7], np.random.default_rng(0))
     >>> plan.success > 0.9, len(plan.models)  # of the 9 that the attackers reach

@@ -120,7 +120,7 @@ def test_the_decoder_withstands_and_names_the_attacker_where_the_majority_falls(
 
 
 def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None:
-    code = backdoor_correction_code(4, 4, 12)
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
     guilty = [1, 2, 7, 8]  # users 6 apart have equal columns
     evaluator = EnsembleEvaluator(
         code,
