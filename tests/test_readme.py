@@ -22,12 +22,38 @@ def test_the_drop_in_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 models in (3, 16, 1, 3, 3)" in capsys.readouterr().out
 
 
-def test_the_examples_of_the_command_s_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# What stands around a page's examples in a reader's own app: the names that its first lines would define.
+APP = """
+import numpy as np, torch
+from flwr.app import ArrayRecord
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from flower_coded.clients import training_client_app
+from flower_coded.learning import build_model
+app = ServerApp()
+Net = lambda: build_model("small-cnn", (1, 8, 8), 10)
+test_images, test_labels = np.zeros((40, 1, 8, 8), np.float32), np.arange(40) % 10
+"""
+SURROUNDINGS = {
+    "clients.md": "from flwr.clientapp import ClientApp",
+    "crypto.md": "import numpy as np; quantized = np.arange(10_000) - 5_000",
+    "ramp_krum.md": "from flwr.clientapp import ClientApp",
+    "strategies.md": APP,
+}
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_every_example_of_every_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for example in code_blocks(ROOT / "docs" / "command.md"):
-        exec(compile(example, "command.md", "exec"), {})
-    (page,) = tmp_path.glob("results/my_scenario/*/report.html")
-    assert "What to see in it." in page.read_text()
+    namespace: dict[str, object] = {}
+    exec(SURROUNDINGS.get(page.name, ""), namespace)
+    for number, example in enumerate(code_blocks(page)):
+        exec(compile(example, f"{page.name}, example {number}", "exec"), namespace)
+    if page.name == "command.md":
+        (report,) = tmp_path.glob("results/my_scenario/*/report.html")
+        assert "What to see in it." in report.read_text()
 
 
 @pytest.mark.parametrize(
