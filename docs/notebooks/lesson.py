@@ -100,7 +100,7 @@ def _(
     )
     is_triggered = np.arange(400) >= 200  # the second half of the images carries the trigger
     answers[np.ix_(poisoned, np.flatnonzero(is_triggered))] = 8
-    confusion = np.full((code.num_models, 10, 10), mistakes.value / 9 + 1e-3)
+    confusion = np.full((code.num_models, 10, 10), mistakes.value / 9)
     confusion[:, np.arange(10), np.arange(10)] = 1 - mistakes.value
     return answers, attackers, code, confusion, is_triggered, poisoned, truth
 
@@ -188,8 +188,7 @@ def _(backdoor_correction_code, itertools, make_decoder, mo, np, pair):
     tried = np.zeros((plain_code.num_models, len(subsets)), dtype=int)  # the truth is 0 ...
     for column, chosen in enumerate(subsets):
         tried[chosen, column] = 8  # ... and the liars want 8
-    sure = np.full((plain_code.num_models, 10, 10), 1e-3)
-    sure[:, np.arange(10), np.arange(10)] = 1.0
+    sure = np.tile(np.eye(10), (plain_code.num_models, 1, 1))
     fooled = {
         name: make_decoder(name, plain_code, sure).decode(tried).labels == 8
         for name in ("majority", "posterior", "unknown-obedience", "covering")
@@ -207,7 +206,7 @@ def _(backdoor_correction_code, itertools, make_decoder, mo, np, pair):
                 selection=None,
             ),
             mo.md(
-                f"Poisoning models {', '.join(map(str, subsets[framing]))} fools the paper's decoder, and its likeliest attackers are users "
+                f"Poisoning only {', '.join(f'model {model}' for model in subsets[framing])} fools the paper's decoder, and its likeliest attackers are users "
                 f"{', '.join(map(str, blamed))}: **{len(set(blamed) - set(liars))} of them innocent**. "
                 f"This code promises to hold against {plain_code.guarantees.corrected_selective} liars who choose, and the covering decoder keeps that."
                 if fooled["posterior"].any()

@@ -56,7 +56,7 @@ def log_confusion_rates(confusion: ArrayLike, num_models: int, smoothing: float)
     Parameters
     ----------
     confusion : array_like of shape (m, c, c)
-        Whole numbers are counts. Fractional entries whose rows sum to one are rates, taken to rest on
+        Whole numbers are counts. Floating-point entries whose rows sum to one are rates, taken to rest on
         :data:`RATE_SAMPLES` samples per class.
     num_models : int
         ``m``.
@@ -72,7 +72,8 @@ def log_confusion_rates(confusion: ArrayLike, num_models: int, smoothing: float)
     Raises
     ------
     ParameterError
-        If the matrices do not fit or hold anything but finite non-negative numbers.
+        If the matrices do not fit or hold anything but finite non-negative numbers, or are neither counts nor
+        rates.
 
     Examples
     --------
@@ -91,8 +92,17 @@ def log_confusion_rates(confusion: ArrayLike, num_models: int, smoothing: float)
         raise ParameterError(
             "smoothing", "must be above 0, or an unseen answer would be impossible", smoothing
         )
-    if (counts != np.floor(counts)).any() and np.allclose(counts.sum(axis=2)[counts.any(axis=2)], 1.0):
+    row_sums = counts.sum(axis=2)[counts.any(axis=2)]
+    if given.dtype.kind == "f" and np.allclose(row_sums, 1.0):
         counts *= RATE_SAMPLES
+    elif (counts != np.floor(counts)).any():
+        # Fractions that sum to something else would pass for a handful of samples, and smoothing drown them.
+        raise ParameterError(
+            "confusion",
+            "must hold whole counts, or rates whose rows sum to one",
+            f"rows that sum to {row_sums.min():g} .. {row_sums.max():g}",
+            hint="divide each row by its sum",
+        )
     log_counts = np.log(counts + smoothing)
     log_rates: NDArray[np.float64] = log_counts - np.logaddexp.reduce(log_counts, axis=2, keepdims=True)
     return log_rates

@@ -21,6 +21,7 @@ from flower_coded.codes import (
     confusion_counts,
 )
 from flower_coded.codes.attack_patterns import attack_patterns
+from flower_coded.codes.confusion import log_confusion_rates
 from flower_coded.errors import ParameterError
 
 
@@ -307,3 +308,13 @@ def test_attack_patterns__drop_what_has_no_prior() -> None:
     patterns = attack_patterns(SubsetCode(["110", "101", "011"]), [0.0, 1.0])
     assert patterns.num_users.tolist() == [1, 1, 1]
     assert np.isfinite(patterns.log_prior).all()
+
+
+def test_confusion__is_counts_or_rates_and_nothing_between() -> None:
+    almost = np.full((3, 4, 4), 0.02)
+    almost[:, np.arange(4), np.arange(4)] = 0.97  # rows sum to 1.03: a few samples to a reader of counts
+    with pytest.raises(ParameterError, match=r"whole counts, or rates.*1\.03"):
+        log_confusion_rates(almost, 3, 1.0)
+    exact = np.tile(np.eye(4), (3, 1, 1))
+    assert np.exp(log_confusion_rates(exact, 3, 1.0))[0, 0, 0] > 0.99
+    assert np.exp(log_confusion_rates(exact.astype(int), 3, 1.0))[0, 0, 0] == pytest.approx(0.4)
