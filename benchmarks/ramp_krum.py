@@ -68,7 +68,7 @@ BARE = {"is_blinded": False, "hides_products": False, "is_paper_form": True}
 FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("all protections", FULL),
     ("norm of the whole update", {"block_columns": 1 << 30}),
-    ("norms of blocks of 40", {"block_columns": 8}),
+    ("norms of blocks of 80", {"block_columns": 16}),
     ("norms of blocks of 20", {"block_columns": 4}),
     ("norms of blocks of 5", {"block_columns": 1}),
     ("the paper's, nothing added", BARE),

@@ -35,10 +35,12 @@ from typing import TypeAlias
 
 from flower_coded.crypto.backends import G1_BYTES, Backend, Point
 from flower_coded.crypto.commitment_basis import CommitmentBasis
+from flower_coded.crypto.field_limbs import MAX_COLUMNS
 from flower_coded.crypto.field_products import weighted_sum
 from flower_coded.crypto.field_vectors import (
     FIELD_MODULUS,
     FieldArray,
+    add,
     check_elements,
     from_ints,
     random_elements,
@@ -283,13 +285,19 @@ class VectorCommitment:
 
     def _combine_vectors(self, claims: Sequence[Claim], randoms: list[list[int]]) -> FieldArray:
         """Return the sum of all chunks of all vectors, each times its random number."""
-        # The last chunk is filled with zeros: they multiply powers that its commitment does not contain.
-        padded = zeros(len(claims), self.num_chunks * self.chunk_size)
-        for row, claim in zip(padded, claims, strict=True):
-            row[: self.length] = claim.vector
-        chunks = padded.reshape(-1, self.chunk_size, 4)
-        weights = [number for numbers in randoms for number in numbers]
-        return weighted_sum(weights, chunks, num_threads=self.num_threads)
+        total = zeros(self.chunk_size)
+        # As many claims at a time as one product takes columns: a copy of all would double the memory.
+        step = max(MAX_COLUMNS // self.num_chunks, 1)
+        for first in range(0, len(claims), step):
+            group = claims[first : first + step]
+            # The last chunk is filled with zeros: they multiply powers that its commitment does not contain.
+            padded = zeros(len(group), self.num_chunks * self.chunk_size)
+            for row, claim in zip(padded, group, strict=True):
+                row[: self.length] = claim.vector
+            weights = [number for numbers in randoms[first : first + step] for number in numbers]
+            chunks = padded.reshape(-1, self.chunk_size, 4)
+            total = add(total, weighted_sum(weights, chunks, num_threads=self.num_threads))
+        return total
 
     def _combine_commitments(self, claims: Sequence[Claim], randoms: list[list[int]]) -> Point:
         """Return the right-hand side; a point that occurs in many claims is multiplied once."""
