@@ -142,7 +142,7 @@ class RampKrumParameters:
         None takes as many as make the proof cost an eighth of an update.
     block_norm : float or None
         The bound, in the unit of the update. None takes the clipping bound times a quarter of the root of a
-        block's size, but at least 1 and at most 1.75.
+        block's size, but at least 1 and, for the default blocks, at most 1.75.
     is_paper_form : bool
         Without range checks and norm bound; for measurements only.
     waives_colluder_bound : bool
@@ -232,9 +232,10 @@ class RampKrumParameters:
         if self.block_norm is None:
             entries = num_parts * min(columns, self.part_length)
             # A quarter of the root of the size, squared: entries may be a quarter of the clipping bound each.
-            numerator, denominator = _LARGEST_DEFAULT_NORM
-            most = (largest * numerator // denominator) ** 2
-            bound = min(largest**2 * entries // 16, most, LARGEST_SUM_OF_SQUARES)
+            bound = min(largest**2 * entries // 16, LARGEST_SUM_OF_SQUARES)
+            if self.block_columns is None:  # of larger blocks, which somebody chose, it would leave nothing
+                numerator, denominator = _LARGEST_DEFAULT_NORM
+                bound = min(bound, (largest * numerator // denominator) ** 2)
         else:
             if not self.block_norm >= self.fixed_point.clipping:
                 raise ParameterError(

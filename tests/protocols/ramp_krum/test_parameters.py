@@ -130,3 +130,21 @@ def test_measure_unit_costs__finds_long_scalars_dearer_than_short_ones() -> None
     costs = measure_unit_costs(num_entries=256)
     assert costs.long_point > costs.short_point > 0
     assert min(costs.share, costs.combine, costs.multiply, costs.carry, costs.read_point) > 0
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 4, 5, 12])
+def test_norm_check__refuses_a_spike_of_nine_tenths_of_m_whatever_m_is(num_parts: int) -> None:
+    sharing = RampSharing(num_users=40, num_parts=num_parts, num_colluders=2, num_attackers=2)
+    parameters = RampKrumParameters(sharing, num_selected=2, length=100_000)
+    clipping = parameters.fixed_point.max_integer
+    assert clipping <= parameters.largest_entry < 0.9 * 2 * clipping
+    # Entries of a sixth of the clipping bound each are within it, whatever the blocks are.
+    entries = num_parts * parameters.norm_check.block_columns
+    assert parameters.norm_check.bound >= entries * (clipping / 6) ** 2
+
+
+def test_norm_check__bounds_chosen_blocks_in_proportion_to_their_size() -> None:
+    sharing = RampSharing(num_users=12, num_parts=2, num_colluders=2, num_attackers=2)
+    whole = RampKrumParameters(sharing, num_selected=2, length=100_000, block_columns=100_000)
+    assert whole.norm_check.num_blocks == 1
+    assert whole.largest_entry == pytest.approx(100_000**0.5 / 4 * whole.fixed_point.max_integer, rel=1e-3)

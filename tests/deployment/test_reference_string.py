@@ -1,6 +1,6 @@
 """Ramp-shared multi-Krum as it is deployed: a SuperLink and SuperNodes, processes with homes of their own.
 
-    pytest tests/strategies/test_ramp_krum_deployment.py -m experiment    # some minutes
+    pytest tests/deployment/test_reference_string.py -m experiment    # three minutes
 
 The server has imported a ceremony's file; the nodes have nothing but the digest in their own configuration.
 """
@@ -84,7 +84,8 @@ def main(grid, context):
     try:
         result = strategy.start(grid=grid, initial_arrays=initial, num_rounds=1)
     except Exception as error:
-        out.write_text(str(error))
+        reasons = [each.reason for record in strategy.history for each in record.rejected]
+        out.write_text("; ".join([str(error), *reasons]))
         raise
     out.write_text(str(result.arrays["weights"].numpy().mean()))
 """
