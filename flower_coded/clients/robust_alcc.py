@@ -154,7 +154,8 @@ def analog_faults_from_config(run_config: RunConfig, num_workers: int) -> Analog
     (8, StrongCollusion(mean=10.0, variance=1000.0, num_ones=None))
     """
     refuse_unknown_keys(run_config, "attack", _KEYS)
-    refuse_misspelled_keys(run_config, [*_KEYS, "stragglers", "seed"])
+    # A server's setting of a like name is none of this side's.
+    refuse_misspelled_keys(run_config, [*_KEYS, "stragglers", "seed", "device", "num-stragglers"])
     seed = read_int(run_config, "seed", 0)
     name = read_choice(run_config, "attack", "none", ["none", *ANALOG_ATTACK_NAMES, *MALFORMED_NAMES])
     attackers = attackers_from_config(run_config, num_workers) if name != "none" else ()

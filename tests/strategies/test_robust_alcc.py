@@ -243,6 +243,7 @@ def test_strategy__refuses_bad_parameters_before_anything_is_sent(options, name)
         {"attack": "lie"},
         {"attack": "full-noise", "attack-mena": 1.0},
         {"attack": "full-noise", "attackers": 40},
+        {"straglers": 3},
     ],
 )
 def test_faults__are_refused_when_misspelled(run_config) -> None:

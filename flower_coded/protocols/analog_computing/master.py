@@ -32,7 +32,6 @@ import numpy as np
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.array_namespace import Array, on_device, to_numpy
 from flower_coded.codes.dft_code import DFTCode
-from flower_coded.codes.verification_keys import VerificationKey
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.analog_computing.acceptance import (
     Verification,
@@ -40,15 +39,16 @@ from flower_coded.protocols.analog_computing.acceptance import (
     drop_far,
     usable_results,
 )
-from flower_coded.protocols.analog_computing.form_keys import TableKeys, share_key
 from flower_coded.protocols.analog_computing.functions import QuadraticForm, get_function
+from flower_coded.protocols.analog_computing.key_ring import KeyRing
 from flower_coded.protocols.analog_computing.messages import Outcome, Refused, Request, Share
+from flower_coded.protocols.analog_computing.placement import Placement
 from flower_coded.protocols.analog_computing.planning import promised_errors
 from flower_coded.protocols.analog_computing.precision import (
     Precision,
+    bound_by_code,
     error_amplification,
     measure_precision,
-    worst_amplification,
 )
 
 __all__ = ["AnalogMaster"]
@@ -119,12 +119,9 @@ class AnalogMaster:
     unreliable: BoolArray | None = None
     device: str = "cpu"
     _precision: dict[str, Precision] = field(default_factory=dict, init=False, repr=False)
-    _share_keys: dict[tuple[int, int, int], VerificationKey] = field(
-        default_factory=dict, init=False, repr=False
-    )
-    _table_keys: dict[tuple[int, int], TableKeys] = field(default_factory=dict, init=False, repr=False)
-    _scales: dict[tuple[int, int], float] = field(default_factory=dict, init=False, repr=False)
-    _data: tuple[np.ndarray[Any, Any], Array, Array] | None = field(default=None, init=False, repr=False)
+    _placement: Placement = field(init=False, repr=False)
+    _keys: KeyRing | None = field(default=None, init=False, repr=False)
+    _noise: tuple[Array, Array] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the numbers, and draw the order."""
@@ -146,10 +143,7 @@ class AnalogMaster:
             # Whoever pools shares finds out where they lie relative to each other; nobody chooses where.
             order = secrets.SystemRandom().sample(range(code.num_workers), code.num_workers)
             self.evaluation_order = np.array(order)
-        if sorted(self.evaluation_order.tolist()) != list(range(code.num_workers)):
-            raise ParameterError(
-                "evaluation_order", "must name every evaluation index once", self.evaluation_order.tolist()
-            )
+        self._placement = Placement(code, self.evaluation_order)
         if self.unreliable is not None and self.unreliable.shape != (code.num_workers,):
             raise ParameterError(
                 "unreliable", f"must have shape ({code.num_workers},)", self.unreliable.shape
@@ -183,9 +177,9 @@ class AnalogMaster:
         if not np.isfinite(blocks).all():
             raise ParameterError("blocks", "must be finite", "NaN or infinity")
         noise = self.code.draw_noise(self.block_shape, generator)
-        self._data = (blocks, on_device(blocks, self.device), on_device(noise, self.device))
-        for kept in (self._precision, self._share_keys, self._table_keys, self._scales):
-            kept.clear()
+        self._noise = (on_device(blocks, self.device), on_device(noise, self.device))
+        self._keys = KeyRing(blocks, lambda worker: self.share_of(worker).block)
+        self._precision.clear()
         return (self.share_of(worker) for worker in range(self.code.num_workers))
 
     def share_of(self, worker: int) -> Share:
@@ -196,8 +190,10 @@ class AnalogMaster:
         ParameterError
             If no data has been dealt.
         """
-        _, blocks, noise = self._dealt
-        return Share(worker, to_numpy(self.code.encode_for(int(self._order[worker]), blocks, noise)))
+        if self._noise is None:
+            raise ParameterError("blocks", "must be dealt first", None, hint="call deal")
+        index = int(self._placement.order[worker])
+        return Share(worker, to_numpy(self.code.encode_for(index, *self._noise)))
 
     def make_key(self, worker: int, request: Request, share: Share | None = None) -> None:
         """Make the key of a worker's share, if there is none and the function has one.
@@ -215,7 +211,7 @@ class AnalogMaster:
         """
         form = self._form(request)
         if form is not None:
-            self._share_key(worker, form, share)
+            self._dealt.of_share(worker, form, None if share is None else share.block)
 
     def require_accuracy(self, request: Request) -> float:
         """Refuse what cannot be promised, before anything is sent.
@@ -246,7 +242,7 @@ class AnalogMaster:
             verification=verification,
         )
         # A function without a form has a scale only once it is computed.
-        scale = np.inf if form is None else self._scale(form)
+        scale = np.inf if form is None else self._dealt.scale(form)
         relative = self.code.num_blocks * promised / scale if scale > 0 else np.inf
         if relative > self.accuracy:
             raise ParameterError(
@@ -305,7 +301,7 @@ class AnalogMaster:
                 self.block_shape,
                 data_scale=self.data_scale,
                 parameters=request.parameters,
-                blocks=None if self._data is None else self._data[0],
+                blocks=None if self._keys is None else self._keys.blocks,
             )
         return self._precision[key]
 
@@ -317,38 +313,38 @@ class AnalogMaster:
         refused: tuple[Refused, ...],
     ) -> Outcome:
         """Drop who fails, decode, check against the table; set aside the worst fits if that helps."""
-        liars, fits = [], {}
+        keys, liars, fits = self._dealt, [], {}
         for worker, result in accepted.items():
-            check = self._share_key(worker, form).check(result, form.right)
+            check = keys.of_share(worker, form).check(result, form.right)
             if check.is_passed:
                 fits[worker] = float(np.max(check.value / check.limit, initial=0.0))
                 continue
             liars.append(worker)
             if check.is_marginal:
                 # So narrow a verdict told the liar something about ρ; the next result meets another one.
-                self._share_keys.pop((worker, form.left, form.first))
+                keys.replace(worker, form)
         ranked = sorted(fits, key=fits.__getitem__)
         self._require_enough(len(ranked), tuple(liars))
-        keys = self._keys_to_table(form)
-        scale, bound = self._scale(form), float("inf")
+        table, scale, bound = keys.of_table(form), keys.scale(form), float("inf")
         # Liars below the tolerance are at most A: setting more results aside would only cost precision.
         hidden = max(self._most_liars("keys") - len(liars), 0)
         fewest = max(self.code.dimension, len(ranked) - hidden)
         for count in range(len(ranked), fewest - 1, -1):
-            present, decoded = self._interpolate({worker: accepted[worker] for worker in ranked[:count]})
-            found = keys.total_bound(form, decoded.sum(axis=0))
+            used = {worker: accepted[worker] for worker in ranked[:count]}
+            present, decoded = self._placement.interpolate(used)
+            found = table.total_bound(form, decoded.sum(axis=0))
             if found < bound:
                 bound, values, kept, num_kept = found, decoded, present, count
             if bound <= self.accuracy * scale:
                 break
         outcome = Outcome(
             values=values,
-            error_bounds=keys.block_bounds(form, values),
+            error_bounds=table.block_bounds(form, values),
             total_error_bound=bound,
             scale=scale,
             error_std=error_amplification(self.code, kept)[:, None, None] * precision.noise_std,
             liars=tuple(liars),
-            missing=self._missing(accepted),
+            missing=self._placement.missing(accepted),
             set_aside=tuple(sorted(ranked[num_kept:])),
             refused=refused,
             vouched_by="keys",
@@ -366,49 +362,36 @@ class AnalogMaster:
         """Let the DFT code find the liars; bound what it may have taken for honest."""
         accepted, far = drop_far(accepted)
         noise_std = precision.for_results(np.array(list(accepted.values())))
-        words, present = self._words(accepted, noise_std.shape)
+        words, present = self._placement.words(accepted)
         corrected = self.dft_code.decode(
             words,
             noise_std=noise_std.ravel(),
             erased=~present,
-            candidates=None if self.unreliable is None else self._by_index(self.unreliable),
+            candidates=None if self.unreliable is None else self._placement.by_index(self.unreliable),
         )
         kept = present & ~corrected.located
-        liars = self._workers_at(corrected.located)
         values = self.code.reconstruct(words, kept).reshape(-1, *noise_std.shape)
-        bounds = np.full(len(values), self._bound_by_code(words, kept, noise_std))
+        bounds = np.full(
+            len(values), bound_by_code(self.code, words, kept, noise_std, self._most_liars("code"))
+        )
         total_bound, scale = float(bounds.sum()), float(np.linalg.norm(values))
         form = get_function(request.function).quadratic_form(self.block_shape[1], request.parameters)
-        if form is not None and self._data is not None:
-            scale = self._scale(form)
+        if form is not None and self._keys is not None:
+            scale = self._dealt.scale(form)
         outcome = Outcome(
             values=values,
             error_bounds=bounds,
             total_error_bound=total_bound,
             scale=scale,
             error_std=error_amplification(self.code, kept)[:, None, None] * noise_std,
-            liars=liars,
-            missing=self._missing(accepted),
+            liars=self._placement.workers_at(corrected.located),
+            missing=self._placement.missing(accepted),
             set_aside=(),
             refused=(*refused, *far),
             vouched_by="code",
             residual=float(corrected.residual),
         )
         return self._within_accuracy(outcome)
-
-    def _bound_by_code(self, words: ComplexArray, kept: BoolArray, noise_std: FloatArray) -> float:
-        """Bound a block's error, if up to ``A`` of the results that were kept are lies.
-
-        The decoded polynomial and the true one differ, at the honest ones among the kept workers, by what
-        the fit leaves there plus rounding. The rest follows from interpolation through those alone.
-        """
-        evaluation = self.code.worker_points[kept, None] ** np.arange(self.code.dimension)
-        received = words[kept]
-        left = received - evaluation @ np.linalg.lstsq(evaluation, received, rcond=None)[0]
-        # A Gaussian vector's norm exceeds its mean by six of its largest standard deviations never.
-        rounding = np.linalg.norm(noise_std) * (np.sqrt(kept.sum()) + 6)
-        worst = np.sqrt(2.0) * worst_amplification(self.code, self._most_liars("code"), kept)
-        return float(worst * (np.linalg.norm(left) + rounding))
 
     def _within_accuracy(self, outcome: Outcome) -> Outcome:
         if outcome.relative_error_bound <= self.accuracy:
@@ -441,65 +424,8 @@ class AnalogMaster:
             return None
         return get_function(request.function).quadratic_form(self.block_shape[1], request.parameters)
 
-    def _share_key(self, worker: int, form: QuadraticForm, share: Share | None = None) -> VerificationKey:
-        name = (worker, form.left, form.first)
-        if name not in self._share_keys:
-            block = (self.share_of(worker) if share is None else share).block
-            self._share_keys[name] = share_key(block, form)
-        return self._share_keys[name]
-
-    def _keys_to_table(self, form: QuadraticForm) -> TableKeys:
-        name = (form.left, form.first)
-        if name not in self._table_keys:
-            self._table_keys[name] = TableKeys(self._dealt[0], form)
-        return self._table_keys[name]
-
-    def _scale(self, form: QuadraticForm) -> float:
-        """Give what an accuracy refers to; once per form, unless its ``R`` is another each time."""
-        if form.right is not None:
-            return form.scale(self._dealt[0])
-        name = (form.left, form.first)
-        if name not in self._scales:
-            self._scales[name] = form.scale(self._dealt[0])
-        return self._scales[name]
-
     @property
-    def _dealt(self) -> tuple[np.ndarray[Any, Any], Array, Array]:
-        if self._data is None:
+    def _dealt(self) -> KeyRing:
+        if self._keys is None:
             raise ParameterError("blocks", "must be dealt first", None, hint="call deal")
-        return self._data
-
-    @property
-    def _order(self) -> IntArray:
-        assert self.evaluation_order is not None
-        return self.evaluation_order
-
-    def _words(
-        self, accepted: Mapping[int, ComplexArray], shape: tuple[int, ...]
-    ) -> tuple[ComplexArray, BoolArray]:
-        """Put results in order of evaluation index, and flag those present."""
-        words = np.zeros((self.code.num_workers, int(np.prod(shape))), dtype=np.complex128)
-        present = np.zeros(self.code.num_workers, dtype=bool)
-        for worker, values in accepted.items():
-            words[self._order[worker]] = values.ravel()
-            present[self._order[worker]] = True
-        return words, present
-
-    def _interpolate(self, accepted: Mapping[int, ComplexArray]) -> tuple[BoolArray, FloatArray]:
-        """Rebuild the blocks' values from these results alone."""
-        shape = next(iter(accepted.values())).shape
-        words, present = self._words(accepted, shape)
-        return present, self.code.reconstruct(words, present).reshape(-1, *shape)
-
-    def _missing(self, accepted: Mapping[int, ComplexArray]) -> tuple[int, ...]:
-        return tuple(worker for worker in range(self.code.num_workers) if worker not in accepted)
-
-    def _by_index(self, of_workers: BoolArray) -> BoolArray:
-        """Reorder flags of workers by evaluation index."""
-        flags = np.zeros(self.code.num_workers, dtype=bool)
-        flags[self._order] = of_workers
-        return flags
-
-    def _workers_at(self, of_indices: BoolArray) -> tuple[int, ...]:
-        """Name the workers whose evaluation index is flagged."""
-        return tuple(int(worker) for worker in np.flatnonzero(of_indices[self._order]))
+        return self._keys

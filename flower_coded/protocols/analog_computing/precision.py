@@ -19,7 +19,13 @@ from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.dft_code import DFTCode
 from flower_coded.protocols.analog_computing.functions import PolynomialFunction
 
-__all__ = ["Precision", "error_amplification", "measure_precision", "worst_amplification"]
+__all__ = [
+    "Precision",
+    "bound_by_code",
+    "error_amplification",
+    "measure_precision",
+    "worst_amplification",
+]
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 ComplexArray = np.ndarray[Any, np.dtype[np.complex128]]
@@ -198,3 +204,42 @@ def worst_amplification(code: AnalogLagrangeCode, num_dropped: int, kept: BoolAr
     evaluations = code.worker_points[rows][..., None] ** np.arange(code.dimension)
     matrices = code.interpolation_matrix @ np.linalg.pinv(evaluations)
     return float(np.linalg.norm(matrices, axis=-1).max() / np.sqrt(2))
+
+
+def bound_by_code(
+    code: AnalogLagrangeCode,
+    words: ComplexArray,
+    kept: BoolArray,
+    noise_std: FloatArray,
+    num_byzantine: int,
+) -> float:
+    """Bound a decoded block's error, if up to ``A`` of the results that were kept are lies.
+
+    The decoded polynomial and the true one differ, at the honest ones among the kept workers, by what the
+    fit leaves there plus rounding. The rest follows from interpolation through those alone.
+
+    Parameters
+    ----------
+    code : AnalogLagrangeCode
+        The code.
+    words : ndarray of shape (N, entries), complex128
+        Results by evaluation index.
+    kept : ndarray of shape (N,), bool
+        Those the decoder took for honest.
+    noise_std : ndarray of shape (u, h), float64
+        Rounding noise of a result.
+    num_byzantine : int
+        ``A``.
+
+    Returns
+    -------
+    float
+        Of the Frobenius norm; infinite if fewer than ``K`` kept results need be honest.
+    """
+    evaluation = code.worker_points[kept, None] ** np.arange(code.dimension)
+    received = words[kept]
+    left = received - evaluation @ np.linalg.lstsq(evaluation, received, rcond=None)[0]
+    # A Gaussian vector's norm exceeds its mean by six of its largest standard deviations never.
+    rounding = np.linalg.norm(noise_std) * (np.sqrt(kept.sum()) + 6)
+    worst = np.sqrt(2.0) * worst_amplification(code, num_byzantine, kept)
+    return float(worst * (np.linalg.norm(left) + rounding))

@@ -155,7 +155,7 @@ def test_gradient__with_columns_and_weights_of_opposite_scales_hides_no_reversed
     # Hiding noise of one size for such columns is senseless; hidden is what the key has to stand here.
     master = AnalogMaster(code, (40, 6), accuracy=np.inf)
     master.deal(blocks, generator)
-    noise = master._data[2]
+    noise = master._noise[1]
     noise *= scales
     results = {worker: AnalogWorker(master.share_of(worker)).compute(request).values for worker in range(15)}
     for worker in (1, 5, 8):
@@ -197,9 +197,10 @@ def test_decode__before_dealing_has_no_keys() -> None:
 def test_results__from_torch_are_those_of_numpy_to_rounding() -> None:
     code = AnalogLagrangeCode(11, 1, 2, noise_scale=10.0)
     blocks = np.random.default_rng(0).standard_normal((1, 20, 5))
-    masters = [AnalogMaster(code, (20, 5), device=device) for device in ("cpu", "cpu:0")]
-    for master in masters:
-        master.evaluation_order = np.arange(11)
+    masters = [
+        AnalogMaster(code, (20, 5), evaluation_order=np.arange(11), device=device)
+        for device in ("cpu", "cpu:0")
+    ]
     numpy_shares, torch_shares = (list(each.deal(blocks, np.random.default_rng(1))) for each in masters)
     for ours, theirs in zip(numpy_shares, torch_shares, strict=True):
         assert np.allclose(ours.block, theirs.block, rtol=1e-13, atol=1e-13)
