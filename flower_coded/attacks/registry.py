@@ -16,17 +16,15 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
-from flower_coded.attacks.crafting import UpdateAttack
 from flower_coded.attacks.data import DataAttack, LabelFlip, draw_backdoor
 from flower_coded.attacks.edge_case import EdgeCase
 from flower_coded.attacks.mimic import Mimic
 from flower_coded.attacks.optimized_perturbation import PERTURBATIONS, MinMax, MinSum
 from flower_coded.attacks.options import Option, OptionValue
 from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
-from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedMetrics, NoAnswer, ReplyAttack
+from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedMetrics, NoAnswer
 from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
 from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.attacks.updates import (
@@ -117,7 +115,7 @@ class AttackRow:
     --------
     >>> ATTACKS["neurotoxin"].acts_on, ATTACKS["sign-flip"].acts_on
     (('data', 'updates'), ('updates',))
-    >>> ATTACKS["sign-flip"].on_updates(Colluders(12, 2), {"attack-scale": 3.0})
+    >>> ATTACKS["sign-flip"].updates.made(Colluders(12, 2), {"attack-scale": 3.0})
     SignFlip(scale=3.0, of_mean=False)
     """
 
@@ -138,24 +136,6 @@ class AttackRow:
         """Options of all parts."""
         parts = (part.options for part in (self.data, self.updates, self.replies) if part is not None)
         return (*itertools.chain(*parts), *self.training)
-
-    def on_data(self, task: DataTask, values: Mapping[str, OptionValue]) -> DataAttack:
-        """Make the attack on data."""
-        assert self.data is not None
-        attack: DataAttack = self.data.made(task, values)
-        return attack
-
-    def on_updates(self, colluders: Colluders, values: Mapping[str, OptionValue]) -> UpdateAttack:
-        """Make the attack on updates."""
-        assert self.updates is not None
-        attack: UpdateAttack = self.updates.made(colluders, values)
-        return attack
-
-    def on_replies(self, values: Mapping[str, OptionValue]) -> ReplyAttack:
-        """Make the attack on replies."""
-        assert self.replies is not None
-        attack: ReplyAttack = self.replies.made(None, values)
-        return attack
 
 
 _RATE = Option(
@@ -209,7 +189,7 @@ def _model_replacement(colluders: Colluders, **chosen: Any) -> ModelReplacement:
 
 
 def _malformed(kind: type, fault: str) -> Part:
-    return Part(kind, make=lambda _, **chosen: partial(kind, fault)(**chosen))
+    return Part(kind, make=lambda _: kind(fault))
 
 
 _ROWS = (

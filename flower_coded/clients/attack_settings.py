@@ -174,15 +174,22 @@ class AttackSettings:
         rank = 0 if user is None else ranks.get(user, 0)
         classes = num_classes or self.num_classes or _DEFAULT_CLASSES
         task = DataTask(image_shape, classes, self.seed, (rank, max(len(ranks), 1)))
-        return self.row.on_data(task, self.options)
+        assert self.row.data is not None, "asked of attacks on data only"
+        attack: DataAttack = self.row.data.made(task, self.options)
+        return attack
 
     def update_attack(self) -> UpdateAttack:
         """Make the attack on updates; of an attack on data too, what is done to the poisoned update."""
-        return self.row.on_updates(Colluders(self.num_users, len(self.attackers)), self.options)
+        assert self.row.updates is not None, "asked of attacks on updates only"
+        colluders = Colluders(self.num_users, len(self.attackers))
+        attack: UpdateAttack = self.row.updates.made(colluders, self.options)
+        return attack
 
     def reply_attack(self) -> ReplyAttack:
         """Make the attack on replies."""
-        return self.row.on_replies(self.options)
+        assert self.row.replies is not None, "asked of attacks on replies only"
+        attack: ReplyAttack = self.row.replies.made(None, self.options)
+        return attack
 
     def known_users(self, user: int) -> tuple[int, ...]:
         """Partition ids, ascending, whose honest updates an attacker knows."""

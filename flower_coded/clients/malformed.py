@@ -12,21 +12,18 @@ from flower_coded.errors import FlowerCodedError
 from flower_coded.wire.keys import SILENCE_CODE
 from flower_coded.wire.model_state import read_state, to_array_record
 
-__all__ = ["MALFORMED_NAMES", "DeliberateError", "make_malformed", "spoil"]
+__all__ = ["MALFORMED", "DeliberateError", "spoil"]
 
-MALFORMED_NAMES = tuple(
-    row.name for row in ATTACKS.values() if row.replies is not None and row.replies.kind is not LateAnswer
-)
-"""Attacks whose reply is malformed, or none."""
+MALFORMED: dict[str, ReplyAttack] = {
+    row.name: row.replies.made(None, {})
+    for row in ATTACKS.values()
+    if row.replies is not None and row.replies.kind is not LateAnswer
+}
+"""Attacks by name whose reply is malformed, or none."""
 
 
 class DeliberateError(FlowerCodedError):
     """Raised by a client whose attack is ``exception``."""
-
-
-def make_malformed(name: str, reply: Message, message: Message) -> Message | None:
-    """Spoil a well-formed reply by an attack of :data:`MALFORMED_NAMES`; see :func:`spoil`."""
-    return spoil(ATTACKS[name].on_replies({}), reply, message)
 
 
 def spoil(attack: ReplyAttack, reply: Message, message: Message) -> Message | None:

@@ -40,7 +40,7 @@ from flower_coded.attacks.analog_collusion import (
 )
 from flower_coded.clients.attack_settings import attackers_from_config
 from flower_coded.clients.identity import partition_of, register_identity
-from flower_coded.clients.malformed import MALFORMED_NAMES, make_malformed
+from flower_coded.clients.malformed import MALFORMED, spoil
 from flower_coded.clients.run_config import (
     RunConfig,
     read_choice,
@@ -157,7 +157,7 @@ def analog_faults_from_config(run_config: RunConfig, num_workers: int) -> Analog
     # A server's setting of a like name is none of this side's.
     refuse_misspelled_keys(run_config, [*_KEYS, "stragglers", "seed", "device", "num-stragglers"])
     seed = read_int(run_config, "seed", 0)
-    name = read_choice(run_config, "attack", "none", ["none", *ANALOG_ATTACK_NAMES, *MALFORMED_NAMES])
+    name = read_choice(run_config, "attack", "none", ["none", *ANALOG_ATTACK_NAMES, *MALFORMED])
     attackers = attackers_from_config(run_config, num_workers) if name != "none" else ()
     others = [worker for worker in range(num_workers) if worker not in attackers]
     silent: RunConfig = {"attackers": run_config.get("stragglers", 0), "seed": seed + 1}
@@ -207,8 +207,8 @@ def _compute(message: Message, context: Context) -> Message:
     device = str(context.run_config.get("device", "cpu"))
     values = AnalogWorker(read_share(context.state), device).compute(request).values
     reply = Message(result_content(faults.corrupt(worker, values, server_round)), reply_to=message)
-    is_malformed = faults.name in MALFORMED_NAMES and worker in faults.attackers
+    is_malformed = faults.name in MALFORMED and worker in faults.attackers
     if is_malformed and server_round >= faults.from_round:
         # None is no reply at all, which is what the behavior "no-reply" is.
-        return cast(Message, make_malformed(faults.name, reply, message))
+        return cast(Message, spoil(MALFORMED[faults.name], reply, message))
     return reply

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Array, Error, Message
 from sklearn.linear_model import LinearRegression
 
-from flower_coded.clients.malformed import MALFORMED_NAMES
+from flower_coded.clients.malformed import MALFORMED
 from flower_coded.clients.robust_alcc import (
     ANALOG_ATTACK_NAMES,
     analog_faults_from_config,
@@ -106,7 +106,7 @@ def test_gradient__descends_to_the_solution_with_one_share_sent_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in MALFORMED_NAMES if "num-examples" not in name and name != "no-metrics"]
+    "name", [name for name in MALFORMED if "num-examples" not in name and name != "no-metrics"]
 )
 def test_a_malformed_reply_costs_its_sender_the_place_and_nothing_else(name) -> None:
     strategy, equations, _ = run({"attack": name, "attackers": "2,9"})
