@@ -27,7 +27,7 @@ from flower_coded.cli.scenario import find_scenario, scenario_directories
 from flower_coded.clients import AttackSettings, attack_settings, attackers_from_config, training
 from flower_coded.clients.contrastive_ecoc import CONTRASTIVE_KEYS, contrastive_settings
 from flower_coded.clients.encoded_gd import faults_from_config
-from flower_coded.clients.ramp_krum import deviations_from_config
+from flower_coded.clients.ramp_krum_experiments import deviations_from_config
 from flower_coded.clients.robust_alcc import analog_faults_from_config
 from flower_coded.clients.run_config import parsed_once, refuse_misspelled_keys
 from flower_coded.clients.training import CLIENT_KEYS, ClientSettings, training_client_app
