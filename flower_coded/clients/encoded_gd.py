@@ -11,6 +11,7 @@ key                      default   meaning
 ``stragglers``           ``0``     a count, drawn from the seed among the others, or worker numbers
 ``straggler-seconds``    ``0.0``   how late their answers are; 0 for none at all
 ``seed``                 ``0``     draws the above, and the liars' errors
+``device``               empty     where products are computed: NumPy, or a torch device, ``cpu`` or ``cuda``
 =======================  ========  ==========================================================================
 
 In a simulation the state travels with every message, so a large share makes every product slower: a
@@ -21,6 +22,7 @@ SuperNodes it stays where it is.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from flwr.app import Context, Error, Message
@@ -36,7 +38,7 @@ from flower_coded.clients.run_config import (
     read_int,
     refuse_misspelled_keys,
 )
-from flower_coded.protocols.encoded_gradient import Faults, GrowingShare, answer
+from flower_coded.protocols.encoded_gradient import Faults, GrowingShare, Share, answer
 from flower_coded.wire.encoded_gd import (
     APPEND_MESSAGE_TYPE,
     ARRAYS_KEY,
@@ -133,7 +135,7 @@ def _append_points(message: Message, context: Context) -> Message:
 def _multiply(message: Message, context: Context) -> Message:
     if ARRAYS_KEY not in context.state:
         return _without_share(message)
-    share = read_share(context.state)
+    share = _on_device(read_share(context.state), str(context.run_config.get("device", "")))
     product, server_round = read_product(message.content)
     honest = answer(share, product).values
     worker, num_workers = partition_of(context)
@@ -152,6 +154,16 @@ def _multiply(message: Message, context: Context) -> Message:
     if values is None:
         return Message(Error(SILENCE_CODE, "no answer"), reply_to=message)
     return Message(values_content(values), reply_to=message)
+
+
+def _on_device(share: Share, device: str) -> Share:
+    """Move a share to a torch device, where one is asked for: the same products, to rounding."""
+    if not device:
+        return share
+    import torch  # only where somebody asked for it
+
+    moved: Any = [torch.from_numpy(np.array(each)).to(device) for each in (share.first, share.second)]
+    return Share(share.worker, *moved)
 
 
 def _without_share(message: Message) -> Message:

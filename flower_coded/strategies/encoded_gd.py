@@ -131,7 +131,9 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
     precision : {"float64", "float32"}
         Of the shares; float32 halves memory and traffic and needs an ``accuracy`` of 0.01.
     device : str
-        Where shares are encoded: "" for NumPy, or a torch device.
+        Where shares are encoded: "" for NumPy, or a torch device; nodes read ``device`` in their run config.
+    num_key_rows : int
+        Rows of the keys' secret: two check twice as fast and state bounds 800 times as large as four.
     connect_timeout : float
         Seconds to wait for the nodes to connect.
     reply_timeout : float
@@ -176,6 +178,7 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
         accuracy: float = 1e-6,
         precision: Literal["float64", "float32"] = "float64",
         device: str = "",
+        num_key_rows: int = 4,
         connect_timeout: float = 300.0,
         reply_timeout: float = 30.0,
         share_timeout: float = 300.0,
@@ -197,6 +200,7 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
             num_batches=rule.num_batches if isinstance(rule, StochasticStep) else 1,
             precision=precision,
             device=device,
+            num_key_rows=num_key_rows,
         )
         self.code = self._master.code
         self._evaluator = CodedEvaluator(self._scaled, self._table.targets, self._master.batches)

@@ -293,6 +293,12 @@ def test_worker__refuses_a_product_before_it_has_a_share() -> None:
     assert reply.error.code == STATE_MISSING_CODE
 
 
+def test_device__gives_the_same_weights_on_torch() -> None:
+    strategy = make_strategy(device="cpu")
+    weights = run(strategy, InProcessGrid(encoded_gd_client_app(), 9, {"device": "cpu"}))
+    np.testing.assert_allclose(weights, expected_weights(3), rtol=1e-9)
+
+
 def test_late_workers__answer_truthfully_after_their_delay() -> None:
     config = {"stragglers": "0,7", "straggler-seconds": 0.01}
     strategy = make_strategy()

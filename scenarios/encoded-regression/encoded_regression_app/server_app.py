@@ -39,6 +39,7 @@ def main(grid: Grid, context: Context) -> None:
         task.objective,
         get_step_size_rule(str(config["step-size-rule"])),
         verification=str(config["verification"]),
+        device=str(config["device"]),
         reply_timeout=float(config["reply-timeout"]),
     )
     strategy.start(grid, strategy.initial_arrays(), num_rounds=int(config["num-server-rounds"]))
