@@ -1,6 +1,6 @@
 """A thousand data points appended one by one, beside what the master alone does with them.
 
-Run: ``python benchmarks/encoded_gd_streaming.py``; m = 9, n = 20,000, d = 50, Flower's messages in one process.
+Run: ``python benchmarks/encoded_gd_streaming.py``; m = 9, n = 20,000, d = 50, all nodes in one process.
 The master alone encodes each point and keeps norms and keys; in Flower the points of a round travel in one
 message per node, which appends them to its share.
 """

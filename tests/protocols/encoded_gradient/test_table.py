@@ -273,3 +273,31 @@ def test_dealing__takes_the_memory_of_one_share_beside_the_table(tmp_path: Path,
     # Beside the table itself (which a map does not load): a share, the keys, and a few chunks of 4 MB.
     assert peak <= share_size + 0.25 * table_size + 24e6
     assert peak + (0 if is_mapped else table_size) <= 2 * table_size + share_size
+
+
+@pytest.mark.experiment
+@pytest.mark.parametrize("num_rows", [500, 5000, 20_000])
+def test_held_out_tables__give_scikit_learn_s_optimum_to_1e_6_with_ten_liars_of_fifteen(
+    num_rows: int,
+) -> None:
+    generator = np.random.default_rng(num_rows)
+    mixing = generator.standard_normal((9, 9)) + 2 * np.eye(9)
+    features = (generator.gamma(1.5, 1.0, (num_rows, 9)) + 3.0) @ mixing * 10.0 ** np.linspace(-8, 8, 9)
+    features[:, 4] = np.rint(features[:, 4]) % 2  # a flag among the measurements
+    targets = features @ (generator.standard_normal(9) / features.std(axis=0)) + generator.standard_normal(
+        num_rows
+    )
+    spread = features.std(axis=0)
+    model = LinearRegression().fit((features - features.mean(axis=0)) / spread, targets)
+    descent = run_encoded(
+        RealErrorLocatingCode(15, 5),
+        np.column_stack([features, np.ones(num_rows)]),
+        targets,
+        objective=LeastSquares(num_free=1),
+        step_size_rule=AcceleratedStep(),
+        num_iterations=400,
+        faults=Faults(dict.fromkeys(range(10), Proportional())),
+    )
+    error = np.linalg.norm(descent.weights[-1][:-1] * spread - model.coef_) / np.linalg.norm(model.coef_)
+    print(f"{num_rows} rows: relative error of the coefficients {error:.1e}")
+    assert error <= 1e-6
