@@ -213,6 +213,11 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
         """Zero weights to start from."""
         return ArrayRecord({"weights": Array(np.zeros(self._table.num_columns))})
 
+    @property
+    def verification(self) -> Verification:
+        """What vouches for products."""
+        return self._master.verification
+
     def append(self, features: Reals, targets: Reals) -> None:
         """Add data points; they are encoded and sent at the start of the next round.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,10 @@ def _costs(task: Task, strategy: EncodedGradientDescent) -> list[Record]:
     weights, slopes = np.ones(num_columns + 1), np.ones(num_rows)
     counted = [
         (
-            encoded_resources(code, num_rows, num_columns),
+            replace(
+                encoded_resources(code, num_rows, num_columns),
+                max_errors=code.num_checks if strategy.verification == "keys" else code.num_checks // 2,
+            ),
             first.size + second.size,
             [(first, weights), (second, slopes)],
         )
