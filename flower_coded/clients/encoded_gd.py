@@ -36,6 +36,7 @@ from flower_coded.clients.run_config import (
     read_choice,
     read_float,
     read_int,
+    read_text,
     refuse_misspelled_keys,
 )
 from flower_coded.protocols.encoded_gradient import Faults, GrowingShare, Share, answer
@@ -56,7 +57,7 @@ from flower_coded.wire.keys import SILENCE_CODE, STATE_MISSING_CODE
 
 __all__ = ["encoded_gd_client_app", "faults_from_config"]
 
-FAULT_KEYS = ("attack", "attackers", "attack-from-round", "stragglers", "straggler-seconds", "seed")
+FAULT_KEYS = ("attack", "attackers", "attack-from-round", "stragglers", "straggler-seconds", "seed", "device")
 """Every run-config key above."""
 
 
@@ -135,7 +136,7 @@ def _append_points(message: Message, context: Context) -> Message:
 def _multiply(message: Message, context: Context) -> Message:
     if ARRAYS_KEY not in context.state:
         return _without_share(message)
-    share = _on_device(read_share(context.state), str(context.run_config.get("device", "")))
+    share = _on_device(read_share(context.state), read_text(context.run_config, "device", ""))
     product, server_round = read_product(message.content)
     honest = answer(share, product).values
     worker, num_workers = partition_of(context)
