@@ -32,6 +32,7 @@ __all__ = ["Assignment", "Federation", "RoundRequests"]
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
+_IDENTITY_SECONDS = 60.0  # one silent newcomer must not hold up a round for long
 _PATIENCE = 10  # a node that owes a reply for so many timeouts has lost the question
 
 

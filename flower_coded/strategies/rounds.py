@@ -175,11 +175,15 @@ class FederatedStrategy(Strategy):
 
         Raises
         ------
+        ParameterError
+            If there is no timeout: nothing here waits without end.
         NodesMissingError
             If too few nodes connect for the first round.
         NoRoundSucceededError
             If rounds of training were run and none of them changed anything.
         """
+        if timeout is None or not timeout > 0:  # Flower takes None for no limit
+            raise ParameterError("timeout", "must be a number of seconds above 0", timeout)
         log(INFO, "each stage waits at most %g s for its replies", timeout)
         result = super().start(
             grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn

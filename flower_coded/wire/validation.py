@@ -171,7 +171,7 @@ def validate(
     node_id = message.metadata.src_node_id
     if message.has_error():
         code = "state-missing" if message.error.code == STATE_MISSING_CODE else "error-reply"
-        return Rejected(node_id, participant, _last_line(message.error.reason), code, model)
+        return Rejected(node_id, participant, _own_words(message.error.reason), code, model)
     if not message.has_content():
         return Rejected(node_id, participant, "the reply is empty", "no-content", model)
     try:
@@ -282,7 +282,17 @@ def _read_metrics(content: RecordDict, weighted_by_key: str | None) -> tuple[Met
     return metrics, read_reported_count(metrics, weighted_by_key)
 
 
-def _last_line(reason: str | None) -> str:
-    """Return the line of an error text that names the exception (remote tracebacks run over pages)."""
-    lines = [line.strip() for line in (reason or "").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "the node reported an error without a reason"
+def _own_words(reason: str | None) -> str:
+    r"""Return what the client itself said, cut short: Flower and Ray wrap it in pages of traceback.
+
+    Examples
+    --------
+    >>> _own_words("<class 'X'>:<'ray::run()\nException ClientAppException occurred. Message: no file'>")
+    'no file'
+    >>> _own_words("Traceback (most recent call last):\nValueError: no data")
+    'ValueError: no data'
+    """
+    _, mark, said = (reason or "").rpartition("occurred. Message: ")
+    lines = [line.strip() for line in said.removesuffix("'>").splitlines() if line.strip()]
+    words = " ".join(lines if mark else lines[-1:])
+    return words[:300] or "the node reported an error without a reason"

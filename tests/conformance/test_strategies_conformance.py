@@ -554,6 +554,13 @@ def test_a_second_start_on_the_same_grid_starts_afresh(row: Row) -> None:
 
 
 @each_row
+def test_no_run_waits_without_end(row: Row) -> None:
+    record = ArrayRecord({name: Array(each) for name, each in row.arrays.items()})
+    with pytest.raises(ParameterError, match="timeout must be a number of seconds"):
+        row.make_strategy().start(InProcessGrid(row.make_app(), row.num_nodes), record, timeout=None)
+
+
+@each_row
 def test_too_few_nodes_are_an_error_not_a_hang(row: Row) -> None:
     with pytest.raises(NodesMissingError):
         run(row, num_nodes=row.num_nodes - 1)
