@@ -6,7 +6,7 @@ validating and evaluating are done here: an evaluation reply is validated like a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from logging import INFO
 from typing import Any, Literal
 
@@ -16,11 +16,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from flower_coded.errors import ParameterError
-from flower_coded.strategies.client_metrics import aggregate_client_metrics, capped_weights
+from flower_coded.strategies.client_metrics import aggregate_client_metrics, capped_weights, noting_left_out
 from flower_coded.strategies.federation import Assignment, RoundRequests
 from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, nothing_usable
 from flower_coded.wire.keys import SERVER_ROUND_KEY
-from flower_coded.wire.validation import Accepted, Update, read_report
+from flower_coded.wire.validation import Accepted, Rejected, Update, read_report
 
 __all__ = ["FederatedAveraging", "Stage", "participants_of"]
 
@@ -92,7 +92,9 @@ class FederatedAveraging(FederatedStrategy, FedAvg):
         accepted, rejected = self.requests.validate(
             replies, lambda content, _: read_report(content, weighted_by_key=key)
         )
-        metrics, left_out = self.client_metrics(accepted, self.evaluate_metrics_aggr_fn)
+        metrics, left_out = aggregate_client_metrics(
+            accepted, self.weights(accepted), self.weighted_by_key, self.evaluate_metrics_aggr_fn
+        )
         # Metrics are all that an evaluation reply has: who reports others than most is not used.
         unused = {(each.participant, each.model) for each in left_out}
         used = [each for each in accepted if (each.participant, each.model) not in unused]
@@ -113,11 +115,14 @@ class FederatedAveraging(FederatedStrategy, FedAvg):
             return [1.0] * len(accepted)
         return capped_weights([each.content.weight for each in accepted], self.max_claim_ratio)
 
-    def client_metrics(
-        self, accepted: Sequence[Accepted[Update]], aggregate: Callable[[list[RecordDict], str], MetricRecord]
-    ) -> Any:
-        """Aggregate what clients report; see :func:`aggregate_client_metrics`."""
-        return aggregate_client_metrics(accepted, self.weights(accepted), self.weighted_by_key, aggregate)
+    def train_metrics(
+        self, accepted: Sequence[Accepted[Update]], unreadable: Sequence[Rejected] = ()
+    ) -> MetricRecord:
+        """Aggregate what clients report of their training; odd metrics cost the metrics and no place."""
+        metrics, left_out = aggregate_client_metrics(
+            accepted, self.weights(accepted), self.weighted_by_key, self.train_metrics_aggr_fn
+        )
+        return noting_left_out(metrics, [*unreadable, *left_out])
 
     def _configure(
         self, stage: Stage, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

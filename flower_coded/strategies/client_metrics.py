@@ -20,7 +20,13 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from flower_coded.wire.validation import Accepted, Rejected, Update
 
-__all__ = ["aggregate_client_metrics", "capped_weights", "finite_lengths", "most_common_lengths"]
+__all__ = [
+    "aggregate_client_metrics",
+    "capped_weights",
+    "finite_lengths",
+    "most_common_lengths",
+    "noting_left_out",
+]
 
 MetricsAggregation = Callable[[list[RecordDict], str], MetricRecord]
 Lengths = dict[str, int]
@@ -114,6 +120,13 @@ def aggregate_client_metrics(
             raise
         log(WARNING, "metrics are left out: %r raised %s: %s", aggregate, type(error).__name__, error)
         return MetricRecord(), left_out
+
+
+def noting_left_out(metrics: MetricRecord, left_out: Sequence[Rejected]) -> MetricRecord:
+    """Name in the log whose metrics are left out, and count them: their updates are used all the same."""
+    for each in left_out:
+        log(WARNING, "metrics are left out: %s", each)
+    return MetricRecord({**metrics, "metrics-left-out": len(left_out)}) if left_out else metrics
 
 
 def finite_lengths(metrics: MetricRecord, *, but: str = "") -> Lengths:

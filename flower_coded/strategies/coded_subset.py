@@ -225,14 +225,12 @@ class CodedSubsetAggregation(FederatedAveraging):
             ),
         )
         following, unchanged = average_models(self.code, self.states, accepted, self.weights(accepted))
-        metrics, left_out = self.client_metrics(accepted, self.train_metrics_aggr_fn)
+        metrics = self.train_metrics(accepted)
         refusal = ""
         if len(unchanged) == self.code.num_models:
             refusal = nothing_usable(rejected)
         else:
             self.states, self._issued = following, to_array_record(following)
-        if left_out:
-            metrics["metrics-left-out"] = len(left_out)
         if self.evaluator is not None and server_round % self.evaluate_every == 0:
             metrics.update(self.evaluator.evaluate(self.states).metrics)
         record = self.record_of(

@@ -259,7 +259,7 @@ class ContrastiveECOC(FederatedAveraging):
             refusal = f"{len(accepted)} usable replies, {needed} needed: {nothing_usable(rejected)}"
         else:
             self.state = self._combine(accepted)
-        metrics, _ = self.client_metrics(accepted, self.train_metrics_aggr_fn)
+        metrics = self.train_metrics(accepted)
         if self.phase_of(server_round) == "fine-tune" and self.variant in {"cfpc", "tfc"}:
             self._renew_code_book(server_round)
         if self.evaluator is not None:

@@ -357,12 +357,8 @@ class Federation:
 
     def _ask_identities(self, node_ids: Sequence[int]) -> dict[int, int | None]:
         """Partition ids by node id, of those who answered properly."""
-        log(
-            INFO,
-            "asking %d nodes for their partition ids, waiting at most %g s",
-            len(node_ids),
-            self.connect_timeout,
-        )
+        timeout = min(self.connect_timeout, _IDENTITY_SECONDS)
+        log(INFO, "asking %d nodes for their partition ids, waiting at most %g s", len(node_ids), timeout)
         questions = Participants(dict(enumerate(node_ids)))
         requests = RoundRequests(
             questions,
@@ -372,7 +368,7 @@ class Federation:
                 for index, node_id in questions.nodes.items()
             },
         )
-        replies = self.grid.send_and_receive(list(requests.messages.values()), timeout=self.connect_timeout)
+        replies = self.grid.send_and_receive(list(requests.messages.values()), timeout=timeout)
         accepted, _ = requests.validate(replies, lambda content, _: _read_identity(content))
         return {each.node_id: each.content for each in accepted}
 

@@ -37,7 +37,7 @@ from flower_coded.protocols.ramp_krum.round import RoundReport, run_server
 from flower_coded.protocols.ramp_krum.selection import Selection
 from flower_coded.strategies.averaging import FederatedAveraging
 from flower_coded.strategies.ramp_krum_transport import FlowerTransport, MetricRecords, Waits
-from flower_coded.strategies.rounds import RoundRecord
+from flower_coded.strategies.rounds import RoundRecord, describe_rejections
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY
 from flower_coded.wire.model_state import (
     add_to_state,
@@ -301,13 +301,14 @@ class RampSharedMultiKrum(FederatedAveraging):
         except RoundRefusedError as error:
             refusal, misbehavior = str(error), error.misbehavior
         reported, unusable = self._reported(transport.trained)
-        metrics, left_out = self.client_metrics(reported, self.train_metrics_aggr_fn)
+        metrics = self.train_metrics(reported, unusable)
         new = tuple(each for each in misbehavior if each.user not in banned)
+        rejected = self._rejections(transport, new)
         record = RampKrumRound(
             server_round=server_round,
             accepted=outcome.selection.users if outcome else (),
-            rejected=(*self._rejections(transport, new), *unusable, *left_out),
-            refusal=refusal,
+            rejected=tuple(rejected),
+            refusal=refusal and f"{refusal}: {describe_rejections(rejected)}",
             selection=outcome.selection if outcome else None,
             distances=outcome.distances if outcome else {},
             misbehavior=misbehavior,

@@ -152,7 +152,7 @@ class RuleAggregation(FederatedAveraging):
                     following, unselected = self._aggregate(server_round, accepted)
             except (ParameterError, DecodingError) as error:
                 refusal = str(error)
-        metrics, _ = self.client_metrics(accepted, self.train_metrics_aggr_fn)
+        metrics = self.train_metrics(accepted)
         record = RuleRound(
             server_round=server_round,
             accepted=participants_of(accepted),

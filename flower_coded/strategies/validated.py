@@ -39,6 +39,7 @@ from flower_coded.strategies.client_metrics import (
     capped_weights,
     finite_lengths,
     most_common_lengths,
+    noting_left_out,
 )
 from flower_coded.strategies.federation import Assignment, Federation, RoundRequests
 from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, nothing_usable
@@ -165,7 +166,8 @@ class ValidatedReplies(FederatedStrategy):
                         server_round, self._rebuilt(originals, accepted, "train")
                     )
                     state, refusal = self._usable(aggregated)
-                metrics = MetricRecord({**self._client_metrics(accepted, hook)[0], **(own or {})})
+                reported = noting_left_out(*self._client_metrics(accepted, hook))
+                metrics = MetricRecord({**reported, **(own or {})})
             except _REFUSALS as error:
                 refusal = f"{type(error).__name__}: {error}"
         elif not refusal:
