@@ -3,14 +3,14 @@
 For one coalition ``x`` every sample of the stream is clean, or odd (hard, or an attack never seen before),
 or an attack of ``x`` on target ``t`` (:mod:`~flower_coded.codes.answer_likelihood`). Unknown are the shares
 of these kinds (a Dirichlet prior), and for every target the obedience of every model that ``x`` reaches (a
-uniform prior over a few values, zero among them). Coordinate ascent on the evidence lower bound (Bishop
+prior over a few values, zero among them). Coordinate ascent on the evidence lower bound (Bishop
 2006, Sec. 10.2) gives their posterior, and the bound says how well ``x`` explains the stream. All coalitions
 climb at once; after a few steps only the best go on.
 
 Two choices make the answer hold:
 
-* a model pays the same few nats for its obedience whatever it turns out to be. Coalitions of fewer users,
-  who reach fewer models, are preferred however many models they poison;
+* a model pays a few nats for its obedience, at most :data:`_PRIOR_SPARED` allows, however many samples there
+  are. Coalitions of fewer users, who reach fewer models, are preferred however many models they poison;
 * "odd" is at hand for every sample. A coalition can only win by *repeating* itself; single odd
   samples, of which every ensemble has some, cannot accuse anybody. Nor can one odd image that is shown again
   and again: while it is learned who attacks, equal answers count three times at most.
@@ -38,6 +38,9 @@ _PRIOR_CLEAN, _PRIOR_ODD, _PRIOR_TARGET = 1.0, 0.5, 0.01  # Dirichlet parameters
 # A target that is attacked at all costs some -log 0.01 nats: a coalition cannot live on a few odd samples of
 # each of many classes.
 _MOST_REPEATS = 3.0
+_PRIOR_SPARED = 0.02
+"""Prior that a coalition spares a model it reaches. It is low, so that of two coalitions that explain the
+poisoned models the one that reaches no others is believed."""
 _BLOCK_ENTRIES = 1 << 23  # of all (vectors, coalitions, labels) arrays of a step: 64 MiB
 
 
@@ -247,20 +250,26 @@ class _Stream:
         flat = weights.reshape(len(weights), num_sets * num_labels)
         hits = (block.hits.T @ flat).reshape(self.likelihood.num_models, num_sets, num_labels)
         misses = weights.sum(axis=(0, 2))[None, :] - hits.sum(axis=2)  # (m, E)
-        log_posterior = np.einsum("mel,gml->emg", hits, self.likelihood.log_hit[..., target])
-        log_posterior += misses.T[:, :, None] * self.likelihood.log_miss
-        # An obedience of 0 changes no likelihood, so the largest entry is the gain over it.
-        largest = log_posterior.max(axis=2)
-        posterior = np.exp(log_posterior - largest[:, :, None])
-        return posterior / posterior.sum(axis=2, keepdims=True), np.maximum(largest, 0.0)
+        gains = np.einsum("mel,gml->emg", hits, self.likelihood.log_hit[..., target])
+        gains += misses.T[:, :, None] * self.likelihood.log_miss
+        log_posterior = gains + self._log_obedience_prior()
+        posterior = np.exp(log_posterior - log_posterior.max(axis=2, keepdims=True))
+        # An obedience of 0 changes no likelihood, so the largest gain is that over it.
+        largest = np.maximum(gains.max(axis=2), 0.0)
+        return posterior / posterior.sum(axis=2, keepdims=True), largest
 
     def _prior(self) -> _Floats:
         targets = np.full(self.likelihood.num_classes, _PRIOR_TARGET)
         return np.concatenate([[_PRIOR_CLEAN, _PRIOR_ODD], targets])
 
+    def _log_obedience_prior(self) -> _Floats:
+        is_spared = self.likelihood.obedience == 0
+        others = (1 - _PRIOR_SPARED) / max(int((~is_spared).sum()), 1)
+        return np.log(np.where(is_spared, _PRIOR_SPARED, others))
+
     def _obedience_divergence(self, shares: _Floats, reach: _Floats) -> _Floats:
-        """KL divergence of every reached model's obedience from the uniform prior, summed: (E,)."""
-        logs = np.log(np.where(shares > 0, shares, 1.0)) + np.log(shares.shape[3])
+        """KL divergence of every reached model's obedience from its prior, summed: (E,)."""
+        logs = np.log(np.where(shares > 0, shares, 1.0)) - self._log_obedience_prior()
         return np.asarray(((shares * logs).sum(axis=3) * reach[:, None, :]).sum(axis=(1, 2)))
 
 
