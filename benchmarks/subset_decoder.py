@@ -1,4 +1,4 @@
-"""Decode 10,000 samples with the posterior decoder and with the paper's loop; print one table.
+"""Decode 10,000 samples with the posterior decoder and with the paper's loop, then with every decoder.
 
 Run with ``python benchmarks/subset_decoder.py``. Both sides run in this process on one thread, in turn. The
 loop is the reference of the tests, the paper's formulas as they stand; it is timed on one sample, as one
@@ -21,9 +21,16 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402  (after the thread settings)
 from numpy.typing import NDArray  # noqa: E402
 
-from flower_coded.codes import SubsetCode, SubsetDecoder, backdoor_correction_code  # noqa: E402
+from flower_coded.codes import (  # noqa: E402
+    DECODER_NAMES,
+    SubsetCode,
+    SubsetDecoder,
+    backdoor_correction_code,
+    make_decoder,
+)
 
 NUM_SAMPLES, NUM_CLASSES, LOOP_SAMPLES, REPEATS = 10_000, 10, 1, 3
+PRIOR = [1.0] * 4  # 0 to 3 attackers, as in the paper
 
 
 def random_answers(code: SubsetCode, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -89,16 +96,27 @@ def main() -> None:
     print(f"{'answers':<11}{'on':<14}{'decoder':>10}{'loop':>12}{'ratio':>10}{'difference':>12}")
     for name, draw in (("random", random_answers), ("realistic", realistic_answers)):
         answers = draw(code, generator)
-        per_sample, difference = loop_time(SubsetDecoder(code, confusion), answers)
+        per_sample, difference = loop_time(SubsetDecoder(code, confusion, attacker_prior=PRIOR), answers)
         loop = per_sample * NUM_SAMPLES
         for device in devices:
-            decoder = SubsetDecoder(code, confusion, device=device)
+            decoder = SubsetDecoder(code, confusion, attacker_prior=PRIOR, device=device)
             seconds = best_time(decoder, answers)
             where = "NumPy" if device is None else f"torch {device}"
             print(
                 f"{name:<11}{where:<14}{seconds:>8.2f} s{loop:>10.0f} s"
                 f"{loop / seconds:>10.0f}{difference:>12.1e}"
             )
+    print(f"\n{'decoder':<19}{'answers':<11}{'seconds':>9}{'per posterior':>15}")
+    for name, draw in (("random", random_answers), ("realistic", realistic_answers)):
+        answers, seconds = draw(code, generator), {}
+        for decoder_name in DECODER_NAMES:
+            decoder = make_decoder(decoder_name, code, confusion)
+            start = time.process_time()
+            decoder.decode(answers)  # the joint decoder learns from them first
+            seconds[decoder_name] = time.process_time() - start
+        for decoder_name, taken in seconds.items():
+            ratio = taken / seconds["posterior"]
+            print(f"{decoder_name:<19}{name:<11}{taken:>9.2f}{ratio:>15.1f}")
 
 
 if __name__ == "__main__":

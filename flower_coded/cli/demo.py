@@ -15,7 +15,8 @@ __all__ = ["run_demo"]
 _INTRODUCTION = """\
 Twelve users train a classifier of handwritten digits together. Two of them collude: they stamp a 3x3 pattern
 on a few of their images and label those images as a class of their choice. FedAvg learns the trick. A coded
-ensemble of 15 models, each trained by four users that a backdoor-correcting code picks, sees through it.
+ensemble of 15 models, each trained by four users that a backdoor-correcting code picks, sees through it. The
+report's first figure shows it against attackers who have read the decoder and poison some of their models.
 """
 
 
