@@ -34,7 +34,7 @@ def run(run_config=None, function="normal-equations", num_rounds=1, **options):
     grid_options = {key: options.pop(key) for key in ("drop", "tamper", "delay") if key in options}
     grid = InProcessGrid(robust_alcc_client_app(), 13, run_config or {}, **grid_options)
     table = options.pop("table", TABLE)
-    strategy = RobustALCC(CODE, table, function, reply_timeout=1.0, connect_timeout=5.0, **options)
+    strategy = RobustALCC(CODE, table, function, reply_timeout=3.0, connect_timeout=20.0, **options)
     result = strategy.start(grid, strategy.initial_arrays(), num_rounds=num_rounds)
     arrays = result.arrays or strategy.initial_arrays()  # Flower's result is empty if no round succeeded
     return strategy, next(iter(arrays.values())).numpy(), grid
