@@ -33,6 +33,7 @@ from flower_coded.codes.subset_decoder import SubsetDecoder
 from flower_coded.codes.tracking import backdoor_tracking_code
 from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
 from flower_coded.codes.two_stage import TwoStageTracking, two_stage_tracking
+from flower_coded.codes.verification_keys import KeyCheck, VerificationKey
 from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Guarantees",
     "IndexAssignment",
     "JointDecoder",
+    "KeyCheck",
     "MajorityDecoder",
     "MajorityVote",
     "OutputCode",
@@ -67,6 +69,7 @@ __all__ = [
     "TradeOff",
     "TwoStageTracking",
     "Verification",
+    "VerificationKey",
     "backdoor_correction_code",
     "backdoor_detection_code",
     "backdoor_tracking_code",
