@@ -3,6 +3,7 @@
     python benchmarks/search_codes.py covers --users 16 --seconds 600     # detection and correction
     python benchmarks/search_codes.py orbits --seconds 600                # the larger of them
     python benchmarks/search_codes.py tracking --attackers 3 --seconds 600
+    python benchmarks/search_codes.py tables                              # docs/code_tables.md
     python benchmarks/search_codes.py prove                               # correction codes that cannot be
 
 Each starts from the tables as they are, keeps what has fewer rows, and verifies it before writing
@@ -26,10 +27,16 @@ from code_search.proofs import correction_code_exists
 from code_search.tables import CoverTable, TrackingTable
 from code_search.tracking import anneal_columns
 
-from flower_coded.codes import correction_bound, detection_bound, tracking_bound
+from flower_coded.codes import build_code, correction_bound, detection_bound, tracking_bound
 
 app = typer.Typer(add_completion=False)
 Seconds = Annotated[float, typer.Option(help="When to stop.")]
+TABLES_HEAD = """# How many models a code takes, for up to 16 users
+
+Printed by `python benchmarks/search_codes.py tables`. Bold: proved to be the fewest possible; otherwise the best
+lower bound stands in brackets. `n` users, each model on `r` of them or more, `k` colluding attackers. All
+codes are verified exhaustively by the tests. [codes.md](codes.md) says what the kinds promise and where the
+codes come from."""
 Users = Annotated[int, typer.Option(help="Up to so many users.")]
 Seed = Annotated[int, typer.Option(help="Draws everything.")]
 
@@ -103,6 +110,31 @@ def prove(seconds: Seconds = 120.0) -> None:
             exists = correction_code_exists(k, r, n, rows, seconds=seconds) if rows <= 6 else None
             answer = {True: "exists", False: "does not exist", None: "undecided"}[exists]
             print(f"BCC({k},{r},{n}) with {rows} rows: {answer}", flush=True)
+
+
+@app.command()
+def tables() -> None:
+    """Print the page of tables, ``docs/code_tables.md``: models, with lower bounds where those are less."""
+    print(TABLES_HEAD)
+    for kind, bound in (
+        ("correction", correction_bound),
+        ("detection", detection_bound),
+        ("tracking", tracking_bound),
+    ):
+        for k in range(1, 5):
+            print(f"\n## {kind.capitalize()}, k = {k}\n")
+            weights = range(1, 16 - k + 1)
+            print("| n \\ r |" + "".join(f" {r} |" for r in weights) + "\n|" + "---|" * (len(weights) + 1))
+            for n in range(k + 1, 17):
+                cells = [
+                    _cell(build_code(kind, k, r, n).num_models, bound(k, r, n)) if r <= n - k else ""
+                    for r in weights
+                ]
+                print(f"| {n} | " + " | ".join(cells) + " |")
+
+
+def _cell(models: int, least: int) -> str:
+    return f"**{models}**" if models == least else f"{models} ({least})"
 
 
 def _parameters(most_users: int) -> Iterator[tuple[int, int, int]]:

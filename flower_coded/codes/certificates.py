@@ -367,5 +367,6 @@ def _solve(
         # Only users need be whole by themselves: models and samples follow them, but help the search.
         integrality=np.ones(len(weight)),
         bounds=Bounds(0, 1),
-        options={"time_limit": time_limit},
+        # With presolve HiGHS has solutions to mend, and prints that it does.
+        options={"time_limit": time_limit, "presolve": False},
     )
