@@ -33,10 +33,10 @@ app = typer.Typer(add_completion=False)
 Seconds = Annotated[float, typer.Option(help="When to stop.")]
 TABLES_HEAD = """# How many models a code takes, for up to 16 users
 
-Printed by `python benchmarks/search_codes.py tables`. Bold: proved to be the fewest possible; otherwise the best
-lower bound stands in brackets. `n` users, each model on `r` of them or more, `k` colluding attackers. All
-codes are verified exhaustively by the tests. [codes.md](codes.md) says what the kinds promise and where the
-codes come from."""
+Printed by `python benchmarks/search_codes.py tables`. Bold: proved to be the fewest possible; otherwise the
+best lower bound stands in brackets. `n` users, each model on `r` of them or more, `k` colluding attackers.
+All codes are verified exhaustively by the tests. [codes.md](codes.md) says what the kinds promise and where
+the codes come from."""
 Users = Annotated[int, typer.Option(help="Up to so many users.")]
 Seed = Annotated[int, typer.Option(help="Draws everything.")]
 

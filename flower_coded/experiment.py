@@ -15,6 +15,7 @@ key                         default         meaning
 ``tolerated-attackers``     ``1``           k, users that the code withstands
 ``row-weight``              ``1``           r, users that each model learns from, at least
 ``num-models``              ``1``           of a partition or a random code
+``cyclic``                  ``false``       a model visits one of its users a round, without averaging
 ``code-rows``               ``paper``       of a detection or correction code: ``paper`` or ``fewest``
 ``decoder``                 ``joint``       one of :data:`flower_coded.codes.DECODER_NAMES`
 ``decoder-max-attackers``   ``-1``          most attackers; -1: what the code promises
@@ -255,6 +256,7 @@ class Experiment:
             code,
             initial_states=start,
             stacked=stacked,
+            cyclic=bool(self.config.get("cyclic", False)),
             evaluator=self.evaluator(code) if is_measured else None,
             seed=self.seed,
             fraction_evaluate=0.0,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
@@ -18,7 +19,14 @@ from flower_coded.wire.keys import MODEL_KEY, MODELS_KEY
 from flower_coded.wire.model_state import State, to_array_record
 from flower_coded.wire.validation import Accepted, Update
 
-__all__ = ["CodedRound", "assignments_of", "average_models", "coded_contents", "template_for"]
+__all__ = [
+    "CodedRound",
+    "assignments_of",
+    "average_models",
+    "coded_contents",
+    "template_for",
+    "turn_of_round",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +67,37 @@ def assignments_of(code: SubsetCode, users: Iterable[int], *, stacked: bool) -> 
     [(0, 0), (1, 0), (1, 1)]
     """
     if stacked:
-        return [Assignment(user) for user in users]
+        return [Assignment(user) for user in users if code.matrix[:, user].any()]
     return [Assignment(user, model) for user in users for model in code.models_of(user).tolist()]
+
+
+def turn_of_round(code: SubsetCode, server_round: int) -> SubsetCode:
+    """Return the code of one round in which every model visits just one of its users, another one each round.
+
+    Models start at different users, so that no round has one user train everything.
+
+    Parameters
+    ----------
+    code : SubsetCode
+    server_round : int
+        From 1 on.
+
+    Returns
+    -------
+    SubsetCode
+        One 1 in every row; over as many rounds as a row has ones it visits all its users.
+
+    Examples
+    --------
+    >>> code = SubsetCode([[True, True], [True, True]])
+    >>> [turn_of_round(code, round).matrix.astype(int).tolist() for round in (1, 2)]
+    [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
+    """
+    matrix = np.zeros_like(code.matrix)
+    for model in range(code.num_models):
+        users = code.users_of(model)
+        matrix[model, users[(server_round - 1 + model) % len(users)]] = True
+    return SubsetCode(matrix, name=f"{code.name}, round {server_round}")
 
 
 def coded_contents(

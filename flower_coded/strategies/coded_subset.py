@@ -32,6 +32,7 @@ from flower_coded.strategies.coded_round import (
     average_models,
     coded_contents,
     template_for,
+    turn_of_round,
 )
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator
 from flower_coded.strategies.ensemble_states import expand_initial
@@ -71,6 +72,10 @@ class CodedSubsetAggregation(FederatedAveraging):
     stacked : bool
         Send every user one message with all its models stacked (``coded-models`` names them) instead of one
         message per model; for a ClientApp that trains them together.
+    cyclic : bool
+        In every round each model visits one of its users, another one each round, instead of all of them at
+        once. Nothing is averaged, as in the paper, so a backdoor is not diluted, and a round costs ``m``
+        trainings; one pass through all data takes as many rounds as models have users.
     evaluator : EnsembleEvaluator, optional
         Measures the decoded ensemble on the server; its metrics join the round's train metrics.
     evaluate_every : int
@@ -129,6 +134,7 @@ class CodedSubsetAggregation(FederatedAveraging):
         initial_states: Mapping[str, NDArray[Any]] | None = None,
         initial_arrays: str = "auto",
         stacked: bool = False,
+        cyclic: bool = False,
         evaluator: EnsembleEvaluator | None = None,
         evaluate_every: int = 1,
         max_claim_ratio: float = 10.0,
@@ -138,7 +144,8 @@ class CodedSubsetAggregation(FederatedAveraging):
         super().__init__(num_participants=code.num_users, max_claim_ratio=max_claim_ratio, **options)
         if evaluator is not None and evaluator.code != code:
             raise ParameterError("evaluator", "must be made for the same code", evaluator.code)
-        self.code, self.stacked = code, stacked
+        self.code, self.stacked, self.cyclic = code, stacked, cyclic
+        self._asked = code  # who trains what in this round
         self.initial_states = None if initial_states is None else dict(initial_states)
         self.initial_arrays = initial_arrays
         self.evaluator, self.evaluate_every = evaluator, evaluate_every
@@ -198,7 +205,10 @@ class CodedSubsetAggregation(FederatedAveraging):
         config: ConfigRecord,
     ) -> Mapping[Assignment, RecordDict]:
         """Return each user's models with its seed, one message per model or one for all."""
-        del stage, arrays
+        del arrays
+        self._asked = code = (
+            turn_of_round(self.code, server_round) if self.cyclic and stage == "train" else self.code
+        )
         assert self.federation is not None, "configure_... joins it"
         seeds = {user: self.federation.seed_of(server_round, user) for user in participants}
         configs = {
@@ -208,9 +218,9 @@ class CodedSubsetAggregation(FederatedAveraging):
                 USER_KEY: each.participant,
                 SEED_KEY: seeds[each.participant],
             }
-            for each in assignments_of(self.code, participants, stacked=self.stacked)
+            for each in assignments_of(code, participants, stacked=self.stacked)
         }
-        return coded_contents(self.code, self.states, configs, (self.arrayrecord_key, self.configrecord_key))
+        return coded_contents(code, self.states, configs, (self.arrayrecord_key, self.configrecord_key))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -221,10 +231,10 @@ class CodedSubsetAggregation(FederatedAveraging):
         accepted, rejected = self.requests.validate(
             replies,
             lambda content, each: read_update(
-                content, template_for(self.code, self.states, each), weighted_by_key=self.count_key
+                content, template_for(self._asked, self.states, each), weighted_by_key=self.count_key
             ),
         )
-        following, unchanged = average_models(self.code, self.states, accepted, self.weights(accepted))
+        following, unchanged = average_models(self._asked, self.states, accepted, self.weights(accepted))
         metrics = self.train_metrics(accepted)
         refusal = ""
         if len(unchanged) == self.code.num_models:

@@ -383,3 +383,18 @@ def test_bad_parameters_are_refused(name: str, options: dict[str, Any]) -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="fraction_trian"):
         CodedSubsetAggregation(CODE, fraction_trian=1.0)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_cyclic_training_visits_one_user_of_every_model_a_round(adding_app: ClientApp, stacked: bool) -> None:
+    """After as many rounds as a model has users it has visited each once, and nothing was averaged."""
+    options = {"stacked": stacked, "cyclic": True, "fraction_evaluate": 0.0}
+    strategy, result, _ = run(adding_app, num_rounds=2, **options)
+    for model in range(CODE.num_models):
+        users = CODE.users_of(model).tolist()
+        visited = [users[(round_ + model) % len(users)] for round_ in range(2)]
+        steps = sum(weighted_step(CODE, model, without=tuple(set(range(4)) - {user})) for user in visited)
+        np.testing.assert_allclose(result.arrays["w"].numpy()[model], START["w"] + steps, rtol=1e-6)
+    assert all(not record.unchanged_models for record in strategy.history)
+    if not stacked:
+        assert [len(record.assignments) for record in strategy.history] == [CODE.num_models] * 2
