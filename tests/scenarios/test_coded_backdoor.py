@@ -205,12 +205,12 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
 
     compare, trained = compare_script(), []
 
-    def counted(trainings: list[Any], config: dict, *, num_processes: int) -> Iterator[Any]:
+    def counted(trainings: list[Any], config: dict, *, num_processes: int, kept: Path) -> Iterator[Any]:
         from coded_backdoor.comparison import run_training
 
         for training in trainings:
             trained.append((training.method, training.attackers, training.seed))
-            yield training, run_training(training, config)
+            yield training, run_training(training, config, kept)
 
     monkeypatch.setattr(compare, "run_trainings", counted)
     drawn = comparison_report._comparison_figures
@@ -292,7 +292,7 @@ def test_tracking_reports_true_and_false_positives(tmp_path: Path) -> None:
     config, training = config_with(**SHORT | {"num-clients": 16}), Training("BTC(2,4,16)", 2, 1)
     run = RunDirectory.create(tmp_path, "tracking", name="run")
     run.write_config(config)
-    run.write_metrics(run_training(training, config))
+    run.write_metrics(run_training(training, config, tmp_path))
     write_comparison(run, [training], tracking=True)
     (row,) = rows_of(run.path / "summary.csv")
     assert 0 <= float(row["true positives"]) <= 2
