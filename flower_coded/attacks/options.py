@@ -30,7 +30,7 @@ class Option:
     above, most, below : float
         A number is greater than ``above``, at most ``most`` and less than ``below``.
     choices : tuple of str
-        What a text may be.
+        What a text may be; anything if there are none.
     meaning : str
         For the tables in the docs.
 
@@ -82,12 +82,12 @@ class Option:
 
     def _is_within(self, value: OptionValue) -> bool:
         if isinstance(value, str):
-            return value in self.choices
+            return not self.choices or value in self.choices
         return self.above < value <= self.most and value < self.below
 
     def _requirement(self) -> str:
         if self.kind is str:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(self.choices)}" if self.choices else "a text"
         noun = "an integer" if self.kind is int else "a number"
         bounds = [
             f"{word} {limit:g}"

@@ -145,6 +145,13 @@ _TARGET = Option("attack-target", "target", int, -1, above=-1, meaning="target c
 _DIRECTION = Option(
     "attack-perturbation", "perturbation", str, "deviation", choices=PERTURBATIONS, meaning="direction p"
 )
+_MODELS = Option(
+    "attack-models",
+    "models",
+    str,
+    "",
+    meaning="models of an ensemble that attackers poison, as 0,3,5; empty: all of theirs",
+)
 _CONSTRAIN = Option(
     "attack-constrain", "constrain", float, 1.0, above=0, most=1, meaning="share of the training loss"
 )
@@ -200,6 +207,7 @@ _ROWS = (
         data=_backdoor(BlendedTrigger, _scale("strength, 0.2", "strength", most=1)),
     ),
     AttackRow("distributed-trigger", data=_backdoor(DistributedTrigger)),
+    AttackRow("selective-trigger", data=_backdoor(PixelTrigger), training=(_MODELS,)),
     AttackRow("label-flip", data=Part(LabelFlip, make=_label_flip)),
     AttackRow(
         "model-replacement",

@@ -46,7 +46,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.wire.keys import SERVER_ROUND_KEY
 from flower_coded.wire.model_state import State, is_floating, read_state, to_array_record
 
-__all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "byzantine_mod", "server_round_of"]
+__all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "byzantine_mod", "poisoned_in", "server_round_of"]
 
 MEMORY_KEY = "flower-coded-attack-memory"
 
@@ -67,6 +67,16 @@ def attack_mod(message: Message, context: Context, call_next: ClientAppCallable)
             "attack-constrain",
             "must be 1 around an app whose loss nobody may edit",
             settings.option("attack-constrain"),
+        )
+    chosen = poisoned_in(message, settings)
+    if not any(chosen):
+        return call_next(message, context)
+    if not all(chosen):
+        raise ParameterError(
+            "attack-models",
+            "must hold all models of a message around an app that trains them together",
+            str(settings.option("attack-models")),
+            hint="one message per model: CodedSubsetAggregation(stacked=False)",
         )
     poisoned = _poisoned(call_next, settings)
     if "updates" in settings.row.acts_on:
@@ -90,6 +100,12 @@ def attack_in(message: Message, context: Context) -> AttackSettings | None:
     """Give the attack that this node makes in the message's round; None where it is honest so far."""
     settings = attack_settings_of(context)
     return settings if settings.attacks(partition_of(context)[0], server_round_of(message)) else None
+
+
+def poisoned_in(message: Message, settings: AttackSettings) -> list[bool]:
+    """Tell of every model in a message whether the attackers poison it; one entry where none is named."""
+    numbers = models_in(message)
+    return [settings.poisons(model) for model in numbers] if numbers else [True]
 
 
 def server_round_of(message: Message) -> int:

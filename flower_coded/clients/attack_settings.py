@@ -16,8 +16,8 @@ key                    default    meaning
 =====================  =========  ==================================================================
 
 The options of an attack, with their bounds, are in its row of the registry. Their keys are ``poison-rate``,
-``attack-target``, ``attack-scale`` (the attack's own number; 0 is its default), ``attack-perturbation`` and
-``attack-constrain``.
+``attack-target``, ``attack-scale`` (the attack's own number; 0 is its default), ``attack-perturbation``,
+``attack-constrain`` and ``attack-models``.
 """
 
 from __future__ import annotations
@@ -191,6 +191,14 @@ class AttackSettings:
         attack: ReplyAttack = self.row.replies.made(None, self.options)
         return attack
 
+    def poisons(self, model: int) -> bool:
+        """Whether attackers poison a model of an ensemble.
+
+        Which models serve them best says :func:`flower_coded.attacks.plan_selective_poisoning`.
+        """
+        chosen = str(self.option("attack-models"))
+        return not chosen or model in _numbers(chosen)
+
     def known_users(self, user: int) -> tuple[int, ...]:
         """Partition ids, ascending, whose honest updates an attacker knows."""
         known = {"own": (user,), "colluders": self.attackers, "all": tuple(range(self.num_users))}
@@ -205,6 +213,7 @@ class AttackSettings:
                 raise ParameterError(
                     key, f"must be {OPTIONS[key]} for {self.attack}, which has no such option", value
                 )
+        _numbers(str(self.option("attack-models")))
         acts_on = self.row.acts_on
         if "data" in acts_on:
             least = int(self.options.get("attack-target", -1)) + 1
@@ -243,6 +252,13 @@ def attackers_from_config(run_config: RunConfig, num_users: int) -> tuple[int, .
         )
     generator = np.random.default_rng([read_int(run_config, "seed", 0), 0xA77AC])
     return tuple(sorted(generator.permutation(num_users)[:count].tolist()))
+
+
+def _numbers(text: str) -> set[int]:
+    pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
+    if not all(piece.isdigit() for piece in pieces):
+        raise ParameterError("attack-models", "must list numbers of models", text, hint="'0,3,5'")
+    return {int(piece) for piece in pieces}
 
 
 def _listed(value: Value, num_users: int) -> tuple[int, ...]:

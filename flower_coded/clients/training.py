@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flower_coded.clients.attack_mod import attack_in, byzantine_mod, server_round_of
+from flower_coded.clients.attack_mod import attack_in, byzantine_mod, poisoned_in, server_round_of
 from flower_coded.clients.attack_settings import ATTACK_KEYS
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import (
@@ -205,7 +205,7 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
         The samples themselves where the node is honest so far.
     """
     attack = attack_in(message, context)
-    if attack is None or "data" not in attack.row.acts_on:
+    if attack is None or "data" not in attack.row.acts_on or not any(poisoned_in(message, attack)):
         return samples
     user = partition_of(context)[0]
     images, labels = samples
@@ -265,7 +265,14 @@ def _train(message: Message, context: Context) -> Message:
     if MODELS_KEY in config:
         if constrain < 1:
             raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", constrain)
+        attack = attack_in(message, context)
+        chosen = np.array([] if attack is None else poisoned_in(message, attack), dtype=bool)
         trained, report = train_stacked(model, state, images, labels, **options)
+        if chosen.any() and not chosen.all():  # the other models see honest images
+            spared = {key: value[~chosen] for key, value in state.items()}
+            honestly, _ = train_stacked(model, spared, *honest, **options)
+            for key, values in honestly.items():
+                trained[key][~chosen] = values
     else:
         set_state(model, state)
         if constrain < 1:

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 
 from flower_coded.attacks import ATTACKS
 from flower_coded.clients import (
+    AttackSettings,
     ClientSettings,
     attack_mod,
     identity_mod,
@@ -246,3 +247,23 @@ def test_a_node_that_does_not_know_its_partition_is_told_how_to() -> None:
     context.node_config = {}
     with pytest.raises(ParameterError, match="--node-config"):
         app(Message(RecordDict(), grid.node_ids[0], MessageType.TRAIN), context)
+
+
+def test_selective_attackers_poison_the_models_they_chose_and_train_the_others_honestly() -> None:
+    stacked = initial_states("small-cnn", (1, 8, 8), 10, num_models=2, seed=1)
+    entries = {"server_round": 1, "coded_seed": 5, "coded_models": [4, 9]}
+    selective = {**CONFIG, "attack": "selective-trigger", "attackers": "0,", "poison-rate": 0.5}
+
+    def trained(run_config: Mapping[str, Any]) -> ModelState:
+        return state_of(send(run_config, stacked, **entries))
+
+    honest, plain = trained(CONFIG), trained(selective)
+    chosen = trained({**selective, "attack-models": "9"})
+    spared = trained({**selective, "attack-models": "2,3"})
+    for key in stacked:
+        np.testing.assert_allclose(chosen[key][0], honest[key][0], atol=1e-6)
+        np.testing.assert_allclose(chosen[key][1], plain[key][1], atol=1e-6)
+        np.testing.assert_allclose(spared[key], honest[key], atol=1e-6)
+    assert not np.allclose(honest["1.weight"], plain["1.weight"], atol=1e-4)
+    with pytest.raises(ParameterError, match="attack-models must list"):
+        AttackSettings.from_config({**selective, "attack-models": "all"}, NUM_USERS)
