@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_LONGEST_SHOWN = 100
+
+
 class FlowerCodedError(Exception):
     """Base class of everything this package refuses."""
 
@@ -54,7 +57,7 @@ class ParameterError(FlowerCodedError, ValueError):
 
     def __init__(self, name: str, requirement: str, value: Any, *, hint: str = "") -> None:
         self.name, self.requirement, self.value, self.hint = name, requirement, value, hint
-        super().__init__(f"{name} {requirement}; received {value!r}" + (f" ({hint})" if hint else ""))
+        super().__init__(f"{name} {requirement}; received {_shown(value)}" + (f" ({hint})" if hint else ""))
 
 
 class DecodingError(FlowerCodedError):
@@ -288,3 +291,12 @@ class UndecodableCodeBookError(FlowerCodedError):
             f"the first code book cannot be decoded: {reason} (train longer before it is made; take a robust "
             "rule if a client may lie)"
         )
+
+
+def _shown(value: Any) -> str:
+    """Write a refused value; of a long one, which a peer may have chosen, only its beginning and length."""
+    if isinstance(value, (str, bytes)) and len(value) > _LONGEST_SHOWN:
+        return f"{value[:_LONGEST_SHOWN]!r}... of length {len(value)}"
+    if isinstance(value, (list, tuple, dict, set, frozenset)) and len(value) > _LONGEST_SHOWN:
+        return f"a {type(value).__name__} of length {len(value)}"
+    return repr(value)

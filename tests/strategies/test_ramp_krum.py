@@ -528,3 +528,8 @@ def test_strategy__sends_the_reference_string_once_to_each_node() -> None:
     strategy = RampSharedMultiKrum(NUM_USERS, 1, **OPTIONS)
     run(strategy, InProcessGrid(make_app(mod), NUM_USERS, BARE), num_rounds=2)
     assert sorted(carried) == [("1/keys", user) for user in range(NUM_USERS)]
+
+
+def test_refusals__show_the_beginning_of_what_is_long() -> None:
+    for value in ("x" * 10**6, b"x" * 10**6, list(range(10**6)), tuple(range(10**6))):
+        assert len(str(ParameterError("dealers", "must be short", value))) < 200

@@ -11,6 +11,7 @@ from flower_coded.protocols.ramp_krum.loads import Load, table_one
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix
 from flower_coded.strategies import RampKrumRound, RampSharedMultiKrum
+from secure_krum_app.four_ways import compare_ways, draw_ways
 from secure_krum_app.server_view import write_server_view
 
 Record = dict[str, Any]
@@ -53,6 +54,16 @@ def write_report(
         "of its own, `what_the_server_saw.html`."
     )
     report.add_figure(lines, caption="The same data, the same harmful updates, three ways of adding up.")
+    ways = compare_ways(final, parameters.sharing.num_users, parameters.num_selected)
+    run.write_metrics(ways, name="ways")
+    picture = draw_ways(ways)
+    run.write_figure(picture, "ways")
+    report.add_heading("Secure and robust: the cell that is empty elsewhere").add_table(
+        ways,
+        caption="Masking alone adds up what the plain mean does, so it has its accuracy. Distances let "
+        "colluding users measure others' updates, see docs/ramp_krum.md.",
+    )
+    report.add_figure(picture, caption="Up: holds against harmful updates. Left: holds against the server.")
     report.add_heading("Who was selected, and who was caught at what").add_table(rounds)
     report.add_heading("What was sent").add_table(
         loads,
