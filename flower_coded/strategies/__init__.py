@@ -1,11 +1,12 @@
-"""Flower strategies: the five coded systems, aggregation rules, and a judge before any Flower strategy."""
+"""Flower strategies: the five coded systems, aggregation rules, and any Flower strategy behind validation."""
 
-from flower_coded.strategies.coded_subset import CodedSubsetAggregation
+from flower_coded.strategies.coded_subset import CodedSubsetAggregation, decoded_evaluate_fn
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.encoded_gd import EncodedGradientDescent, GradientRound
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator, model_predictor
 from flower_coded.strategies.ramp_krum import RampKrumRound, RampSharedMultiKrum
 from flower_coded.strategies.robust_alcc import ComputationRound, RobustALCC
+from flower_coded.strategies.rounds import RoundRecord
 from flower_coded.strategies.rule_aggregation import RuleAggregation
 from flower_coded.strategies.validated import ValidatedReplies
 
@@ -19,7 +20,9 @@ __all__ = [
     "RampKrumRound",
     "RampSharedMultiKrum",
     "RobustALCC",
+    "RoundRecord",
     "RuleAggregation",
     "ValidatedReplies",
+    "decoded_evaluate_fn",
     "model_predictor",
 ]
