@@ -44,6 +44,7 @@ from torch import nn
 from flower_coded.attacks import Backdoor
 from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
+from flower_coded.clients.training import user_data
 from flower_coded.codes import (
     DECODER_NAMES,
     DEFAULT_DECODER,
@@ -58,6 +59,7 @@ from flower_coded.learning import (
     ImageData,
     ModelState,
     build_model,
+    choose_device,
     get_state,
     initial_states,
     predict_labels,
@@ -199,7 +201,9 @@ class Experiment:
         ParameterError
             If a client, an attacker or this object would refuse it, or the data cannot be loaded.
         """
+        choose_device(self.settings.device)
         _ = self.num_users, self.num_rounds, self.attack, self.backdoor, self.model()
+        user_data(self.settings, 0, self.num_users)  # every client divides the data, and would refuse alike
         check_decoder(self.decoder, self.decoder_options)
 
     def model(self, *, seed: int | None = None) -> nn.Module:

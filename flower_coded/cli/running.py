@@ -14,6 +14,7 @@ from typing import TextIO
 
 import typer
 
+from flower_coded.cli.checking import check_settings
 from flower_coded.cli.environment import SimulationResources
 from flower_coded.cli.exit_codes import COMPLETED
 from flower_coded.cli.scenario import Scenario, Setting
@@ -77,6 +78,7 @@ def run_scenario(
         gpus_per_client=gpus_per_client,
         cpu_slots=cpu_slots,
     )
+    check_settings(scenario, settings)
     run = _run_directory(scenario, settings, results=results, name=name)
     if "out" in scenario.defaults:
         settings["out"] = str(run.path)

@@ -42,6 +42,8 @@ class Scenario:
         Every setting and its default; nested tables flattened with dots, as Flower does.
     explanations : mapping from str to str
         What the app's ``pyproject.toml`` says beside a setting, of those beside which it says something.
+    check : str
+        ``module:function`` that judges the settings, see :mod:`flower_coded.cli.checking`; empty for none.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Scenario:
     description: str
     defaults: Mapping[str, Setting]
     explanations: Mapping[str, str] = field(default_factory=dict)
+    check: str = ""
 
     @property
     def num_clients(self) -> int:
@@ -161,7 +164,8 @@ def _load(path: Path) -> Scenario:
             "scenario", "must be a Flower app, with a [tool.flwr.app] table", str(file), hint=str(error)
         ) from error
     description = str(content.get("project", {}).get("description", ""))
-    return Scenario(path, path.name, description, _flattened(config), _explanations(text))
+    check = str(content["tool"].get("flower-coded", {}).get("check", ""))
+    return Scenario(path, path.name, description, _flattened(config), _explanations(text), check)
 
 
 def _explanations(text: str) -> dict[str, str]:

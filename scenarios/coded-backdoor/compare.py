@@ -29,7 +29,7 @@ from coded_backdoor.comparison import (
     run_trainings,
 )
 from coded_backdoor.comparison_report import write_comparison
-from coded_backdoor.experiment import checked_experiment
+from coded_backdoor.experiment import prepare
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
@@ -96,7 +96,7 @@ def _check(config: dict, num_users: int) -> None:
         )
     if config["most-attackers"] > num_users:
         raise ParameterError("attackers", f"must be at most {num_users}", config["most-attackers"])
-    if checked_experiment(config).backdoor is None:
+    if prepare(config).backdoor is None:
         raise ParameterError(
             "attack", "must have a trigger to compare by", config["attack"], hint="pixel-trigger, say"
         )

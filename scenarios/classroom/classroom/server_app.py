@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -17,10 +18,16 @@ app = ServerApp()
 app.lifespan()(one_thread)
 
 
+def prepare(config: dict[str, Any]) -> Lecture:
+    """Make the lecture; refuse a configuration before anything is trained."""
+    lecture = Lecture(config)
+    lecture.check()
+    return lecture
+
+
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    lecture = Lecture(dict(context.run_config))
-    lecture.check()
+    lecture = prepare(dict(context.run_config))
     run = lecture.run_directory("classroom")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     page = LecturePage(run, lecture)

@@ -17,7 +17,7 @@ from pathlib import Path
 from flwr.serverapp.strategy import FedAvg, MultiKrum
 
 from coded_backdoor.client_app import app
-from coded_backdoor.experiment import Config, checked_experiment
+from coded_backdoor.experiment import Config, prepare
 from coded_backdoor.in_turn import train_ensemble_in_turn
 from coded_backdoor.training import train_ensemble, train_single
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
@@ -67,7 +67,7 @@ class Training:
     def experiment(self, config: Config) -> Experiment:
         """Make the experiment from the comparison's common configuration."""
         own = {"attackers": str(self.attackers), "seed": self.seed} | METHODS[self.method].code
-        return checked_experiment({**config, **own})
+        return prepare({**config, **own})
 
 
 def run_trainings(

@@ -8,7 +8,7 @@ from flower_coded.experiment import Experiment
 Config = dict[str, bool | int | float | str]
 
 
-def checked_experiment(config: Config) -> Experiment:
+def prepare(config: Config) -> Experiment:
     """Make the experiment; refuse a configuration before anything is trained."""
     if config["baseline"] not in {"fedavg", "none"}:
         raise ParameterError("baseline", "must be fedavg or none", config["baseline"])

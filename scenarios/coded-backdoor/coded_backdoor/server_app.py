@@ -6,7 +6,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from coded_backdoor.experiment import checked_experiment
+from coded_backdoor.experiment import prepare
 from coded_backdoor.report import write_results
 from coded_backdoor.training import train_ensemble, train_single
 from flower_coded.threads import one_thread
@@ -17,7 +17,7 @@ app.lifespan()(one_thread)
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    experiment = checked_experiment(context.run_config)
+    experiment = prepare(context.run_config)
     strategy, rounds = train_ensemble(experiment, grid)
     single = None
     if experiment.config["baseline"] == "fedavg":

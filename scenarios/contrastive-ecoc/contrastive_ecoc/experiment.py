@@ -57,7 +57,7 @@ class ContrastiveExperiment(Experiment):
         if int(self.config["num-attacked"]) < 1:
             raise ParameterError("num-attacked", "must be at least 1", self.config["num-attacked"])
         super().check()
-        self.strategy()
+        _ = self.strategy(), self.budget
         contrastive_settings(self.config)
         train_settings(self.config, self.seed)
         for user in range(self.num_users):

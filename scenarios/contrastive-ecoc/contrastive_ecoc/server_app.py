@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -17,10 +19,16 @@ app = ServerApp()
 app.lifespan()(one_thread)
 
 
+def prepare(config: dict[str, Any]) -> ContrastiveExperiment:
+    """Make the experiment; refuse a configuration before anything is trained."""
+    experiment = ContrastiveExperiment(config)
+    experiment.check()
+    return experiment
+
+
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    experiment = ContrastiveExperiment(context.run_config)
-    experiment.check()
+    experiment = prepare(dict(context.run_config))
     wait_for_nodes(grid, experiment.num_users, timeout=120)
     softmax, rounds = train_softmax(experiment, grid)
     strategy = experiment.strategy()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import cast
+from typing import Any, cast, get_args
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from flower_coded.clients.robust_alcc import analog_faults_from_config
+from flower_coded.clients.robust_alcc import AnalogFaults, analog_faults_from_config
 from flower_coded.codes import AnalogLagrangeCode
 from flower_coded.errors import NoRoundSucceededError, ParameterError
-from flower_coded.protocols.analog_computing import Verification, get_function, plan_computation
+from flower_coded.protocols.analog_computing import Plan, Verification, get_function, plan_computation
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import RobustALCC
 from flower_coded.threads import one_thread
@@ -23,14 +23,17 @@ app = ServerApp()
 app.lifespan()(one_thread)
 
 
-@app.main()
-def main(grid: Grid, context: Context) -> None:
-    config = context.run_config
+def prepare(config: dict[str, Any]) -> tuple[Task, Plan, float, RobustALCC, AnalogFaults]:
+    """Load the table, plan, make the strategy; refuse a configuration before anything is dealt."""
     task = Task.load(str(config["data"]))
     faults = analog_faults_from_config(config, int(config["num-clients"]))
     code = AnalogLagrangeCode(
         int(config["num-clients"]), int(config["num-blocks"]), int(config["num-colluders"]), degree=2
     )
+    if config["verification"] not in get_args(Verification):
+        raise ParameterError(
+            "verification", f"must be one of {', '.join(get_args(Verification))}", config["verification"]
+        )
     verification = cast(Verification, config["verification"])
     numbers = {
         "num_byzantine": int(config["num-byzantine"]),
@@ -68,6 +71,13 @@ def main(grid: Grid, context: Context) -> None:
         reply_timeout=float(config["reply-timeout"]),
         **numbers,
     )
+    return task, plan, promise, strategy, faults
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    config = dict(context.run_config)
+    task, plan, promise, strategy, faults = prepare(config)
     failure = None
     try:
         strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
@@ -75,8 +85,7 @@ def main(grid: Grid, context: Context) -> None:
         failure = error
     out = str(config["out"]) or tempfile.mkdtemp(prefix="private-regression-")
     run = RunDirectory(Path(out))
-    run.path.mkdir(parents=True, exist_ok=True)
-    run.write_config(dict(config))
+    run.write_config(config)
     write_report(run, task, plan, promise, strategy, faults, config)
     if failure is not None:
         raise failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
@@ -18,13 +19,18 @@ app = ServerApp()
 app.lifespan()(one_thread)
 
 
-@app.main()
-def main(grid: Grid, context: Context) -> None:
-    config = dict(context.run_config)
+def prepare(config: dict[str, Any]) -> tuple[Experiment, RampSharedMultiKrum]:
+    """Make experiment and strategy; refuse a configuration before anything is trained."""
     experiment = Experiment(config)
     experiment.check()
     deviations_from_config(config)
-    secure = _secure_strategy(config)
+    return experiment, _secure_strategy(config)
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    config = dict(context.run_config)
+    experiment, secure = prepare(config)
     strategies: dict[str, Strategy] = {
         "FedAvg": FedAvg(**experiment.everybody),
         "multi-Krum, in the clear": MultiKrum(
