@@ -3,7 +3,9 @@
 ``ClientApp(mods=[ramp_krum_mod])`` is all. The app's own train function runs once per round, in the first
 phase; its arrays never leave the node. The update (arrays sent back minus arrays received, floating-point
 ones only) is quantized and kept until shares are asked for; only its commitments, encrypted shares of it, and
-what follows from others' shares are sent. Train messages of other strategies pass through.
+what follows from others' shares are sent. Train messages of other strategies pass through. The metrics that
+the app reports travel in the clear as ever; to them is added ``clipped-share``, the share of the update's
+entries that were cut to the clipping bound, without which a bound too small goes unnoticed.
 
 The server sets a round's parameters; a node takes part if they satisfy its own policy
 (:class:`flower_coded.protocols.ramp_krum.policy.UserPolicy`) and do not change within the round. Keys of the
@@ -59,6 +61,8 @@ from flower_coded.wire.ramp_krum import (
 )
 
 __all__ = ["policy_of", "ramp_krum_mod", "take_part"]
+
+CLIPPED_SHARE = "clipped-share"
 
 _POLICY_KEYS = ("ramp-krum-fewest-colluders", "ramp-krum-fewest-selected", "ramp-krum-protections")
 
@@ -147,7 +151,11 @@ def _train(
     if reply.has_error():
         return reply, None
     update = flatten_update(_arrays_of(reply.content), received)
-    return reply, parameters.fixed_point.quantize(update, np.random.default_rng(seed)).integers
+    quantized = parameters.fixed_point.quantize(update, np.random.default_rng(seed))
+    share = quantized.num_clipped / max(len(update), 1)
+    for metrics in reply.content.metric_records.values():
+        metrics[CLIPPED_SHARE] = share
+    return reply, quantized.integers
 
 
 def _arrays_of(content: RecordDict) -> ArrayRecord:

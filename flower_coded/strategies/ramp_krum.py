@@ -128,7 +128,8 @@ class RampSharedMultiKrum(FederatedAveraging):
         m; None takes the largest that works.
     clipping : float
         Entries of an update are clipped to ``[-clipping, clipping]``; choose it just above what training
-        moves a weight in a round (the metric ``clipped`` would be of no help: nobody sees the updates).
+        moves a weight in a round. Each client reports the share of its entries that were cut, and the metric
+        ``clipped-share`` is their mean: above some hundredths, training is cut short.
     num_bits : int
         Bits per entry.
     chunk_size, is_blinded, hides_products, soundness_bits, block_columns, block_norm, waives_colluder_bound
@@ -143,7 +144,8 @@ class RampSharedMultiKrum(FederatedAveraging):
         the others have three times as long as these took, and ten seconds at least.
     **options
         As for :class:`~flower_coded.strategies.averaging.FederatedAveraging` (``seed``, ``connect_timeout``)
-        and FedAvg; ``fraction_train`` and ``min_train_nodes`` must not be given, all users train.
+        and FedAvg; all users train, so that ``fraction_train`` is 1.0 and ``min_train_nodes`` and
+        ``min_available_nodes`` are at most N where they are given.
 
     Attributes
     ----------
@@ -189,11 +191,7 @@ class RampSharedMultiKrum(FederatedAveraging):
         reply_timeout: float = 600.0,
         **options: Any,
     ) -> None:
-        reserved = {"fraction_train", "min_train_nodes", "min_available_nodes", "num_participants"}
-        if reserved & set(options):
-            raise ParameterError(
-                "FedAvg arguments", "must leave out what all users decide", sorted(reserved & set(options))
-            )
+        _refuse_sampling(options, num_users)
         options = {"max_claim_ratio": _MAX_CLAIM_RATIO} | options
         super().__init__(
             num_participants=num_users, min_train_nodes=num_users, min_available_nodes=num_users, **options
@@ -375,3 +373,23 @@ class RampSharedMultiKrum(FederatedAveraging):
                 reason, code = f"{each.phase}: {own.reason}", own.code
             found.append(Rejected(node_id, each.user, reason, code))
         return found
+
+
+def _refuse_sampling(options: dict[str, Any], num_users: int) -> None:
+    """Take out what FedAvg would sample by; refuse what contradicts that all users train in every round."""
+    if "num_participants" in options:
+        raise ParameterError("num_participants", "must be left out: it is num_users", num_users)
+    fraction = options.pop("fraction_train", 1.0)
+    if fraction != 1.0:
+        # Shares, distances and bans belong to the N of a round: a sample of N would be another protocol.
+        raise ParameterError(
+            "fraction_train",
+            f"must be 1.0: all {num_users} users train in every round",
+            fraction,
+            hint="make num_users the number that trains in a round; of a larger population call start() for "
+            "a few rounds at a time, each time on a grid whose get_node_ids() shows num_users other nodes",
+        )
+    for name in ("min_train_nodes", "min_available_nodes"):
+        least = options.pop(name, 0)
+        if least > num_users:
+            raise ParameterError(name, f"must be at most num_users, {num_users}", least)

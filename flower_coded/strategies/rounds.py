@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from logging import INFO, WARNING
-from typing import Any
+from typing import Any, NoReturn
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.common.logger import log
@@ -19,6 +19,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.strategies.federation import Federation
+from flower_coded.strategies.older_flower import refuse_older_options, refuse_older_server
 from flower_coded.wire.validation import Rejected
 
 __all__ = ["FederatedStrategy", "RoundRecord", "describe_rejections", "nothing_usable", "rejection_metrics"]
@@ -152,6 +153,7 @@ class FederatedStrategy(Strategy):
     """
 
     def __init__(self, *, seed: int = 0, connect_timeout: float = 120.0, **options: Any) -> None:
+        refuse_older_options(options)
         super().__init__(**options)
         if seed < 0:
             raise ParameterError("seed", "must not be negative", seed)
@@ -193,6 +195,11 @@ class FederatedStrategy(Strategy):
             reasons = list(dict.fromkeys(each.refusal for each in trained))
             raise NoRoundSucceededError(len(trained), reasons)
         return result
+
+    def initialize_parameters(self, client_manager: object) -> NoReturn:
+        """Refuse a server of Flower's older interface, which calls this first."""
+        del client_manager
+        refuse_older_server(self)
 
     def join(
         self,

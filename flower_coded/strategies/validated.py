@@ -21,7 +21,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from logging import INFO
+from logging import INFO, WARNING
 from typing import Any, cast
 
 import numpy as np
@@ -42,6 +42,7 @@ from flower_coded.strategies.client_metrics import (
     noting_left_out,
 )
 from flower_coded.strategies.federation import Assignment, Federation, RoundRequests
+from flower_coded.strategies.older_flower import OLDER_STRATEGY_HINT
 from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, nothing_usable
 from flower_coded.wire.array_reading import ArrayTemplate, template_of
 from flower_coded.wire.model_state import State, check_parameters, read_state, to_array_record
@@ -85,13 +86,16 @@ class ValidatedReplies(FederatedStrategy):
     Raises
     ------
     ParameterError
-        If a parameter is out of its range; from ``start``, if the strategy sends a node several messages, or
-        an array holds complex numbers.
+        If a parameter is out of its range; from ``start``, if the strategy sends a node several messages, an
+        array holds complex numbers, or none holds floating-point numbers (the bytes of trees).
     NoRoundSucceededError
         From ``start``, if no round of training changed anything.
 
     Notes
     -----
+    Methods and attributes that only the wrapped strategy has are reached through the wrapper, to be read or
+    called. A ``start`` of its own is not run, and the log says so.
+
     Metrics beside the wrapped strategy's own are those of every
     :class:`~flower_coded.strategies.rounds.RoundRecord`. Metrics that most training replies report are
     aggregated over those that do; in an evaluation, whose metrics are all it has, the others are rejected.
@@ -125,7 +129,15 @@ class ValidatedReplies(FederatedStrategy):
     ) -> None:
         super().__init__(connect_timeout=connect_timeout)
         if not isinstance(strategy, Strategy):
-            raise ParameterError("strategy", "must be a Strategy of flwr.serverapp.strategy", strategy)
+            is_older = type(strategy).__module__.startswith("flwr.server.") or hasattr(
+                strategy, "aggregate_fit"
+            )
+            raise ParameterError(
+                "strategy",
+                "must be a Strategy of flwr.serverapp.strategy",
+                strategy,
+                hint=OLDER_STRATEGY_HINT if is_older else "",
+            )
         if not max_claim_ratio >= 1:
             raise ParameterError("max_claim_ratio", "must be at least 1", max_claim_ratio)
         self.strategy, self.max_claim_ratio = strategy, max_claim_ratio
@@ -136,9 +148,22 @@ class ValidatedReplies(FederatedStrategy):
         self._refusal = ""  # why nobody was asked
         self._lacking_round = 0  # the latest round for which too few nodes were there
 
+    def __getattr__(self, name: str) -> Any:
+        """Reach what only the wrapped strategy has: the methods and attributes of a project's own subclass.
+
+        Called where ``name`` is not found here, so nothing of the wrapper is ever replaced. Private names are
+        left alone: copying and pickling look for some before there is a wrapped strategy.
+        """
+        if name.startswith("_") or "strategy" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.strategy, name)
+
     def summary(self) -> None:
         """Log that replies are validated singly, then the wrapped strategy's own settings."""
-        log(INFO, "\t├──> Every reply is validated alone before %s sees it", type(self.strategy).__name__)
+        name = type(self.strategy).__name__
+        log(INFO, "\t├──> Every reply is validated alone before %s sees it", name)
+        if type(self.strategy).start not in (Strategy.start, FederatedStrategy.start):
+            log(WARNING, "%s has a start() of its own, which is not run: the wrapper's is", name)
         self.strategy.summary()
 
     def configure_train(
@@ -207,7 +232,7 @@ class ValidatedReplies(FederatedStrategy):
 
     def _adopt(self, arrays: ArrayRecord) -> None:
         self._arrays, self._state = arrays, read_state(arrays)
-        check_parameters(self._state)
+        check_parameters(self._state, needs_floating=True)
 
     def _ask(
         self,
@@ -431,9 +456,15 @@ def _narrowed(array: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
 
 def _attribute(strategy: Any, name: str, default: Any) -> Any:
     """Look for an attribute in the strategy, or in the one it wraps."""
-    while not hasattr(strategy, name) and hasattr(strategy, "strategy"):
+    return getattr(_owner(strategy, name), name, default)
+
+
+def _owner(strategy: Any, name: str) -> Any:
+    """Return the strategy itself, or the one it wraps that has the attribute as its own."""
+    # Not hasattr(strategy, name): a wrapper of ours answers that for the strategy inside.
+    while not (name in vars(strategy) or hasattr(type(strategy), name)) and hasattr(strategy, "strategy"):
         strategy = strategy.strategy
-    return getattr(strategy, name, default)
+    return strategy
 
 
 @contextmanager
@@ -444,8 +475,7 @@ def _without_hook(
 
     It would see every reply at once, and end the run on the first that lacks what it reads.
     """
-    while not hasattr(strategy, name) and hasattr(strategy, "strategy"):
-        strategy = strategy.strategy
+    strategy = _owner(strategy, name)
     original = getattr(strategy, name, None)
     if original is None:
         yield None

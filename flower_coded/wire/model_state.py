@@ -31,7 +31,8 @@ __all__ = [
 
 State = dict[str, NDArray[Any]]
 
-_BFLOAT16 = "bfloat16"
+_BFLOAT16, _NUMPY_STYPE = "bfloat16", "numpy.ndarray"
+_TREES = "the bytes of a tree model have no mean: XGBoost keeps Flower's own FedXgbBagging, not wrapped"
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
@@ -67,6 +68,11 @@ def named_dtype(claimed: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
 def read_state(record: ArrayRecord) -> State:
     """Decode a record of our own, or of the server's; what a stranger sent is for ``read_array_record``.
 
+    Raises
+    ------
+    ParameterError
+        If something is serialized otherwise than as a NumPy array.
+
     Examples
     --------
     >>> read_state(ArrayRecord({"w": Array(np.ones(2))}))
@@ -74,6 +80,8 @@ def read_state(record: ArrayRecord) -> State:
     """
     state = {}
     for name, array in record.items():
+        if array.stype != _NUMPY_STYPE:  # a pickled estimator, say
+            raise ParameterError("initial_arrays", "must hold NumPy arrays", _Named(name, array.stype))
         values = array.numpy()
         dtype = named_dtype(str(array.dtype), values.dtype)
         state[name] = values if dtype == values.dtype else values.view(dtype)
@@ -106,7 +114,8 @@ def check_parameters(state: Mapping[str, NDArray[Any]], *, needs_floating: bool 
             raise ParameterError("initial_arrays", "must hold real numbers", _Named(name, array.dtype))
     if needs_floating and update_length(state) == 0:
         types = {name: str(array.dtype) for name, array in state.items()}
-        raise ParameterError("initial_arrays", "must hold floating-point numbers to be trained", types)
+        requirement = "must hold floating-point numbers to be trained"
+        raise ParameterError("initial_arrays", requirement, types or "no array", hint=_TREES)
 
 
 def update_length(state: Mapping[str, NDArray[Any]]) -> int:
@@ -212,10 +221,10 @@ def add_to_state(state: Mapping[str, NDArray[Any]], update: NDArray[np.floating[
 
 
 class _Named:
-    """An array in a refusal: its name and type, not its values."""
+    """An array in a refusal: its name and type, without its values."""
 
-    def __init__(self, name: str, dtype: np.dtype[Any]) -> None:
-        self.text = f"{name!r} of type {dtype}"
+    def __init__(self, name: str, kind: object) -> None:
+        self.text = f"{name!r} of type {kind}"
 
     def __repr__(self) -> str:
         return self.text

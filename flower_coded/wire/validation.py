@@ -60,6 +60,13 @@ DEFAULT_MAX_COUNT = 1e12  # more examples than any node holds: a larger count is
 
 T = TypeVar("T")
 
+# What a client of Flower's older interface looks for in a message, in vain: a KeyError with one of these.
+_OLDER_RECORDS = ("fitins.", "evaluateins.")
+_OLDER_CLIENT = (
+    "a ClientApp of Flower's older interface (client_fn, NumPyClient): "
+    "write train and evaluate with @app.train() and @app.evaluate(), see docs/strategies.md"
+)
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -291,7 +298,11 @@ def _own_words(reason: str | None) -> str:
     'no file'
     >>> _own_words("Traceback (most recent call last):\nValueError: no data")
     'ValueError: no data'
+    >>> _own_words("KeyError: 'fitins.parameters'")[:49]
+    "a ClientApp of Flower's older interface (client_f"
     """
+    if any(name in (reason or "") for name in _OLDER_RECORDS):
+        return _OLDER_CLIENT
     _, mark, said = (reason or "").rpartition("occurred. Message: ")
     lines = [line.strip() for line in said.removesuffix("'>").splitlines() if line.strip()]
     words = " ".join(lines if mark else lines[-1:])

@@ -202,7 +202,7 @@ ROWS = [
         ONE_MODEL,
         NO_COUNT,
         run_config=(("ramp-krum-protections", False),),
-        refuses=frozenset({"fraction_train", "min_train_nodes", "min_available_nodes"}),
+        refuses=frozenset({"fraction_train"}),
         does_not_apply=frozenset({"NaN", "infinity", "renamed records"}),
         is_costly=True,
     ),

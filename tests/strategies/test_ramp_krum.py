@@ -496,8 +496,11 @@ def test_settings__carry_all_parameters() -> None:
 
 
 def test_strategy__refuses_arguments_that_cannot_hold() -> None:
-    with pytest.raises(ParameterError, match="what all users decide"):
+    with pytest.raises(ParameterError, match=r"must be 1\.0: all 9 users .* larger population"):
         RampSharedMultiKrum(NUM_USERS, 1, fraction_train=0.5)
+    with pytest.raises(ParameterError, match="min_train_nodes must be at most num_users, 9; received 10"):
+        RampSharedMultiKrum(NUM_USERS, 1, min_train_nodes=10)
+    RampSharedMultiKrum(NUM_USERS, 1, fraction_train=1.0, min_train_nodes=2, min_available_nodes=NUM_USERS)
     with pytest.raises(ParameterError, match=r"2 <= m <= N - 2A - D - 3 = 9 - 2 - 1 - 3 = 3; received 5"):
         RampSharedMultiKrum(NUM_USERS, 1, num_selected=5)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,8 @@ from flwr.serverapp.strategy import (
     FedMedian,
     FedProx,
     FedTrimmedAvg,
+    FedXgbBagging,
+    FedXgbCyclic,
     FedYogi,
     Krum,
     MultiKrum,
@@ -435,3 +439,71 @@ def test_too_few_nodes_end_the_first_round_and_are_waited_for_in_a_later_one() -
     assert result.train_metrics_clientapp[2]["unchanged"] == 1
     with pytest.raises(NodesMissingError):
         ValidatedReplies(FedAvg(**options), connect_timeout=0.2).start(grid, start, num_rounds=1)
+
+
+class ProjectStrategy(FedAvg):
+    """A project's own subclass, in the manner of Flower's advanced examples."""
+
+    def set_save_path_and_run_dir(self, path: str, run_dir: str) -> None:
+        self.save_path, self.run_dir, self.best = path, run_dir, 0.0
+
+    def start(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("the wrapper has its own")
+
+
+def test_methods_of_a_subclass_are_reached_through_the_wrapper(caplog: pytest.LogCaptureFixture) -> None:
+    strategy = ValidatedReplies(ProjectStrategy(**EVERYBODY))
+    strategy.set_save_path_and_run_dir("/models", "today")
+    assert (strategy.save_path, strategy.strategy.run_dir) == ("/models", "today")
+    with caplog.at_level("WARNING", logger="flwr"):
+        result = strategy.start(
+            InProcessGrid(training_app(), NUM_NODES),
+            ArrayRecord({name: Array(each) for name, each in START.items()}),
+            num_rounds=1,
+        )
+    assert "ProjectStrategy has a start() of its own, which is not run" in caplog.text
+    assert result.arrays["w"].numpy().min() > 0.9
+    with pytest.raises(AttributeError, match="no attribute 'set_save_paths'"):
+        strategy.set_save_paths("/models")
+
+
+def test_reaching_through_the_wrapper_leaves_copies_and_nested_wrappers_alone() -> None:
+    def seen(contents: list[RecordDict], key: str) -> MetricRecord:
+        return MetricRecord({"seen": len(contents)})
+
+    inner = ValidatedReplies(ProjectStrategy(train_metrics_aggr_fn=seen, **EVERYBODY))
+    assert (
+        copy.deepcopy(inner).weighted_by_key
+        == pickle.loads(pickle.dumps(ValidatedReplies(FedAvg()))).weighted_by_key
+    )
+    with pytest.raises(AttributeError, match="_repr_html_"):
+        inner._repr_html_()
+    outer = ValidatedReplies(inner)
+    result = outer.start(
+        InProcessGrid(training_app(), NUM_NODES),
+        ArrayRecord({name: Array(each) for name, each in START.items()}),
+        num_rounds=1,
+    )
+    assert result.train_metrics_clientapp[1]["seen"] == NUM_NODES
+    assert "train_metrics_aggr_fn" not in vars(inner), "set where it belongs, and given back"
+    assert inner.train_metrics_aggr_fn is seen
+
+
+@pytest.mark.parametrize(
+    "arrays", [{"0": np.zeros(0, np.uint8)}, {"0": np.frombuffer(b"trees", np.uint8)}, {}]
+)
+def test_bytes_of_trees_are_refused_by_name_before_anybody_is_asked(arrays: dict[str, np.ndarray]) -> None:
+    grid = InProcessGrid(training_app(), 2)
+    record = ArrayRecord({name: Array(each) for name, each in arrays.items()})
+    for wrapped in (FedAvg(), FedXgbBagging(), FedXgbCyclic()):
+        with pytest.raises(ParameterError, match=r"floating-point numbers to be trained.*FedXgbBagging"):
+            ValidatedReplies(wrapped).start(grid, record, num_rounds=1)
+    assert all(each.message_type != "train" for each in grid.traffic)
+
+
+def test_a_pickled_model_is_refused_by_name() -> None:
+    pickled = Array(dtype="object", shape=(), stype="pickle", data=b"an estimator")
+    with pytest.raises(ParameterError, match="must hold NumPy arrays; received 'model' of type pickle"):
+        ValidatedReplies(FedAvg()).start(
+            InProcessGrid(training_app(), 2), ArrayRecord({"model": pickled}), num_rounds=1
+        )
