@@ -110,8 +110,10 @@ class EnsembleEvaluator:
         named by more than half, together with those whose columns of the code are the same (the decoder
         names the first of them). The second is left out when it would be empty.
     ``true-positives``, ``false-positives``
-        Attackers and honest users suspected per triggered sample, on average (the paper's Table 1). A
-        suspicion is the likeliest set, of which nothing is proved.
+        Right and wrong accusations per triggered sample, on average, by the decoder's standard of proof.
+        Users whose columns are the same are one accusation, which is right if one of them attacks.
+    ``suspected-attackers``, ``suspected-innocents``
+        The same of the likeliest set, of which nothing is proved (the paper's Table 1).
     ``named-users``
         Users accused by the decoder's standard of proof on more than half of the samples held for attacked,
         with those whose columns are the same. Left out when it would be empty: nobody, or "cannot tell".
@@ -250,10 +252,19 @@ class EnsembleEvaluator:
             "attack-probability-triggered": float(decoded.attack_probability.mean()),
         }
         if self.attackers:
-            suspected = decoded.suspects.mean(axis=0)
-            metrics["true-positives"] = float(suspected[self.attackers].sum())
-            metrics["false-positives"] = float(suspected.sum() - suspected[self.attackers].sum())
+            metrics["true-positives"], metrics["false-positives"] = self._right_and_wrong(decoded.named)
+            right, wrong = self._right_and_wrong(decoded.suspects)
+            metrics |= {"suspected-attackers": right, "suspected-innocents": wrong}
         return metrics
+
+    def _right_and_wrong(self, marked: NDArray[np.bool_]) -> tuple[float, float]:
+        """Mean number of right and of wrong marks per sample (B, n), one per set of equal columns."""
+        columns, group_of = np.unique(self.code.matrix, axis=1, return_inverse=True)
+        member = group_of.ravel() == np.arange(columns.shape[1])[:, None]  # (groups, n)
+        # One mark or several within a group say the same: one of these did it.
+        marks = (marked[:, None] & member).any(axis=2).mean(axis=0)
+        is_right = member[:, self.attackers].any(axis=1)
+        return float(marks[is_right].sum()), float(marks[~is_right].sum())
 
     def _suspects(self, decoded: Decoded) -> dict[str, Measured]:
         attacked = decoded.attack_probability > 0.5

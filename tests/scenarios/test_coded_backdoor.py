@@ -285,7 +285,7 @@ def test_multi_krum_is_told_the_largest_number_of_attackers_compared(told: int) 
     assert (strategy.num_malicious_nodes, strategy.num_nodes_to_select) == (told, 12 - told)
 
 
-def test_tracking_reports_true_and_false_positives(tmp_path: Path) -> None:
+def test_tracking_reports_attackers_and_innocents_suspected(tmp_path: Path) -> None:
     from coded_backdoor.comparison import Training, run_training
     from coded_backdoor.comparison_report import write_comparison
 
@@ -295,7 +295,7 @@ def test_tracking_reports_true_and_false_positives(tmp_path: Path) -> None:
     run.write_metrics(run_training(training, config, tmp_path))
     write_comparison(run, [training], tracking=True)
     (row,) = rows_of(run.path / "summary.csv")
-    assert 0 <= float(row["true positives"]) <= 2
+    assert 0 <= float(row["attackers suspected"]) <= 2
     assert row["paper (MNIST) true"] == "1.99"
 
 

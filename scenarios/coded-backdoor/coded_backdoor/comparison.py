@@ -53,6 +53,8 @@ TRACKING_METHODS = (
     Method("BTC(1,11,16)", "", {"code": "tracking", "tolerated-attackers": 1, "row-weight": 11}),
     Method("BTC(2,4,16)", "", {"code": "tracking", "tolerated-attackers": 2, "row-weight": 4}),
 )
+_TOLD_OF_DECODERS = ("suspected-attackers", "suspected-innocents", "suspect-rates")
+
 METHODS = {method.name: method for method in SINGLE_MODELS + CODED_METHODS + TRACKING_METHODS}
 
 
@@ -95,7 +97,7 @@ def run_training(training: Training, config: Config, kept: Path) -> list[dict]:
     else:
         coded, rounds = train_ensemble(experiment, grid)
         metrics, code = coded.history[-1].reported, experiment.code
-        own = {key: metrics.get(key) for key in ("true-positives", "false-positives", "suspect-rates")}
+        own = {key: metrics.get(key) for key in _TOLD_OF_DECODERS}
         own |= {"models": code.num_models, "cost": code.training_cost}
     last = [record for record in rounds if record["round"] == experiment.num_rounds]
     return [_record(training, record, own, time.monotonic() - started) for record in last]
@@ -104,7 +106,7 @@ def run_training(training: Training, config: Config, kept: Path) -> list[dict]:
 def _run_in_turn(training: Training, experiment: Experiment, kept: Path, started: float) -> list[dict]:
     code = experiment.code
     metrics = experiment.evaluator(code).evaluate(train_ensemble_in_turn(experiment, kept)).metrics
-    own = {key: metrics.get(key) for key in ("true-positives", "false-positives", "suspect-rates")}
+    own = {key: metrics.get(key) for key in _TOLD_OF_DECODERS}
     own |= {"models": code.num_models, "cost": code.training_cost}
     return [
         _record(

@@ -25,7 +25,7 @@ PAPER_MNIST = {
     ("random 15 of 4", "majority"): (0.989, 0.985, 0.386, 0.194),
     ("random 6 of 6", "majority"): (0.989, 0.160, 0.112, 0.000),
 }
-# (true positives, false positives) on MNIST (paper, Table 1).
+# (attackers, innocent users suspected) on MNIST (paper, Table 1).
 PAPER_TRACKING = {
     ("BTC(1,11,16)", 1): (1.0, 0.0),
     ("BTC(2,4,16)", 1): (1.0, 0.01),
@@ -88,8 +88,8 @@ def _tracking_rows(records: list[dict]) -> list[dict]:
             {
                 "code": method,
                 "attackers": number,
-                "true positives": _mean(own, "true-positives"),
-                "false positives": _mean(own, "false-positives"),
+                "attackers suspected": _mean(own, "suspected-attackers"),
+                "innocents suspected": _mean(own, "suspected-innocents"),
                 KEY: _mean(own, KEY),
                 "paper (MNIST) true": paper[0],
                 "paper (MNIST) false": paper[1],
