@@ -139,7 +139,7 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
     reply_timeout : float
         Seconds to wait for the answers to one product.
     share_timeout : float
-        Seconds to wait in a round for shares to be stored.
+        Seconds to wait in a round for shares to be stored; each node that needs one has its part of them.
 
     Attributes
     ----------
@@ -265,6 +265,7 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
         if federation is not before:
             self._holders = {}
         self._rejected: list[Rejected] = []
+        self._shares_until = time.monotonic() + self.share_timeout
         self._send_appended(federation, server_round)
         self._send_shares(federation, server_round, self._without_share(federation))
         return []
@@ -352,10 +353,14 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
         )
         accepted, rejected = requests.validate(replies, lambda record, _: read_arrays(record, template))
         self._rejected += rejected
-        forgetful = [each.participant for each in rejected if each.code == "state-missing"]
+        forgetful = [
+            each.participant
+            for each in rejected
+            if each.code == "state-missing" and each.participant in self._holders
+        ]
         for worker in forgetful:
-            if worker is not None and self._holders.pop(worker, None) is not None:
-                self._send_shares(federation, server_round, [worker])
+            del self._holders[worker]
+        self._send_shares(federation, server_round, forgetful)
         return [Answer(each.participant, np.asarray(each.content["values"])) for each in accepted]
 
     def _without_share(self, federation: Federation) -> list[int]:
@@ -367,13 +372,15 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
         ]
 
     def _send_shares(self, federation: Federation, server_round: int, workers: list[int]) -> None:
-        """Deal shares one after the other: no two are in memory at a time."""
-        deadline = time.monotonic() + self.share_timeout
-        for worker in workers:
+        """Deal shares one after the other: no two are in memory at a time.
+
+        All shares of a round have one deadline, and each has its part of the time left: a node that does not
+        confirm, or claims again and again that it has lost its share, takes nobody else's.
+        """
+        for done, worker in enumerate(workers):
             share = self._master.deal(worker)
-            left = max(
-                deadline - time.monotonic(), 1.0
-            )  # a node that is dead must not cost each one its time
+            left = (self._shares_until - time.monotonic()) / (len(workers) - done)
+            left = max(left, min(1.0, self.share_timeout))
             contents = {worker: share_content(share)}
             self._confirm(federation, server_round, SHARE_MESSAGE_TYPE, contents, share.num_numbers, left)
 
@@ -414,7 +421,9 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
             return federation.participants.node_of(assignment.participant)
 
         requests = federation.requests(server_round, message_type, contents, group="share")
-        accepted, rejected = requests.validate(federation.ask(requests, timeout=timeout), check)
+        # Waiting until nothing is enough, so that who is still busy storing is not asked for more meanwhile.
+        replies = federation.ask(requests, timeout=timeout, is_enough=lambda _: False)
+        accepted, rejected = requests.validate(replies, check)
         self._rejected += rejected
         self._holders |= {each.participant: each.content for each in accepted}
 

@@ -15,6 +15,7 @@ Rows are appended by touching one block, columns by encoding them alone (Section
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,14 +27,43 @@ from flower_coded.codes.staged_location import Location
 from flower_coded.codes.verification_keys import MARGIN, UNIT
 from flower_coded.errors import DecodingError, ParameterError
 
-__all__ = ["CodedMatrix", "Verification", "accuracy_without_keys", "encode_matrix", "secret_code"]
+__all__ = [
+    "CodedMatrix",
+    "RefusedProductError",
+    "Verification",
+    "accuracy_without_keys",
+    "encode_matrix",
+    "secret_code",
+]
 
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Verification = Literal["keys", "code"]
 
+_SMALLEST = 2.0**-1074
+_NEGLIGIBLE = 2.0**-900
+"""No digits are asked of a result below 1e-271: a residual of zeros has a gradient of zeros."""
+_LOST_SQUARE = 2.0**-537
+"""Numbers below it have no square: a column norm that was added up from squares may lack it."""
 _ROUNDING = 32.0 * UNIT
 """Times the square root of the number of terms: more than the rounding of any honest summation."""
+
+
+class RefusedProductError(DecodingError):
+    """A product that was not decoded; who was caught narrowly meanwhile has learned something all the same.
+
+    Parameters
+    ----------
+    reason : str
+    narrow : ndarray of shape (m,), bool, optional
+        Workers after whom the keys must be drawn anew.
+    **counts
+        Of :class:`~flower_coded.errors.DecodingError`.
+    """
+
+    def __init__(self, reason: str, *, narrow: Flags | None = None, **counts: Any) -> None:
+        super().__init__(reason, **counts)
+        self.narrow = narrow
 
 
 class CodedMatrix:
@@ -192,7 +222,8 @@ class CodedMatrix:
         """``sum_j |A e_j| |v_j|``: its size if nothing cancels; scaling columns changes nothing."""
         parts = self._squares if batch is None else [self._squares[batch]]
         squares = parts[0].array if len(parts) == 1 else np.sum([each.array for each in parts], axis=0)
-        return float(np.sqrt(squares[columns]) @ np.abs(vector))
+        norms = np.sqrt(squares[columns]) + _LOST_SQUARE * np.sqrt(self.num_rows)
+        return float(norms @ np.abs(vector))
 
     def tolerance(self, vector: Reals, *, batch: int | None = None, columns: slice = slice(None)) -> Reals:
         """Largest rounding error of an honest answer in ``"code"``, for each block: shape (p,).
@@ -205,9 +236,11 @@ class CodedMatrix:
         )  # squares of a diverging vector would overflow
         norm = largest * float(np.linalg.norm(vector / largest))
         first, last = self.block_range(batch)
-        rows = np.sqrt(self._block_squares.array[first:last]) * norm
+        lost = _LOST_SQUARE * np.sqrt(self.code.block_size * len(vector))
+        rows = (np.sqrt(self._block_squares.array[first:last]) + lost) * norm
         sizes = np.minimum(rows, self.scale(vector, batch=batch, columns=columns))
-        return np.asarray(self._growth * float(np.linalg.norm(self.code.generator, axis=1).max()) * sizes)
+        largest_row = float(np.linalg.norm(self.code.generator, axis=1).max())
+        return np.asarray(self._growth * largest_row * sizes + _SMALLEST * len(vector))
 
     def decode(
         self,
@@ -252,18 +285,43 @@ class CodedMatrix:
         scale = self.scale(vector, batch=batch, columns=columns)
         if self.keys is None:
             tolerance = self.tolerance(vector, batch=batch, columns=columns)
-            result = self.code.decode(
-                answers, last - first, tolerance=tolerance, erased=missing, suspects=suspects
+            result = self._decoded_by_code(
+                answers, last - first, tolerance, missing, suspects, unit=_unit_of(scale)
             )
         else:
             request = _Request(self, answers, vector, missing, batch, columns, scale)
             result = request.decode(suspects, suspended)
-        if not result.error_bound <= self.accuracy * scale:
-            raise DecodingError(
+        if not result.error_bound <= self.accuracy * scale + _NEGLIGIBLE:
+            raise RefusedProductError(
                 f"the result could be off by {result.error_bound:.1e}, more than {self.accuracy:.0e} of its "
-                f"terms ({scale:.1e}): too many workers lie or are missing for this code"
+                f"terms ({scale:.1e}): too many workers lie or are missing for this code",
+                narrow=result.narrow,
             )
         return result
+
+    def _decoded_by_code(
+        self,
+        answers: Reals,
+        num_rows: int,
+        tolerance: Reals,
+        missing: Flags,
+        suspects: Flags | None,
+        *,
+        unit: float,
+    ) -> DecodedProduct:
+        """Let the code find the liars, in units of the scale, in which no honest answer overflows."""
+        with np.errstate(over="ignore"):
+            scaled = answers / unit
+        beyond = ~missing & ~np.isfinite(scaled).all(axis=1)
+        found = self.code.decode(
+            scaled, num_rows, tolerance=tolerance / unit, erased=missing | beyond, suspects=suspects
+        )
+        return replace(
+            found,
+            values=found.values * unit,
+            location=replace(found.location, corrupt=found.location.corrupt | beyond),
+            error_bound=found.error_bound * unit,
+        )
 
 
 class _Request:
@@ -285,8 +343,7 @@ class _Request:
         self.batch, self.columns = batch, columns
         first, last = coded.row_range(batch)
         self.num_rows, self.first_block = last - first, coded.block_range(batch)[0]
-        # Powers of two cost no digit and keep all sums between overflow and underflow.
-        self.unit = 2.0 ** float(np.clip(np.frexp(scale or 1.0)[1], -1000, 1000))
+        self.unit = _unit_of(scale)
         self.noise = self.keys.noise(scale / self.unit, len(vector)) + self._underflow()
 
     def decode(self, suspects: Flags | None, suspended: Flags | None) -> DecodedProduct:
@@ -317,28 +374,29 @@ class _Request:
             return (
                 None  # somebody is off by more than rounding, yet not so far that it must be he who is wrong
             )
-        return self._result(values, corrupt, dropped, bound, value / max(noise, 2.0**-1074))
+        return self._result(values, corrupt, dropped, bound, value / max(noise, _SMALLEST))
 
     def _verified_singly(self, aside: Flags) -> DecodedProduct:
         """Verify every answer alone, and decode from those that are right."""
         values, limits = self._values(self.keys, self.answers), self.keys.limits(self.noise)
         right = ~self.erased & (values <= limits)  # false for NaN
-        passed = right & ~aside
+        passed, corrupt = right & ~aside, ~right & ~self.erased
+        # The keys name suspended workers too. Nobody learns of it: their answers are not used either way.
+        narrow = corrupt & ~aside & (values <= MARGIN * limits)
         if passed.sum() < self.code.block_size:
-            wrong = np.flatnonzero(~right & ~self.erased).tolist()
-            raise DecodingError(
-                f"more workers lie or are missing than there is redundancy; wrong: {wrong}",
+            wrong = tuple(np.flatnonzero(corrupt).tolist())
+            raise RefusedProductError(
+                f"more workers lie or are missing than there is redundancy; wrong: {list(wrong)}",
                 received=int(passed.sum()),
                 needed=self.code.block_size,
+                culprits=wrong,
+                narrow=narrow,
             )
         with np.errstate(over="ignore", invalid="ignore"):
             product = self.code.recover(self.answers, self.num_rows, ~passed)
         errors = self.keys.error_bounds(values[passed], self.noise[passed])
         bound = self.code.recovery_norm(~passed) * float(np.linalg.norm(errors))
-        corrupt = ~right & ~self.erased
-        # The keys name suspended workers too. Nobody learns of it: their answers are not used either way.
-        narrow = corrupt & ~aside & (values <= MARGIN * limits)
-        residual = float((values[passed] / np.maximum(limits[passed], 2.0**-1074)).max())
+        residual = float((values[passed] / np.maximum(limits[passed], _SMALLEST)).max())
         return self._result(product, corrupt, ~passed, bound, residual, narrow)
 
     def _deviating(self, product: Reals, workers: Flags, bound: float) -> Flags:
@@ -367,7 +425,7 @@ class _Request:
 
     def _underflow(self) -> float:
         """Bound what products below the smallest number lose, in units of the scale."""
-        return float(2.0**-1074 / self.unit * len(self.vector) * self.answers.shape[1])
+        return float(_SMALLEST / self.unit * len(self.vector) * self.answers.shape[1])
 
     def _result(
         self,
@@ -380,6 +438,12 @@ class _Request:
     ) -> DecodedProduct:
         location = Location(corrupt, dropped, 0, residual)
         return DecodedProduct(values, location, "keys", bound * self.unit, narrow)
+
+
+def _unit_of(scale: float) -> float:
+    """Give a power of two of the scale's size: it costs no digit and keeps sums from over- and underflow."""
+    # A scale of zero is that of a zero vector: then the smallest unit there is, in which every lie is large.
+    return float(2.0 ** np.clip(np.frexp(scale)[1], -1000, 1000)) if scale else 2.0**-1000
 
 
 def accuracy_without_keys(code: RealErrorLocatingCode, num_columns: int, worker_unit: float = UNIT) -> float:

@@ -30,7 +30,12 @@ from numpy.typing import NDArray
 from flower_coded.codes.array_namespace import to_numpy
 from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
 from flower_coded.errors import DecodingError, ParameterError
-from flower_coded.protocols.encoded_gradient.coded_product import CodedMatrix, Verification, secret_code
+from flower_coded.protocols.encoded_gradient.coded_product import (
+    CodedMatrix,
+    RefusedProductError,
+    Verification,
+    secret_code,
+)
 from flower_coded.protocols.encoded_gradient.messages import Answer, Appended, Product, Share
 from flower_coded.protocols.encoded_gradient.table import Table
 
@@ -223,12 +228,14 @@ class EncodedGradientMaster:
         )
         erased = np.zeros(self.code.num_workers, dtype=bool)
         erased[[each.worker for each in refused]] = True
-        decoded = self._decode(coded, product, received, erased)
+        try:
+            decoded = self._decode(coded, product, received, erased)
+        except RefusedProductError as refusal:
+            self._suspend(refusal.narrow)
+            raise
         located = decoded.location.corrupt
         self.suspects[product.which] = located | (self.suspects.get(product.which, False) & erased)
-        if decoded.narrow is not None and decoded.narrow.any():
-            self.suspended |= decoded.narrow
-            self._read_table()
+        self._suspend(decoded.narrow)
         return DecodedRound(
             decoded.values,
             tuple(np.flatnonzero(located).tolist()),
@@ -281,6 +288,12 @@ class EncodedGradientMaster:
                 raise
             self.suspended[:] = False  # the keys have been drawn anew since they were caught
             return coded.decode(received, product.vector, **arguments)
+
+    def _suspend(self, narrow: Flags | None) -> None:
+        """Draw all keys anew after narrow catches, whether or not the product could be decoded."""
+        if narrow is not None and narrow.any():
+            self.suspended |= narrow
+            self._read_table()
 
     def _read_table(self) -> None:
         """Draw keys and take the norms of both matrices in one pass."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from flower_coded.protocols.encoded_gradient import (
     encode_matrix,
 )
 
+ENDS = (0.0, 5e-324, 1e-200, 1.0, 1e200)
 SIZES = [(15, 5), (15, 7), (31, 10), (31, 14), (51, 12), (64, 16), (63, 20), (127, 42)]
 
 
@@ -184,6 +187,48 @@ def test_narrow_catches__draw_the_keys_anew_and_a_caught_worker_comes_back_only_
         2,
     )  # now worker 1 is needed, and heard under keys he knows nothing of
     assert not master.suspended.any()
+
+
+def test_a_narrow_catch_in_a_product_that_is_refused__draws_the_keys_anew_too() -> None:
+    # With more liars than there is redundancy, whether a product is refused tells one of them his verdict.
+    generator = np.random.default_rng(4)
+    features, targets = generator.standard_normal((40, 4)), generator.standard_normal(40)
+    master, shares = EncodedGradientMaster.begin(RealErrorLocatingCode(5, 1), features, targets)
+    product = Product(1, np.ones(5))
+    for draws in (2, 3):
+        answers = [answer(share, product) for share in shares]
+        for liar, size in {0: 1.0, 1: 1e-11, 2: 1.0}.items():
+            answers[liar] = Answer(liar, answers[liar].values + size)
+        with pytest.raises(DecodingError, match="wrong: ") as caught:
+            master.decode(product, answers)
+        assert caught.value.culprits == (0, 1, 2)
+        assert master.num_key_draws == draws
+        assert np.flatnonzero(master.suspended).tolist() == [1]
+
+
+@pytest.mark.parametrize("verification", ["keys", "code"])
+@pytest.mark.parametrize("table_scale", [0.0, 1e-170, 1.0, 1e100])
+@pytest.mark.parametrize("shape", [(30, 4), (1, 1), (1, 4), (30, 1)])
+def test_vectors_and_tables_at_the_ends_of_float64__are_neither_refused_nor_beyond_their_bound(
+    verification: str, table_scale: float, shape: tuple[int, int]
+) -> None:
+    generator = np.random.default_rng(5)
+    features = table_scale * generator.standard_normal(shape) * np.r_[np.ones(shape[1] - 1), 1.0]
+    if shape[1] > 1:
+        features[:, 0] = 0.0
+    code = RealErrorLocatingCode(9, 2, 2)
+    master, shares = EncodedGradientMaster.begin(code, features, features[:, -1], verification=verification)
+    matrices = {1: np.column_stack([features, -features[:, -1]]), 2: features.T}
+    for which, entry, lie in itertools.product((1, 2), ENDS, (0.0, 5e-324, 1e-300, 1e-160, 1.0, 1e300)):
+        product = Product(which, np.full(matrices[which].shape[1], entry))
+        answers = [answer(share, product) for share in shares]
+        for liar in (1, 4):
+            answers[liar] = Answer(liar, answers[liar].values + lie)
+        decoded = master.decode(product, answers)
+        error = np.abs(decoded.values - matrices[which] @ product.vector)
+        largest = max(float(error.max()), 1e-320)
+        assert largest * np.linalg.norm(error / largest) <= decoded.error_bound
+        assert set(decoded.located) <= ({1, 4} if lie else set())
 
 
 @pytest.mark.parametrize(("size", "accuracy"), [((15, 5), 1e-6), ((31, 10), 1e-3)])
