@@ -34,8 +34,9 @@ def initial(quickstart: ModuleType) -> ArrayRecord:
     return ArrayRecord(quickstart.Net().state_dict())
 
 
-def test_the_fixture_knows_nothing_of_us() -> None:
-    tree = ast.parse(Path(__file__).with_name("quickstart_client.py").read_text())
+@pytest.mark.parametrize("client", ["quickstart_client.py", "client_forms.py"])
+def test_the_clients_of_others_know_nothing_of_us(client: str) -> None:
+    tree = ast.parse(Path(__file__).with_name(client).read_text(encoding="utf-8"))
     imported = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert imported
     assert not any("flower_coded" in line for line in imported)
