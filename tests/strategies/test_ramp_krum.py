@@ -536,3 +536,31 @@ def test_strategy__sends_the_reference_string_once_to_each_node() -> None:
 def test_refusals__show_the_beginning_of_what_is_long() -> None:
     for value in ("x" * 10**6, b"x" * 10**6, list(range(10**6)), tuple(range(10**6))):
         assert len(str(ParameterError("dealers", "must be short", value))) < 200
+
+
+class _Showing:
+    """Flower's grid with some of its nodes only."""
+
+    def __init__(self, grid: InProcessGrid, nodes: list[int]) -> None:
+        self.grid, self.nodes = grid, nodes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.grid, name)
+
+    def get_node_ids(self) -> list[int]:
+        return self.nodes
+
+
+def test_strategy__trains_on_samples_of_a_larger_population_one_start_after_another() -> None:
+    grid = InProcessGrid(make_app(), 2 * NUM_USERS, BARE)
+    strategy, arrays = RampSharedMultiKrum(NUM_USERS, 1, **OPTIONS), start_arrays()
+    for part in range(2):
+        nodes = grid.node_ids[part::2]
+        result = strategy.start(_Showing(grid, nodes), arrays, num_rounds=1, timeout=60)  # type: ignore[arg-type]
+        [record] = strategy.history
+        assert record.rejected == ()
+        assert not np.array_equal(result.arrays["weight"].numpy(), arrays["weight"].numpy())
+        asked = {each.partition_id for each in grid.traffic if each.message_type.startswith("train")}
+        assert asked == set(range(part, 2 * NUM_USERS, 2))
+        grid.traffic.clear()
+        arrays = result.arrays
