@@ -199,7 +199,7 @@ class AnalogLagrangeCode:
     def encode(
         self, blocks: Array, noise: Array | None = None, *, generator: np.random.Generator | None = None
     ) -> Array:
-        """Give the shares ``U_i = l(α_i)`` ([2]_, equation 1).
+        """Give the shares ``U_i = l(α_i)`` (equation 1 of the second source).
 
         Parameters
         ----------
