@@ -1,4 +1,18 @@
-"""Codes and decoders: pure mathematics on NumPy arrays, without Flower and without torch."""
+"""Codes as pure mathematics on NumPy arrays: neither Flower nor torch is needed.
+
+**Which user trains which model.** ``subset_code`` and ``guarantees`` say what a code is and withstands;
+``constructions``, ``tracking``, ``two_stage``, ``known_codes`` make one (with ``covering``, ``geometries``,
+``stretching``, ``row_search``, ``column_search``, ``separable`` below them, and ``bounds``, ``feasibility``,
+``trade_off`` beside); ``decoders`` reads an ensemble out (``majority``, ``subset_decoder``,
+``covering_decoder``, ``joint_decoder``), ``accusation`` names users and ``certificates`` certify.
+
+**Products from workers who lie.** ``real_error_locating`` (with ``locator_matrix``, ``error_location``,
+``staged_location``, ``column_sums``) and ``analog_lagrange``, ``dft_code`` (with ``dft_localization``,
+``dft_correction``, ``index_assignment``, ``analog_privacy``) are codes over the reals; ``verification_keys``,
+``coded_keys`` and ``summation`` check a worker without any code.
+
+**Classes as codewords.** ``output_code``.
+"""
 
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
