@@ -28,7 +28,14 @@ QUICK_DEFENSES = [name for name in DEFENSE_NAMES if "+" not in name and name != 
 # Every attack meets a rule and a coded ensemble, every defense an attack of each kind; all pairs: experiment.
 ONE_OF_EACH_KIND = {"multi-krum", "coded-correction"}
 ONE_ATTACK_OF_EACH_KIND = ("none", "mimic", "huge")
-BACKDOORS = {"pixel-trigger", "blended-trigger", "distributed-trigger", "model-replacement", "neurotoxin"}
+BACKDOORS = {
+    "pixel-trigger",
+    "blended-trigger",
+    "distributed-trigger",
+    "selective-trigger",
+    "model-replacement",
+    "neurotoxin",
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
