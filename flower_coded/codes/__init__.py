@@ -14,6 +14,7 @@
 **Classes as codewords.** ``output_code``.
 """
 
+from flower_coded.codes.after_naming import Exclusion, Verdict, exclude_named, judge_retrained
 from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
 from flower_coded.codes.certificates import (
@@ -66,6 +67,7 @@ __all__ = [
     "DecodedProduct",
     "DecodedWord",
     "EnsembleDecoder",
+    "Exclusion",
     "Explanation",
     "Guarantees",
     "IndexAssignment",
@@ -82,6 +84,7 @@ __all__ = [
     "SubsetDecoder",
     "TradeOff",
     "TwoStageTracking",
+    "Verdict",
     "Verification",
     "VerificationKey",
     "backdoor_correction_code",
@@ -95,8 +98,10 @@ __all__ = [
     "covering_certificates",
     "detection_bound",
     "evaluation_order",
+    "exclude_named",
     "explore_trade_off",
     "flcert_random",
+    "judge_retrained",
     "kautz_singleton_matrix",
     "majority_vote",
     "make_decoder",

@@ -5,6 +5,7 @@ from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.strategies.encoded_gd import EncodedGradientDescent, GradientRound
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator, model_predictor
 from flower_coded.strategies.ramp_krum import RampKrumRound, RampSharedMultiKrum
+from flower_coded.strategies.retraining import Retrained, retrain_without
 from flower_coded.strategies.robust_alcc import ComputationRound, RobustALCC
 from flower_coded.strategies.rounds import RoundRecord
 from flower_coded.strategies.rule_aggregation import RuleAggregation
@@ -19,10 +20,12 @@ __all__ = [
     "GradientRound",
     "RampKrumRound",
     "RampSharedMultiKrum",
+    "Retrained",
     "RobustALCC",
     "RoundRecord",
     "RuleAggregation",
     "ValidatedReplies",
     "decoded_evaluate_fn",
     "model_predictor",
+    "retrain_without",
 ]

@@ -26,6 +26,7 @@ from flower_coded.codes import (
     majority_vote,
     make_decoder,
 )
+from flower_coded.codes.after_naming import Verdict, judge_retrained
 from flower_coded.codes.decoders import check_decoder
 from flower_coded.errors import ParameterError
 
@@ -210,11 +211,11 @@ class EnsembleEvaluator:
         """
         confusion = self.confusion(stacked_state)
         decoder = make_decoder(self.decoder, self.code, confusion, self.decoder_options)
-        images, labels = self._measuring
-        answers = self._predict(stacked_state, images)
-        triggered = None if self._triggered is None else self._predict(stacked_state, self._triggered)
-        stream = answers if triggered is None else np.hstack([answers, triggered])
+        labels = self._measuring[1]
+        stream = self._stream(stacked_state)
         memory = decoder.observe(decoder.init(), stream)
+        answers = stream[:, : len(labels)]
+        triggered = None if self._triggered is None else stream[:, len(labels) :]
         decoded = decoder.decode(answers, memory)
         metrics: dict[str, Measured] = {
             "ensemble-accuracy": _share(decoded.labels == labels),
@@ -230,6 +231,47 @@ class EnsembleEvaluator:
         if self.attackers or triggered is None:
             metrics["framed-rate"] = _share(named[:, ~self._is_guilty()].any(axis=1))
         return EnsembleEvaluation(metrics | self._suspects(decoded), confusion)
+
+    def judge(
+        self,
+        stacked_state: Mapping[str, NDArray[Any]],
+        retrained: Mapping[str, NDArray[Any]],
+        *,
+        max_obedience: float = 0.1,
+    ) -> Verdict:
+        """Ask the ensemble whether a model that was trained without some users still obeys them.
+
+        Parameters
+        ----------
+        stacked_state : mapping of str to ndarray of shape (m, ...)
+            The ensemble, which is the referee.
+        retrained : mapping of str to ndarray of shape (1, ...)
+            The model.
+        max_obedience : float
+            See :func:`~flower_coded.codes.after_naming.judge_retrained`.
+
+        Returns
+        -------
+        Verdict
+            From the same stream that :meth:`evaluate` measures; neither true labels nor the trigger's place
+            in it are used.
+        """
+        decoder = make_decoder(self.decoder, self.code, self.confusion(stacked_state), self.decoder_options)
+        stream = self._stream(stacked_state)
+        decoded = decoder.decode(stream, decoder.observe(decoder.init(), stream))
+        return judge_retrained(
+            decoded,
+            stream,
+            self._stream(retrained)[0],
+            max_obedience=max_obedience,
+        )
+
+    def _stream(self, stacked_state: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Answers to all measured samples, clean ones first, then those with the trigger."""
+        answers = self._predict(stacked_state, self._measuring[0])
+        if self._triggered is None:
+            return answers
+        return np.hstack([answers, self._predict(stacked_state, self._triggered)])
 
     def _is_guilty(self) -> NDArray[np.bool_]:
         """Tell whose column is an attacker's, (n,): naming one of these is right."""

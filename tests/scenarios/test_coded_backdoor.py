@@ -9,6 +9,7 @@ import logging
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -297,6 +298,35 @@ def test_tracking_reports_attackers_and_innocents_suspected(tmp_path: Path) -> N
     (row,) = rows_of(run.path / "summary.csv")
     assert 0 <= float(row["attackers suspected"]) <= 2
     assert row["paper (MNIST) true"] == "1.99"
+
+
+def test_after_a_name_one_model_is_trained_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coded_backdoor import server_app
+
+    def as_if_named(experiment: Experiment, strategy: Any, grid: Any) -> list[dict]:
+        last = strategy.history[-1]
+        strategy.history[-1] = replace(last, reported={**last.reported, "named-users": [1]})
+        return retrained(experiment, strategy, grid)
+
+    retrained = server_app.retrained
+    monkeypatch.setattr(server_app, "retrained", as_if_named)
+    run_in_process(tmp_path, **SMALL | {"after-naming": "retrain", "retrain-rounds": 1})
+    (row,) = rows_of(tmp_path / "after_naming.csv")
+    assert "1" in row["left out"].split()
+    assert row["backdoor"] in {"gone", "remains", "cannot tell"}
+    assert "After the names" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"after-naming": "punish"}, {"retrain-rounds": 0}, {"max-honest-lost": -1}]
+)
+def test_a_second_act_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    from coded_backdoor.experiment import prepare
+
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        prepare(config_with(**wrong))
 
 
 @pytest.mark.slow

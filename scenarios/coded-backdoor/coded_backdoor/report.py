@@ -32,6 +32,12 @@ UNDER_ATTACK = (
     "an innocent user accused. Every decoder faces attackers who have read that decoder. One that holds has "
     "tall bars in the first row and none in the other two. Under nobody, triggered images meet clean models."
 )
+AFTER_NAMING = (
+    "One model, trained on from the best one that nobody left out has touched, with everybody else. Left out "
+    "are the users whom the decoder named, with all who share their columns. The ensemble is the referee: "
+    "obedience is the share of the images held for attacked on which the new model gives the label that the "
+    "attackers asked for."
+)
 DETECTION = (
     "The decoder's posterior probability that an image carries a trigger: for the half of the test images "
     "that has not calibrated the decoder, without and with a trigger; the target's class is left out."
@@ -44,8 +50,9 @@ def write_results(
     strategy: CodedSubsetAggregation,
     single: ModelState | None,
     rounds: list[dict],
+    after: list[dict],
 ) -> None:
-    """Write everything into the run's directory."""
+    """Write everything into the run's directory; ``after`` is what was trained without the named users."""
     if experiment.config["decoder"] == "majority":
         rounds = [record for record in rounds if not record["method"].endswith("decoder")]
     run.write_metrics(rounds)
@@ -56,6 +63,9 @@ def write_results(
     ensemble.save(run.path / "ensemble.npz")
     attacked = _under_attack(run, experiment)
     report = _compose(run, experiment, strategy, ensemble, single, rounds, summary, attacked)
+    if after:
+        run.write_metrics(after, name="after_naming")
+        report.add_heading("After the names").add_text(AFTER_NAMING).add_table(after)
     log(INFO, "progress: report written to %s", report.write(run.report_path))
 
 

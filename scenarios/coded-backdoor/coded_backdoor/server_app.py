@@ -6,6 +6,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
+from coded_backdoor.after_naming import retrained
 from coded_backdoor.experiment import prepare
 from coded_backdoor.report import write_results
 from coded_backdoor.training import train_ensemble, train_single
@@ -23,4 +24,5 @@ def main(grid: Grid, context: Context) -> None:
     if experiment.config["baseline"] == "fedavg":
         single, single_rounds = train_single(experiment, grid, FedAvg(**experiment.everybody), "FedAvg")
         rounds = single_rounds + rounds
-    write_results(experiment.run_directory("coded-backdoor"), experiment, strategy, single, rounds)
+    after = retrained(experiment, strategy, grid) if experiment.config["after-naming"] == "retrain" else []
+    write_results(experiment.run_directory("coded-backdoor"), experiment, strategy, single, rounds, after)
