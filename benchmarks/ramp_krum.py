@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from flower_coded.crypto.backends import get_backend
+from flower_coded.crypto.encrypted_share import KeyPair, encrypt_share
 from flower_coded.crypto.field_products import matmul_constant, weighted_sum
 from flower_coded.crypto.field_vectors import FIELD_MODULUS, from_signed_int64, random_elements, to_ints
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing, power_matrix
-from flower_coded.crypto.sealed_channel import KeyPair, seal
 from flower_coded.crypto.srs import generate_reference_string
 from flower_coded.protocols.ramp_krum.brea import brea_parameters
 from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
@@ -45,7 +45,7 @@ from flower_coded.protocols.ramp_krum.dealing import (
     share_to_bytes,
     update_to_parts,
 )
-from flower_coded.protocols.ramp_krum.echo import seal_echoes, view_digest
+from flower_coded.protocols.ramp_krum.echo import encrypt_echoes, view_digest
 from flower_coded.protocols.ramp_krum.loads import message_load, table_one, table_one_brea
 from flower_coded.protocols.ramp_krum.messages import (
     DealRequest,
@@ -59,7 +59,7 @@ from flower_coded.protocols.ramp_krum.messages import (
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.party import Party
 from flower_coded.protocols.ramp_krum.simulation import run_round
-from flower_coded.protocols.ramp_krum.user import channel
+from flower_coded.protocols.ramp_krum.user import share_context
 from flower_coded.reporting import Table
 
 ROUND = b"benchmark"
@@ -114,7 +114,7 @@ def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") ->
     complaints = ask("complaints", delivery)
     assert complaints.dealers == ()
     digest = view_digest(ROUND, keys, delivery.commitments)
-    echoes = {i: seal_echo(digest, i, key.public_key) for i in others}
+    echoes = {i: encrypt_echo(digest, i, key.public_key) for i in others}
     evaluations = ask("evaluations", EvaluationRequest(ROUND, tuple(range(n)), bytes(32), echoes))
     total = ask("sums", SumRequest(ROUND, tuple(range(parameters.num_selected))))
     load = message_load(dealing) + message_load(evaluations) + message_load(total)
@@ -155,7 +155,7 @@ def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray):
         stacked = {name: np.stack([share[name] for share in shares]) for name in shares[0]}
         share = {name: weighted_sum([1, dealer], array) for name, array in stacked.items()}
         message = share_to_bytes(parameters, share)
-        shares_of_others[dealer], _ = seal(message, key.public_key, channel(ROUND, dealer, 0))
+        shares_of_others[dealer], _ = encrypt_share(message, key.public_key, share_context(ROUND, dealer, 0))
         commitments[dealer] = schemes.to_bytes(running)
         claims[dealer] = share_claims(parameters, 0, share, running)
     return Delivery(ROUND, commitments, shares_of_others), claims
@@ -167,9 +167,9 @@ def make_rows(parameters: RampKrumParameters, integers: np.ndarray):
     return draw_rows(parameters, update_to_parts(parameters, bounded), draw_slack(parameters, bounded))
 
 
-def seal_echo(digest: bytes, sender: int, receiver_key: bytes) -> bytes:
+def encrypt_echo(digest: bytes, sender: int, receiver_key: bytes) -> bytes:
     """Return what another user says it was shown, for user 0."""
-    return seal_echoes(digest, ROUND, sender, {0: receiver_key})[0]
+    return encrypt_echoes(digest, ROUND, sender, {0: receiver_key})[0]
 
 
 def check_singly(schemes: Schemes, claims: dict[int, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "DataNotFoundError",
     "DecodingError",
+    "EncryptedShareError",
     "FlowerCodedError",
     "MalformedReplyError",
     "MissingClassError",
@@ -20,7 +21,6 @@ __all__ = [
     "ParameterError",
     "PointError",
     "RoundRefusedError",
-    "SealedChannelError",
     "SetupError",
     "UndecodableCodeBookError",
 ]
@@ -110,8 +110,8 @@ class DataNotFoundError(FlowerCodedError, FileNotFoundError):
         return str(self.args[0])
 
 
-class SealedChannelError(FlowerCodedError):
-    """A sealed message does not open, or a key cannot be used.
+class EncryptedShareError(FlowerCodedError):
+    """An encrypted share does not open, or a key cannot be used.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flower_coded.cli.exit_codes import refusals_as_status
+from flower_coded.protocols.ramp_krum.measurements import DistanceMeasurements
 from flower_coded.protocols.ramp_krum.planner import (
     Plan,
     best_plans,
@@ -30,6 +31,7 @@ def plan_ramp_krum(
     bits: Annotated[int, typer.Option(min=2, max=32, help="Bits per entry.")] = 16,
     selected: Annotated[int, typer.Option(min=0, help="Users selected, m; 0: as many as work.")] = 0,
     bandwidth: Annotated[float, typer.Option(min=0.001, help="A user's connection, Mbit/s.")] = 80.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over which measurements are counted, R.")] = 100,
     show_all: Annotated[bool, typer.Option("--all", help="Show every K, not the best five.")] = False,
     measure: Annotated[bool, typer.Option(help="Measure this machine instead of assuming one.")] = False,
 ) -> None:
@@ -37,7 +39,8 @@ def plan_ramp_krum(
 
     Symbols are field elements of 32 bytes; Table I is the paper's count of them, which leaves out that shares
     pass through the server (relayed MB). Seconds are of one core; the round's include sending, the server's
-    connection taken to be ten times as wide as a user's, and leave out training.
+    connection taken to be ten times as wide as a user's, and leave out training. Below the table stands what
+    the distances tell colluders who choose their updates as questions about all others.
     """
     bytes_per_second = 1e6 * bandwidth / 8
     with refusals_as_status():
@@ -56,6 +59,8 @@ def plan_ramp_krum(
     typer.echo(Table.from_records(_record(plan, bytes_per_second) for plan in shown).to_text())
     if len(shown) < len(ordered):
         typer.echo(f"\n{len(ordered)} values of K fit; --all shows the others.")
+    # The same for every K: distances are of whole updates.
+    typer.echo("\n" + DistanceMeasurements.of(ordered[0].parameters).sentence(rounds))
     for warning in ordered[0].warnings(bytes_per_second):
         typer.echo(f"Warning: even with the best K, {warning}.")
     grouped = plan_groups(**sizes, bytes_per_second=bytes_per_second, costs=costs)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from flower_coded.crypto.sealed_channel import KeyPair
+from flower_coded.crypto.encrypted_share import KeyPair
 from flower_coded.crypto.srs_cache import cache_directory
 from flower_coded.protocols.ramp_krum.party import UserState
 from flower_coded.protocols.ramp_krum.user import DealtState, HoldingState, KeyState, SummingState

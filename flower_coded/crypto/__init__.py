@@ -1,4 +1,4 @@
-"""Vectors and Reed-Solomon codes over F_r, BLS12-381, commitments, ramp sharing, fixed point, channels."""
+"""Vectors and codes over F_r, BLS12-381, commitments, ramp sharing, fixed point, encrypted shares."""
 
 from flower_coded.crypto.backends import Backend, available_backends, get_backend
 from flower_coded.crypto.commitment import Claim, Commitment, VectorCommitment

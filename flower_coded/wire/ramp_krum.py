@@ -20,10 +20,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from flower_coded.crypto.backends.base import G1_BYTES
+from flower_coded.crypto.encrypted_share import ENCRYPTION_OVERHEAD
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing
-from flower_coded.crypto.sealed_channel import BOX_OVERHEAD
 from flower_coded.errors import MalformedReplyError, ParameterError
 from flower_coded.protocols.ramp_krum.messages import Request, UserMessage
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
@@ -84,7 +84,7 @@ class Limits:
             parameters.families["update"].row_length,
         )
         longest = max(
-            parameters.share_bytes + BOX_OVERHEAD,
+            parameters.share_bytes + ENCRYPTION_OVERHEAD,
             G1_BYTES * parameters.num_commitments,
             ELEMENT_BYTES * max(elements),
         )

@@ -346,7 +346,7 @@ def test_state__is_never_in_clear_and_gone_with_its_key(
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     from flower_coded.clients.ramp_krum_state import load_state, save_state
-    from flower_coded.crypto.sealed_channel import KeyPair
+    from flower_coded.crypto.encrypted_share import KeyPair
     from flower_coded.protocols.ramp_krum.user import KeyState
 
     records, key = RecordDict(), KeyPair.generate()

@@ -8,8 +8,7 @@ Feldman's are.
 References
 ----------
 .. [1] J. So, B. Güler, A. S. Avestimehr, "Byzantine-resilient secure federated learning", IEEE Journal on
-Selected
-   Areas in Communications 39 (7), 2020.
+   Selected Areas in Communications 39 (7), 2020.
 """
 
 from __future__ import annotations

@@ -15,13 +15,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from flower_coded.crypto.sealed_channel import BOX_OVERHEAD, ChannelContext, KeyPair, open_box, seal
-from flower_coded.errors import RoundRefusedError, SealedChannelError
+from flower_coded.crypto.encrypted_share import (
+    ENCRYPTION_OVERHEAD,
+    KeyPair,
+    ShareContext,
+    decrypt_share,
+    encrypt_share,
+)
+from flower_coded.errors import EncryptedShareError, RoundRefusedError
 
-__all__ = ["ECHO_BYTES", "check_echoes", "seal_echoes", "view_digest"]
+__all__ = ["ECHO_BYTES", "check_echoes", "encrypt_echoes", "view_digest"]
 
 _DIGEST_BYTES = 32
-ECHO_BYTES = _DIGEST_BYTES + BOX_OVERHEAD
+ECHO_BYTES = _DIGEST_BYTES + ENCRYPTION_OVERHEAD
 """Bytes of an encrypted echo."""
 
 
@@ -50,12 +56,12 @@ def view_digest(round_id: bytes, public_keys: Mapping[int, bytes], commitments: 
     return state.digest()
 
 
-def seal_echoes(
+def encrypt_echoes(
     digest: bytes, round_id: bytes, user: int, public_keys: Mapping[int, bytes]
 ) -> dict[int, bytes]:
     """Encrypt a digest for every other user."""
     return {
-        other: seal(digest, key, _channel(round_id, user, other))[0]
+        other: encrypt_share(digest, key, _context(round_id, user, other))[0]
         for other, key in public_keys.items()
         if other != user
     }
@@ -93,8 +99,8 @@ def check_echoes(
     num_alike = 0
     for sender, echo in echoes.items():
         try:
-            num_alike += open_box(echo, key, _channel(round_id, sender, user)) == digest
-        except SealedChannelError:
+            num_alike += decrypt_share(echo, key, _context(round_id, sender, user)) == digest
+        except EncryptedShareError:
             continue  # a liar's echo; it counts as missing
     if num_alike < num_needed:
         raise RoundRefusedError(
@@ -106,8 +112,8 @@ def check_echoes(
         )
 
 
-def _channel(round_id: bytes, sender: int, receiver: int) -> ChannelContext:
-    return ChannelContext("ramp-krum echo", round_id, sender, receiver)
+def _context(round_id: bytes, sender: int, receiver: int) -> ShareContext:
+    return ShareContext("ramp-krum echo", round_id, sender, receiver)
 
 
 def _pieces(values: Mapping[int, bytes]) -> list[bytes]:

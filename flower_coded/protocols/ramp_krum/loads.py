@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from flower_coded.crypto.backends.base import G1_BYTES
+from flower_coded.crypto.encrypted_share import ENCRYPTION_OVERHEAD, KEY_BYTES
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES
-from flower_coded.crypto.sealed_channel import BOX_OVERHEAD, KEY_BYTES
 from flower_coded.protocols.ramp_krum.messages import (
     Complaints,
     Dealing,
@@ -40,7 +40,7 @@ class Load:
     points : int
         Group elements.
     num_bytes : int
-        Everything, sealing included; what a transport adds is not counted.
+        Everything, encryption included; what a transport adds is not counted.
     """
 
     symbols: int = 0
@@ -85,9 +85,9 @@ def message_load(message: UserMessage) -> Load:
         case PublicKey():
             num_bytes = KEY_BYTES
         case Dealing():
-            sealed = sum(len(share) for share in message.encrypted_shares.values())
-            num_bytes = sealed + len(message.commitments)
-            symbols = (sealed - BOX_OVERHEAD * len(message.encrypted_shares)) // ELEMENT_BYTES
+            encrypted = sum(len(share) for share in message.encrypted_shares.values())
+            num_bytes = encrypted + len(message.commitments)
+            symbols = (encrypted - ENCRYPTION_OVERHEAD * len(message.encrypted_shares)) // ELEMENT_BYTES
             points = len(message.commitments) // G1_BYTES
         case Complaints():
             num_bytes = 4 * len(message.dealers) + sum(map(len, message.echoes.values()))

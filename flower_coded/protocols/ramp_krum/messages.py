@@ -222,7 +222,7 @@ class Openings(UserMessage):
     Parameters
     ----------
     openings : mapping of int to bytes
-        By receiver; see :func:`flower_coded.crypto.sealed_channel.reopen_box`.
+        By receiver; see :func:`flower_coded.crypto.encrypted_share.reopen_share`.
     """
 
     openings: Mapping[int, bytes]

@@ -362,7 +362,7 @@ class RampKrumParameters:
 
     @property
     def share_bytes(self) -> int:
-        """Bytes of what a dealer sends to one user, before it is sealed."""
+        """Bytes of what a dealer sends to one user, before it is encrypted."""
         return ELEMENT_BYTES * sum(polynomial.family.row_length for polynomial in self.polynomials)
 
     @property

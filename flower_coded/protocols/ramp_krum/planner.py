@@ -15,11 +15,11 @@ import numpy as np
 
 from flower_coded.crypto.backends.base import G1_BYTES
 from flower_coded.crypto.commitment import VectorCommitment
+from flower_coded.crypto.encrypted_share import ENCRYPTION_OVERHEAD, KEY_BYTES
 from flower_coded.crypto.field_products import gram_matrix, matmul_constant, weighted_sum
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES, from_signed_int64, random_elements
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
-from flower_coded.crypto.sealed_channel import BOX_OVERHEAD, KEY_BYTES
 from flower_coded.crypto.srs import generate_reference_string
 from flower_coded.protocols.ramp_krum.echo import ECHO_BYTES
 from flower_coded.protocols.ramp_krum.loads import TableOne, table_one
@@ -49,7 +49,7 @@ class UnitCosts:
     multiply : float
         One product of an inner product.
     carry : float
-        Sealing, opening and copying one field element.
+        Encrypting, decrypting and copying one field element.
     """
 
     long_point: float = 16.0
@@ -133,7 +133,7 @@ def plan_round(parameters: RampKrumParameters, costs: UnitCosts | None = None) -
     evaluations = parameters.num_products + n * parameters.num_range_checks
     total = parameters.families["update"].row_length
     asked = needed + 2 * sharing.num_attackers
-    relayed = (n - 1) * (ELEMENT_BYTES * share + BOX_OVERHEAD + ECHO_BYTES)
+    relayed = (n - 1) * (ELEMENT_BYTES * share + ENCRYPTION_OVERHEAD + ECHO_BYTES)
     relayed += KEY_BYTES + G1_BYTES * parameters.num_commitments
     user, server = _seconds(parameters, costs or UnitCosts())
     return Plan(

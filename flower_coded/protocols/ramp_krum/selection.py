@@ -8,8 +8,7 @@ entry by entry. Equal scores are decided by the lower user number.
 References
 ----------
 .. [1] P. Blanchard, E. M. El Mhamdi, R. Guerraoui, J. Stainer, "Machine learning with adversaries: Byzantine
-tolerant
-   gradient descent", NeurIPS 2017.
+   tolerant gradient descent", NeurIPS 2017.
 """
 
 from __future__ import annotations

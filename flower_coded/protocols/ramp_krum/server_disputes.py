@@ -1,14 +1,15 @@
 """The server's steps that settle whose shares count: complaints and openings.
 
-A dealer about whom more than A users complain is out: one of them must be honest. Any other disputed share is
-opened by its dealer, whose opening can fit that encrypted share only, and the server sees who lied: if the
-share does not open or does not match the commitments, the dealer; else the complainer.
+A disputed share is opened by its dealer, whose opening can fit that encrypted share only, and the server sees
+who lied: if the share does not open or does not match the commitments, the dealer; else the complainer.
+Nobody is found lying by the number of complaints: more than A about one dealer may come from a dealer who
+lies or from more liars than the protocol is set for, and only a share tells these apart.
 
 An opened share of an honest dealer is a share more that the server knows, so openings are rare on purpose.
 They come one at a time for every complainer and every dealer; a complainer found lying is out and its other
 complaints with it, so that each of A liars can have one share opened in all. Of one dealer no more than T are
-ever opened (``T >= A`` sees to it; where that is waived, a dealer with more complaints than that is left out,
-and nobody is blamed). The dealer itself counts, too, and refuses a request beyond T.
+ever opened: with ``T >= A`` it takes more than A liars to reach that, and a dealer with complaints left then
+is left out, and blamed by nobody. The dealer itself counts, too, and refuses a request beyond T.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from flower_coded.crypto.sealed_channel import KEY_BYTES, reopen_box
+from flower_coded.crypto.encrypted_share import KEY_BYTES, reopen_share
 from flower_coded.errors import FlowerCodedError, ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
 from flower_coded.protocols.ramp_krum.dealing import bytes_to_share, share_claims
@@ -32,8 +33,8 @@ from flower_coded.protocols.ramp_krum.messages import (
 )
 from flower_coded.protocols.ramp_krum.range_check import CHALLENGE_BYTES
 from flower_coded.protocols.ramp_krum.server_sharing import AwaitingComplaints
-from flower_coded.protocols.ramp_krum.status import ParticipantStatus, Reply, name_users, validate_replies
-from flower_coded.protocols.ramp_krum.user import channel
+from flower_coded.protocols.ramp_krum.status import ParticipantStatus, Reply, validate_replies
+from flower_coded.protocols.ramp_krum.user import share_context
 
 __all__ = ["AwaitingEvaluations", "AwaitingOpenings", "receive_complaints", "receive_openings"]
 
@@ -103,14 +104,9 @@ def receive_complaints(
         message_type=Complaints,
         check=check,
     )
-    most = state.schemes.parameters.sharing.num_attackers
     disputes = {}
     for dealer in state.dealings:
-        complainers = tuple(user for user, (dealers, _) in contents.items() if dealer in dealers)
-        if len(complainers) > most:
-            reason = f"users {name_users(complainers)} complain about its shares, more than num_attackers = "
-            reports.append(Misbehavior(dealer, "complaints", f"{reason}{most}", Grade.LIE))
-        elif complainers:
+        if complainers := tuple(user for user, (dealers, _) in contents.items() if dealer in dealers):
             disputes[dealer] = complainers
     status = state.status.after(reports)
     echoes = {user: sent for user, (_, sent) in contents.items()}
@@ -228,7 +224,7 @@ def _fault_in_share(state: AwaitingComplaints, dealer: int, receiver: int, openi
     """Return what is wrong with the share that a dealer sent; empty if nothing is."""
     encrypted, key = state.dealings[dealer].encrypted_shares[receiver], state.public_keys[receiver]
     try:
-        message = reopen_box(encrypted, opening, key, channel(state.round_id, dealer, receiver))
+        message = reopen_share(encrypted, opening, key, share_context(state.round_id, dealer, receiver))
         share = bytes_to_share(state.schemes.parameters, message)
     except FlowerCodedError as error:
         return f"its share for user {receiver}: {error}"

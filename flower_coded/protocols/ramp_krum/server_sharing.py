@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flower_coded.crypto.sealed_channel import BOX_OVERHEAD, KEY_BYTES, is_usable_public_key
+from flower_coded.crypto.encrypted_share import ENCRYPTION_OVERHEAD, KEY_BYTES, is_usable_public_key
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Commitments, Schemes
 from flower_coded.protocols.ramp_krum.messages import (
@@ -155,7 +155,7 @@ def receive_dealings(
     state: AwaitingDealings, replies: Iterable[Reply]
 ) -> tuple[AwaitingComplaints, dict[int, Delivery]]:
     """Take everybody's commitments and encrypted shares, and pass them on."""
-    size = state.schemes.parameters.share_bytes + BOX_OVERHEAD
+    size = state.schemes.parameters.share_bytes + ENCRYPTION_OVERHEAD
 
     def check(user: int, message: Dealing) -> tuple[Dealing, Commitments]:
         shares = message.encrypted_shares

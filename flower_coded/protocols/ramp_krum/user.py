@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.crypto.commitment import Claim
+from flower_coded.crypto.encrypted_share import KeyPair, ShareContext, decrypt_share, encrypt_share
 from flower_coded.crypto.field_products import gram_matrix, weighted_sum
 from flower_coded.crypto.field_vectors import FieldArray, add, subtract, to_bytes, zeros
-from flower_coded.crypto.sealed_channel import ChannelContext, KeyPair, open_box, seal
 from flower_coded.errors import FlowerCodedError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.conduct import HONEST, Conduct
@@ -35,7 +35,7 @@ from flower_coded.protocols.ramp_krum.dealing import (
     share_to_bytes,
     update_to_parts,
 )
-from flower_coded.protocols.ramp_krum.echo import check_echoes, seal_echoes, view_digest
+from flower_coded.protocols.ramp_krum.echo import check_echoes, encrypt_echoes, view_digest
 from flower_coded.protocols.ramp_krum.messages import (
     Complaints,
     Dealing,
@@ -62,10 +62,10 @@ __all__ = [
     "add_up",
     "announce_key",
     "answer_dispute",
-    "channel",
     "deal",
     "evaluate",
     "receive_shares",
+    "share_context",
 ]
 
 
@@ -174,9 +174,9 @@ class SummingState:
     first: FieldArray
 
 
-def channel(round_id: bytes, sender: int, receiver: int) -> ChannelContext:
+def share_context(round_id: bytes, sender: int, receiver: int) -> ShareContext:
     """Return what an encrypted share of this protocol is bound to."""
-    return ChannelContext("ramp-krum", round_id, sender, receiver)
+    return ShareContext("ramp-krum", round_id, sender, receiver)
 
 
 def announce_key(user: int, request: KeyRequest) -> tuple[KeyState, PublicKey]:
@@ -226,9 +226,9 @@ def deal(
     encrypted, openings = {}, {}
     for receiver, public_key in request.public_keys.items():
         if receiver != state.user:
-            context = channel(state.round_id, state.user, receiver)
+            context = share_context(state.round_id, state.user, receiver)
             message = share_to_bytes(parameters, shares[receiver])
-            encrypted[receiver], openings[receiver] = seal(message, public_key, context)
+            encrypted[receiver], openings[receiver] = encrypt_share(message, public_key, context)
     dealt = DealtState(
         state.round_id, state.user, state.key, request.public_keys, openings, shares[state.user]
     )
@@ -259,8 +259,8 @@ def receive_shares(
     unreadable = []
     for dealer in sorted(delivery.encrypted_shares):
         try:
-            context = channel(state.round_id, dealer, state.user)
-            message = open_box(delivery.encrypted_shares[dealer], state.key, context)
+            context = share_context(state.round_id, dealer, state.user)
+            message = decrypt_share(delivery.encrypted_shares[dealer], state.key, context)
             share = bytes_to_share(schemes.parameters, message)
             commitments = schemes.from_bytes(delivery.commitments[dealer])
         except FlowerCodedError:
@@ -275,7 +275,7 @@ def receive_shares(
     digest = view_digest(state.round_id, state.public_keys, delivery.commitments)
     holding = _condense(schemes.parameters, state, right, digest, resources or Resources())
     complaints = tuple(sorted({*unreadable, *false}))
-    echoes = seal_echoes(digest, state.round_id, state.user, state.public_keys)
+    echoes = encrypt_echoes(digest, state.round_id, state.user, state.public_keys)
     return holding, Complaints(state.round_id, state.user, complaints, echoes)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.protocols.ramp_krum.loads import Load, table_one
+from flower_coded.protocols.ramp_krum.measurements import DistanceMeasurements
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix
 from flower_coded.strategies import RampKrumRound, RampSharedMultiKrum
@@ -79,6 +80,7 @@ def write_report(
     last = next((each for each in reversed(strategy.history) if each.selection), None)
     if last is not None:
         report.add_heading("Distances")
+        report.add_text(DistanceMeasurements.of(parameters).sentence(len(rounds)))
         report.add_figure(
             _draw_distances(run, last, parameters),
             caption="Distances that the server read, last round; dark is far.",

@@ -194,13 +194,13 @@ def test_complaints__of_all_liars_together_have_one_share_each_opened_at_most(
     from flower_coded.protocols.ramp_krum import server_disputes
 
     opened: list[tuple[int, int]] = []
-    real = server_disputes.reopen_box
+    real = server_disputes.reopen_share
 
-    def reopen(box: bytes, opening: bytes, key: bytes, context: object) -> bytes:
+    def reopen(share: bytes, opening: bytes, key: bytes, context: object) -> bytes:
         opened.append((context.sender, context.receiver))  # type: ignore[attr-defined]
-        return real(box, opening, key, context)  # type: ignore[arg-type]
+        return real(share, opening, key, context)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(server_disputes, "reopen_box", reopen)
+    monkeypatch.setattr(server_disputes, "reopen_share", reopen)
     n, t = (15, 1) if waives else (15, 3)
     parameters = RampKrumParameters(
         RampSharing(n, 1, t, 3, 0),

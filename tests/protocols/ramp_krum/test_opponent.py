@@ -15,6 +15,7 @@ from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.crypto.srs import ReferenceString
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
+from flower_coded.protocols.ramp_krum.measurements import DistanceMeasurements
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.server_result import RoundOutcome
 from flower_coded.protocols.ramp_krum.simulation import run_round
@@ -86,13 +87,13 @@ def test_disputes__leave_every_update_unread_by_the_server(
 
     parameters, updates = make(size, 40)
     seen: dict[int, set[int]] = {}
-    real = server_disputes.reopen_box
+    real = server_disputes.reopen_share
 
-    def reopen(box: bytes, opening: bytes, key: bytes, context: object) -> bytes:
+    def reopen(share: bytes, opening: bytes, key: bytes, context: object) -> bytes:
         seen.setdefault(context.sender, set()).add(context.receiver)  # type: ignore[attr-defined]
-        return real(box, opening, key, context)  # type: ignore[arg-type]
+        return real(share, opening, key, context)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(server_disputes, "reopen_box", reopen)
+    monkeypatch.setattr(server_disputes, "reopen_share", reopen)
     liars = range(size[0] - size[3], size[0])
     outcome = play(parameters, clear_reference, updates, {user: FalseComplaints() for user in liars})
     assert outcome.status.liars == tuple(liars)
@@ -127,3 +128,41 @@ def test_probe__reads_an_entry_of_every_honest_user_as_the_pages_say(
     distances = play(parameters, clear_reference, updates, {}).distances
     read = [(distances[i, 10] - distances[i, 11] + c * c) // (2 * c) for i in range(10)]
     assert read == [int(updates[i][17]) for i in range(10)]
+
+
+def test_probe__gives_as_many_linear_functions_as_the_plan_counts_and_no_more(
+    clear_reference: ReferenceString,
+) -> None:
+    """Three colluders with random updates: two functions of every honest update, from 3 (N - 3) pairs."""
+    parameters, updates = make((9, 1, 3, 1, 0, 2), 12)
+    colluders, honest = [6, 7, 8], range(6)
+    generator = np.random.default_rng(3)
+    for user in colluders:  # questions about the first ten entries, of ordinary size
+        updates[user] = np.append(generator.integers(-2000, 2000, 10), [0, 0])
+    updates[0][10:] = [300, -400]
+    distances = play(parameters, clear_reference, updates, {}).distances
+    chosen = np.array([updates[user] for user in colluders])
+    directions = chosen[1:] - chosen[0]
+    values = np.array([[distances[i, user] for user in colluders] for i in honest], dtype=np.int64)
+    squares = (chosen**2).sum(axis=1)
+    doubled = (squares[1:] - squares[0]) - (values[:, 1:] - values[:, :1])
+    assert (doubled == [2 * directions @ updates[i] for i in honest]).all()
+    counted = DistanceMeasurements.of(parameters)
+    assert counted.num_pairs == values.size
+    assert counted.per_user == np.linalg.matrix_rank(directions) == 2
+    assert counted.per_round == doubled.size
+    # Everything else stays open: another update at the same distances from all three.
+    updates[0][10:] = [-500, 0]
+    after = play(parameters, clear_reference, updates, {}).distances
+    assert [after[0, user] for user in colluders] == values[0].tolist()
+
+
+def test_measurements__of_one_colluder_are_a_norm_and_of_none_nothing() -> None:
+    for num_colluders in (0, 1):
+        counted = DistanceMeasurements(num_colluders, num_honest=9, length=5)
+        assert (counted.per_round, counted.over(100), counted.rounds_to_read) == (0, 0, None)
+        assert "no linear function" in counted.sentence(100)
+    many = DistanceMeasurements(9, num_honest=4, length=5)
+    assert (many.per_user, many.rounds_to_read) == (5, 1)  # no more functions than entries
+    with pytest.raises(ParameterError, match="num_honest must be at least 0"):
+        DistanceMeasurements(2, num_honest=-1, length=5)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flower_coded.attacks.ramp_krum_deviations import AlterMessage, SilentFrom, get_deviation
+from flower_coded.attacks.ramp_krum_deviations import (
+    AlterMessage,
+    FalseComplaints,
+    SilentFrom,
+    get_deviation,
+)
 from flower_coded.attacks.ramp_krum_updates import Deviation, HarmfulUpdate, WrapAroundUpdate
 from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.crypto.srs import ReferenceString
@@ -165,15 +170,56 @@ def test_round__with_one_liar_too_many_is_refused_with_a_name_or_a_reason(
     updates = make_updates(schemes.parameters)
     deviations: dict[int, Deviation] = {user: get_deviation(name) for user in (3, 7, 11)}
     deviations |= {user: SilentFrom("evaluations") for user in (1, 2)}
-    if name in ("wrong-sum", "false-complaints-about-one"):  # the latter has an honest dealer expelled
+    if name in ("wrong-sum", "false-complaints-about-one"):  # the latter has an honest dealer left out
         outcome = run_round(schemes, updates, deviations=deviations).outcome
         assert outcome is not None
+        assert {each.user for each in outcome.status.misbehavior} <= set(deviations)
         assert (outcome.total == sum(updates[user] for user in outcome.selection.users)).all()
         return
     with pytest.raises(RoundRefusedError) as caught:
         run_round(schemes, updates, deviations=deviations)
     named = {each.user for each in caught.value.misbehavior if each.is_lie}
     assert "who is guilty cannot be told" in str(caught.value) or named
+
+
+@pytest.mark.parametrize("victims", [(0,), (0, 1), None])
+def test_complaints__of_more_liars_than_allowed_never_make_a_liar_of_an_honest_dealer(
+    make_schemes: MakeSchemes, make_updates: Callable[..., Updates], victims: tuple[int, ...] | None
+) -> None:
+    """A + 1 joint complaints prove nothing: shares are opened one by one, and name who complained falsely."""
+    liars = (10, 11, 12)
+    complaints: dict[int, Deviation] = dict.fromkeys(liars, FalseComplaints(victims))
+    schemes = make_schemes(13, 2, 2, a=2, d=2)  # T = A: of a dealer two shares may be opened, not three
+    updates = make_updates(schemes.parameters)
+    if victims == (0,):
+        outcome = run_round(schemes, updates, deviations=complaints).outcome
+        assert outcome is not None
+        assert {each.user for each in outcome.status.misbehavior} == set(outcome.status.liars)
+        assert len(outcome.status.liars) == 2
+        assert set(outcome.status.liars) < set(liars)
+        assert 0 not in outcome.selection.scores  # left out, and blamed by nobody
+        assert_equals_the_clear(schemes.parameters, outcome, updates)
+    else:  # several dealers are asked at a time, and more than A liars come to light
+        with pytest.raises(RoundRefusedError, match="3 users lied") as caught:
+            run_round(schemes, updates, deviations=complaints)
+        assert {each.user for each in caught.value.misbehavior} == set(liars)
+    # With T > A all of them are opened, and everybody who lied is named.
+    schemes = make_schemes(15, 2, 3, a=2, d=2)
+    with pytest.raises(RoundRefusedError, match="3 users lied") as caught:
+        run_round(schemes, make_updates(schemes.parameters), deviations=complaints)
+    assert {each.user for each in caught.value.misbehavior} == set(liars)
+
+
+def test_complaints__of_everybody_name_a_dealer_by_a_share_and_not_by_their_number(
+    make_schemes: MakeSchemes, make_updates: Callable[..., Updates]
+) -> None:
+    schemes = make_schemes()
+    deviations: dict[int, Deviation] = {3: get_deviation("bad-shares"), 4: FalseComplaints((3,))}
+    outcome = run_round(schemes, make_updates(schemes.parameters), deviations=deviations).outcome
+    assert outcome is not None
+    (report,) = outcome.status.misbehavior  # the complaint of user 4 is right, too
+    assert (report.user, report.phase) == (3, "openings")
+    assert "does not match the commitments" in report.reason
 
 
 def test_round__keeps_no_state_once_it_is_over(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flower_coded.crypto.encrypted_share import KeyPair
 from flower_coded.crypto.field_vectors import zeros
-from flower_coded.crypto.sealed_channel import KeyPair
 from flower_coded.errors import ParameterError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.dealing import (

@@ -1,19 +1,19 @@
-"""Sealed messages between users that pass through the server, and that their sender can open in public.
+"""Encrypted shares: they pass from user to user through the server, and their sender can open one in public.
 
 A receiver announces an X25519 key made for this round. A sender draws a key pair of its own for every single
-message, derives a key from the Diffie-Hellman secret by HKDF-SHA256 and seals the message with
+message, derives a key from the Diffie-Hellman secret by HKDF-SHA256 and encrypts the message with
 ChaCha20-Poly1305. The round, the sender, the receiver and both public keys enter the derivation and the
-associated data, so a box that is replayed, redirected or attributed to another sender does not open. A key
-seals one message, hence the nonce is constant.
+associated data, so an encrypted share that is replayed, redirected or attributed to another sender does not
+open. A key encrypts one message, hence the nonce is constant.
 
-The sender's one-message private key is the *opening*: whoever holds it, the box and the receiver's public key
-can recompute the key and see exactly what was sent, and no other opening matches the public key in the box. A
-dispute ("you sent me rubbish" - "I did not") is thereby decided without believing either side, and nothing
-else is revealed.
+The sender's one-message private key is the *opening*: whoever holds it, the encrypted share and the
+receiver's public key can recompute the key and see exactly what was sent, and no other opening matches the
+public key in it. A dispute ("you sent me rubbish" - "I did not") is thereby decided without believing either
+side, and nothing else is revealed.
 
-Who the sender is rests on the server that relays the box, as everywhere in a protocol whose server is honest
-but curious. Private keys are Python bytes and cannot be overwritten in memory; dropping them is all that
-wiping means.
+Who the sender is rests on the server that relays the encrypted share, as everywhere in a protocol whose
+server is honest but curious. Private keys are Python bytes and cannot be overwritten in memory; dropping them
+is all that wiping means.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from flower_coded.errors import ParameterError, SealedChannelError
+from flower_coded.errors import EncryptedShareError, ParameterError
 
 __all__ = [
-    "BOX_OVERHEAD",
+    "ENCRYPTION_OVERHEAD",
     "KEY_BYTES",
-    "ChannelContext",
     "KeyPair",
+    "ShareContext",
+    "decrypt_share",
+    "encrypt_share",
     "is_usable_public_key",
-    "open_box",
-    "reopen_box",
-    "seal",
+    "reopen_share",
 ]
 
 KEY_BYTES = 32
-BOX_OVERHEAD = KEY_BYTES + 16
-"""Bytes that sealing adds: the sender's public key and the authentication tag."""
+ENCRYPTION_OVERHEAD = KEY_BYTES + 16
+"""Bytes that encryption adds: the sender's public key and the authentication tag."""
 
 _NONCE = bytes(12)
 
 
 @dataclass(frozen=True)
-class ChannelContext:
-    """What a box is bound to.
+class ShareContext:
+    """What an encrypted share is bound to.
 
     Parameters
     ----------
@@ -127,36 +127,36 @@ def is_usable_public_key(public_key: bytes) -> bool:
     return True
 
 
-def seal(message: bytes, receiver_public_key: bytes, context: ChannelContext) -> tuple[bytes, bytes]:
-    """Seal a message.
+def encrypt_share(message: bytes, receiver_public_key: bytes, context: ShareContext) -> tuple[bytes, bytes]:
+    """Encrypt a share, or another message, for one receiver.
 
     Parameters
     ----------
     message : bytes
     receiver_public_key : bytes of length 32
         As announced for this round.
-    context : ChannelContext
+    context : ShareContext
 
     Returns
     -------
-    box : bytes
-        ``BOX_OVERHEAD`` bytes longer than the message.
+    encrypted : bytes
+        ``ENCRYPTION_OVERHEAD`` bytes longer than the message.
     opening : bytes of length 32
-        Secret; publishing it lets everyone open this box and no other.
+        Secret; publishing it lets everyone open this message and no other.
 
     Raises
     ------
-    SealedChannelError
+    EncryptedShareError
         If the receiver's key is unusable.
 
     Examples
     --------
     >>> receiver = KeyPair.generate()
-    >>> context = ChannelContext("example", b"round 1", sender=0, receiver=1)
-    >>> box, opening = seal(b"a share", receiver.public_key, context)
-    >>> open_box(box, receiver, context)
+    >>> context = ShareContext("example", b"round 1", sender=0, receiver=1)
+    >>> encrypted, opening = encrypt_share(b"a share", receiver.public_key, context)
+    >>> decrypt_share(encrypted, receiver, context)
     b'a share'
-    >>> reopen_box(box, opening, receiver.public_key, context)
+    >>> reopen_share(encrypted, opening, receiver.public_key, context)
     b'a share'
     """
     sender = KeyPair.generate()
@@ -164,57 +164,59 @@ def seal(message: bytes, receiver_public_key: bytes, context: ChannelContext) ->
     return sender.public_key + ChaCha20Poly1305(key).encrypt(_NONCE, message, associated), sender.private_key
 
 
-def open_box(box: bytes, receiver: KeyPair, context: ChannelContext) -> bytes:
-    """Open a box as its receiver.
+def decrypt_share(encrypted: bytes, receiver: KeyPair, context: ShareContext) -> bytes:
+    """Decrypt a share as its receiver.
 
     Raises
     ------
-    SealedChannelError
-        If the box was not sealed for this receiver, round and sender, or was altered.
+    EncryptedShareError
+        If it was not encrypted for this receiver, round and sender, or was altered.
     """
-    sender_public_key = box[:KEY_BYTES]
+    sender_public_key = encrypted[:KEY_BYTES]
     key, associated = _derive(receiver, sender_public_key, sender_public_key, receiver.public_key, context)
-    return _decrypt(key, box, associated)
+    return _decrypt(key, encrypted, associated)
 
 
-def reopen_box(box: bytes, opening: bytes, receiver_public_key: bytes, context: ChannelContext) -> bytes:
-    """Open a box with what its sender published about it.
+def reopen_share(
+    encrypted: bytes, opening: bytes, receiver_public_key: bytes, context: ShareContext
+) -> bytes:
+    """Decrypt a share with what its sender published about it.
 
     Raises
     ------
-    SealedChannelError
-        If the opening does not belong to this box, or the receiver could not have opened the box either.
+    EncryptedShareError
+        If the opening does not belong to this share, or the receiver could not have decrypted it either.
     """
     if len(opening) != KEY_BYTES:
-        raise SealedChannelError("the opening must have 32 bytes")
+        raise EncryptedShareError("the opening must have 32 bytes")
     sender = KeyPair.from_private_key(opening)
-    if sender.public_key != box[:KEY_BYTES]:
-        raise SealedChannelError("the opening belongs to another box")
+    if sender.public_key != encrypted[:KEY_BYTES]:
+        raise EncryptedShareError("the opening belongs to another share")
     key, associated = _derive(sender, receiver_public_key, sender.public_key, receiver_public_key, context)
-    return _decrypt(key, box, associated)
+    return _decrypt(key, encrypted, associated)
 
 
 def _derive(
-    own: KeyPair, other: bytes, sender_public_key: bytes, receiver_public_key: bytes, context: ChannelContext
+    own: KeyPair, other: bytes, sender_public_key: bytes, receiver_public_key: bytes, context: ShareContext
 ) -> tuple[bytes, bytes]:
     if len(other) != KEY_BYTES:
-        raise SealedChannelError("a public key must have 32 bytes")
+        raise EncryptedShareError("a public key must have 32 bytes")
     try:
         secret = X25519PrivateKey.from_private_bytes(own.private_key).exchange(
             X25519PublicKey.from_public_bytes(other)
         )
     except ValueError:
-        raise SealedChannelError("the public key has small order") from None
-    # Both keys and the context go into the derivation and the tag: a box opens for one round and pair only.
+        raise EncryptedShareError("the public key has small order") from None
+    # Both keys and the context go into the derivation and the tag: a share opens for one round and pair.
     associated = sender_public_key + receiver_public_key + context.to_bytes()
     key = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=associated).derive(secret)
     return key, associated
 
 
-def _decrypt(key: bytes, box: bytes, associated: bytes) -> bytes:
+def _decrypt(key: bytes, encrypted: bytes, associated: bytes) -> bytes:
     try:
-        return ChaCha20Poly1305(key).decrypt(_NONCE, box[KEY_BYTES:], associated)
+        return ChaCha20Poly1305(key).decrypt(_NONCE, encrypted[KEY_BYTES:], associated)
     except InvalidTag:
-        raise SealedChannelError(
-            "the box does not open: altered, or sealed for another round or pair"
+        raise EncryptedShareError(
+            "the share does not open: altered, or encrypted for another round or pair"
         ) from None
