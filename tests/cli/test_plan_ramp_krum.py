@@ -11,13 +11,8 @@ def test_plan__shows_the_fastest_choices_first() -> None:
     result = RUNNER.invoke(app, ["plan", "ramp-krum", "20", "2", "2", "2", "--length", "131072"])
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.output.splitlines()[1:] if line.strip()]
-    assert [row[0] for row in rows if row[0].isdigit()] == [
-        "5",
-        "4",
-        "3",
-        "2",
-        "1",
-    ]  # the more parts, the shorter the shares
+    # The more parts, the shorter the shares.
+    assert [row[0] for row in rows if row[0].isdigit()] == ["5", "4", "3", "2", "1"]
     assert "Warning" not in result.output
 
 
