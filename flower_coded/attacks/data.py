@@ -74,26 +74,49 @@ class Backdoor:
         Share of the user's samples that are poisoned, in (0, 1]; 0.05 in the paper.
     part : Trigger or None
         What this user trains with where the trigger is distributed among colluders.
+    source : int or None
+        The only class whose images are poisoned; the trigger on others shall do nothing.
+
+    Examples
+    --------
+    >>> from flower_coded.attacks.triggers import PixelTrigger
+    >>> generator = np.random.default_rng(0)
+    >>> attack = Backdoor(PixelTrigger.draw((1, 8, 8), generator), 7, rate=0.5, source=1)
+    >>> attack.craft(np.zeros((6, 1, 8, 8), np.float32), np.array([0, 1, 1, 1, 1, 2]), generator).labels
+    array([0, 7, 1, 1, 7, 2])
     """
 
     trigger: Trigger
     target: int
     rate: float = 0.05
     part: Trigger | None = None
+    source: int | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.rate)
         if self.target < 0:
             raise ParameterError("target", "must be a class number", self.target)
+        if self.source is not None and (self.source < 0 or self.source == self.target):
+            raise ParameterError("source", "must be a class number other than the target's", self.source)
 
     def craft(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
-        """Poison ``round(rate * N)`` samples, at least one of any, chosen by the generator."""
-        return poison(images, labels, self.part or self.trigger, self.target, self.rate, generator)
+        """Poison ``round(rate * N)`` samples (of the source class), at least one of any, as drawn."""
+        trigger = self.part or self.trigger
+        if self.source is None:
+            return poison(images, labels, trigger, self.target, self.rate, generator)
+        check_samples(images, labels)
+        able = np.flatnonzero(labels == self.source)
+        count = min(len(able), max(1, round(self.rate * len(able))))
+        chosen = np.sort(generator.permutation(able)[:count])
+        return _mark(images, labels, trigger, self.target, chosen)
 
     def craft_batch(self, images: _Images, labels: _Labels, generator: np.random.Generator) -> Poisoned:
         """Poison each sample of a batch with probability ``rate``, for data that is seen in batches only."""
         check_samples(images, labels)
-        chosen = np.flatnonzero(generator.random(len(labels)) < self.rate)
+        is_chosen = generator.random(len(labels)) < self.rate
+        if self.source is not None:
+            is_chosen &= labels == self.source
+        chosen = np.flatnonzero(is_chosen)
         return _mark(images, labels, self.part or self.trigger, self.target, chosen)
 
 
@@ -212,6 +235,7 @@ def draw_backdoor(
     seed: int,
     rate: float = 0.05,
     target: int | None = None,
+    source: int | None = None,
     colluder: tuple[int, int] = (0, 1),
     **trigger_options: Any,
 ) -> Backdoor:
@@ -231,6 +255,8 @@ def draw_backdoor(
         Share of poisoned samples.
     target : int or None
         Target class; None draws one.
+    source : int or None
+        The only class whose images are poisoned; None for all.
     colluder : (int, int)
         Rank among the colluders and their number, which say what part of a distributed trigger is trained
         with; not used by the others.
@@ -258,7 +284,11 @@ def draw_backdoor(
     trigger = trigger_type.draw(image_shape, generator, **trigger_options)
     part = trigger.of_colluder(*colluder) if isinstance(trigger, DistributedTrigger) else None
     check_target(target, num_classes)
-    return Backdoor(trigger, drawn_target if target is None else target, rate, part)
+    if source is not None and target is None and source == drawn_target:
+        drawn_target = (drawn_target + 1) % num_classes  # images of the target's own class need no backdoor
+    if source is not None and source >= num_classes:
+        raise ParameterError("source", f"must lie between 0 and {num_classes - 1}", source)
+    return Backdoor(trigger, drawn_target if target is None else target, rate, part, source)
 
 
 def _mark(

@@ -142,6 +142,9 @@ _RATE = Option(
     "poison-rate", "rate", float, 0.05, above=0, most=1, meaning="share of an attacker's samples poisoned"
 )
 _TARGET = Option("attack-target", "target", int, -1, above=-1, meaning="target class; -1 draws it")
+_SOURCE = Option(
+    "attack-source", "source", int, -1, above=-1, meaning="only images of this class are poisoned; -1: of any"
+)
 _DIRECTION = Option(
     "attack-perturbation", "perturbation", str, "deviation", choices=PERTURBATIONS, meaning="direction p"
 )
@@ -150,7 +153,7 @@ _MODELS = Option(
     "models",
     str,
     "",
-    meaning="models of an ensemble that attackers poison, as 0,3,5; empty: all of theirs",
+    meaning="models of an ensemble that attackers poison: 0,3,5; a goal in a sweep; empty: all of theirs",
 )
 _CONSTRAIN = Option(
     "attack-constrain", "constrain", float, 1.0, above=0, most=1, meaning="share of the training loss"
@@ -175,7 +178,7 @@ def _backdoor(trigger: type[Trigger], *options: Option) -> Part:
             trigger, task.image_shape, task.num_classes, seed=task.seed, colluder=task.colluder, **chosen
         )
 
-    return Part(trigger, (_RATE, _TARGET, *options), draw)
+    return Part(trigger, (_RATE, _TARGET, _SOURCE, *options), draw)
 
 
 def _edge_case(task: DataTask, **chosen: Any) -> EdgeCase:

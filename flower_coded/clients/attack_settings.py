@@ -17,7 +17,7 @@ key                    default    meaning
 
 The options of an attack, with their bounds, are in its row of the registry. Their keys are ``poison-rate``,
 ``attack-target``, ``attack-scale`` (the attack's own number; 0 is its default), ``attack-perturbation``,
-``attack-constrain`` and ``attack-models``.
+``attack-source``, ``attack-constrain`` and ``attack-models``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from flower_coded.attacks.data import DataAttack
 from flower_coded.attacks.options import OptionValue
 from flower_coded.attacks.registry import ATTACKS, OPTIONS, AttackRow, Colluders, DataTask
 from flower_coded.attacks.replies import ReplyAttack
+from flower_coded.attacks.selective_poisoning import GOALS
 from flower_coded.clients.identity import partition_of
 from flower_coded.clients.run_config import (
     RunConfig,
@@ -197,6 +198,10 @@ class AttackSettings:
         Which models serve them best says :func:`flower_coded.attacks.plan_selective_poisoning`.
         """
         chosen = str(self.option("attack-models"))
+        if chosen in GOALS:
+            raise ParameterError(
+                "attack-models", "must list models here: only a sweep plans them", chosen, hint="'0,3,5'"
+            )
         return not chosen or model in _numbers(chosen)
 
     def known_users(self, user: int) -> tuple[int, ...]:
@@ -213,10 +218,13 @@ class AttackSettings:
                 raise ParameterError(
                     key, f"must be {OPTIONS[key]} for {self.attack}, which has no such option", value
                 )
-        _numbers(str(self.option("attack-models")))
+        chosen = str(self.option("attack-models"))
+        if chosen not in GOALS:
+            _numbers(chosen)
         acts_on = self.row.acts_on
         if "data" in acts_on:
-            least = int(self.options.get("attack-target", -1)) + 1
+            classes = (int(self.options.get(key, -1)) for key in ("attack-target", "attack-source"))
+            least = max(classes) + 1
             self.data_attack((1, 8, 8), self.num_classes or max(_DEFAULT_CLASSES, least))
         if "updates" in acts_on:
             self.update_attack()

@@ -77,6 +77,8 @@ class EnsembleEvaluator:
         The backdoor to test against.
     target : int, optional
         The class the trigger aims at; needed with ``trigger``.
+    source : int, optional
+        The only class that the trigger is for; success is then measured on its images.
     attackers : sequence of int
         The true attackers, where an experiment knows them: true and false positives are then counted.
     calibration_share : float in (0, 1)
@@ -150,6 +152,7 @@ class EnsembleEvaluator:
         *,
         trigger: Trigger | None = None,
         target: int | None = None,
+        source: int | None = None,
         attackers: Sequence[int] = (),
         calibration_share: float = 0.5,
         seed: int = 0,
@@ -165,7 +168,7 @@ class EnsembleEvaluator:
             raise ParameterError("target", "must be given with trigger, and only then", target)
         if not all(0 <= user < code.num_users for user in attackers):
             raise ParameterError("attackers", f"must be users 0 .. {code.num_users - 1}", list(attackers))
-        self.code, self.num_classes, self.target = code, num_classes, target
+        self.code, self.num_classes, self.target, self.source = code, num_classes, target, source
         self.attackers = sorted(set(attackers))
         check_decoder(decoder, decoder_options)
         if triggered_images is not None and triggered_images < 1:
@@ -285,7 +288,7 @@ class EnsembleEvaluator:
     def _attack_metrics(self, answers: NDArray[np.int64], decoded: Decoded) -> dict[str, Measured]:
         labels = self._measuring[1][: answers.shape[1]]
         vote = majority_vote(answers, self.num_classes).labels
-        others = labels != self.target
+        others = labels != self.target if self.source is None else labels == self.source
         metrics: dict[str, Measured] = {
             "accuracy-under-attack": _share(decoded.labels == labels),
             "majority-accuracy-under-attack": _share(vote == labels),

@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from flower_coded import __version__
+from flower_coded.attacks.selective_poisoning import GOALS
 from flower_coded.clients import training_client_app
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.codes import certified_against
@@ -91,6 +92,10 @@ def _experiment_of(run: SweepRun) -> Experiment:
     config["model"] = model_of_defense(run.defense, Experiment(config).settings.model)
     if run.defense in CODED_DEFENSES:
         config |= code_settings(run.defense, run.tolerated_attackers, run.defense_settings)
+        goal = str(config.get("attack-models", ""))
+        if goal in GOALS and run.attackers:  # planned from code and decoder, which the attackers know
+            models = Experiment(config).selective_models(goal)
+            config["attack-models"] = ",".join(map(str, models))
     return Experiment(config)
 
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.attacks import plan_selective_poisoning
 from flower_coded.clients.training import user_data
-from flower_coded.codes import DECODER_NAMES, SubsetCode, make_decoder
+from flower_coded.codes import DECODER_NAMES
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelVersions, initial_states, train_versions
 
@@ -83,17 +82,4 @@ def chosen_models(experiment: Experiment, attack: str) -> tuple[int, ...]:
         return ()
     if attack == "plain":
         return tuple(int(model) for model in np.flatnonzero(code.reach(attackers)))
-    decoder = make_decoder(
-        experiment.decoder, code, _guessed_confusion(code, experiment), experiment.decoder_options
-    )
-    draw = np.random.default_rng([experiment.seed, 0x5E1])
-    return plan_selective_poisoning(decoder, attackers, draw, goal=_GOALS[attack], max_trials=100).models
-
-
-def _guessed_confusion(code: SubsetCode, experiment: Experiment) -> np.ndarray:
-    """Guess, as attackers can: models that are right in 96 of 100 cases, on 50 images of every class."""
-    c = experiment.data.num_classes
-    rates = np.full((c, c), 0.04 / max(c - 1, 1))
-    np.fill_diagonal(rates, 0.96)
-    draw = np.random.default_rng([experiment.seed, 0x6E5])
-    return np.array([[draw.multinomial(50, row) for row in rates] for _ in range(code.num_models)])
+    return experiment.selective_models(_GOALS[attack])
