@@ -18,7 +18,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from flower_coded.attacks.crafting import (
     IneffectiveAttackWarning,
@@ -218,4 +217,6 @@ def little_is_enough_z(num_users: int, num_attackers: int) -> float:
             hint="a majority of attackers needs no such care: use sign-flip",
         )
     honest = num_users - num_attackers
+    from scipy.special import ndtri  # slow to load, and few attacks need it
+
     return float(ndtri((honest - supporters) / honest))

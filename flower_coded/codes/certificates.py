@@ -28,17 +28,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
-from scipy.sparse import csr_matrix, lil_matrix
-from scipy.stats import beta
 
 from flower_coded.codes.attack_patterns import attack_patterns
 from flower_coded.codes.majority import certified_against, majority_vote
 from flower_coded.codes.subset_code import SubsetCode
 from flower_coded.errors import ParameterError
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 __all__ = [
     "CollectiveCertificate",
@@ -300,6 +301,8 @@ def flcert_random(
     others = vote.votes.copy()
     others[np.arange(len(others)), vote.labels] = 0
     second = others.max(axis=1)
+    from scipy.stats import beta  # slow to load
+
     least = np.where(winner > 0, beta.ppf(level, winner, m - winner + 1), 0.0)
     most = np.where(second < m, beta.ppf(1 - level, second + 1, m - second), 1.0)
     most = np.minimum(most, 1 - least)  # the shares of all classes are at most one together
@@ -344,6 +347,9 @@ def _solve(
     time_limit: float,
 ) -> OptimizeResult:
     """Set up and solve the integer program of :func:`collective_certificate`."""
+    from scipy.optimize import Bounds, LinearConstraint, milp  # slow to load
+    from scipy.sparse import csr_matrix, lil_matrix
+
     n, m = code.num_users, code.num_models
     votes = majority_vote(answers, num_classes).votes
     pairs = [(b, t) for b in range(len(labels)) for t in range(num_classes) if t != labels[b]]

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, gammaln
 
 from flower_coded.codes.answer_likelihood import AnswerLikelihood, TargetBlock
 from flower_coded.codes.answer_memory import AnswerMemory
@@ -141,6 +140,8 @@ def learn_coalitions(
     log_evidence[kept] = best.evidence + log_prior[kept]
     order = np.argsort(-log_evidence[kept], kind="stable")
     best, kept = best.of(order), kept[order]
+    from scipy.special import digamma
+
     total = best.concentration.sum(axis=1, keepdims=True)
     return Coalitions(
         log_evidence,
@@ -188,6 +189,8 @@ class _Stream:
 
     def step(self, climb: _Climb, reach: _Floats) -> _Climb:
         """One round of coordinate ascent; the evidence is that of the parameters it was given."""
+        from scipy.special import digamma
+
         log_shares = digamma(climb.concentration) - digamma(climb.concentration.sum(axis=1, keepdims=True))
         num_vectors, num_sets = len(self.counts), len(reach)
         masses = np.full((num_vectors, num_sets, FIRST_TARGET + len(self.blocks)), -np.inf)
@@ -276,6 +279,8 @@ class _Stream:
 def _dirichlet_divergence(concentration: _Floats, prior: _Floats) -> _Floats:
     """KL divergence of Dirichlet(concentration) from Dirichlet(prior), (E,)."""
     total = concentration.sum(axis=1)
+    from scipy.special import digamma, gammaln
+
     log_shares = digamma(concentration) - digamma(total)[:, None]
     return np.asarray(
         gammaln(total)

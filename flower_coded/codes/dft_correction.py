@@ -13,7 +13,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import chdtri
 
 from flower_coded.codes.analog_lagrange import draw_complex_gaussian
 from flower_coded.codes.array_namespace import Array, constant_like, namespace_of, to_numpy
@@ -173,6 +172,8 @@ def residual_ratio(left: Array, num_fitted: IntArray, significance: float) -> Fl
     energy = to_numpy((abs(left) ** 2).sum((-2, -1)))
     repeats = num_words // num_fitted.shape[-1]
     freedom = 2 * repeats * np.maximum(num_checks - num_fitted, 0).sum(axis=-1)
+    from scipy.special import chdtri  # slow to load, and only masters need it
+
     threshold = np.asarray(chdtri(np.maximum(freedom, 1), significance)) / 2
     return np.where(freedom > 0, energy / threshold, 0.0)
 

@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import svd as lapack_svd
 
 from flower_coded.codes.array_namespace import constant_like, namespace_of
 from flower_coded.errors import ParameterError
@@ -274,6 +273,8 @@ def singular_space(matrices: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
         left, sizes, _ = np.linalg.svd(matrices, full_matrices=columns < rows)
     except np.linalg.LinAlgError:
         flat = matrices.reshape(-1, rows, columns)
+        from scipy.linalg import svd as lapack_svd  # slow to load
+
         parts = [lapack_svd(one, full_matrices=columns < rows, lapack_driver="gesvd") for one in flat]
         left = np.stack([part[0] for part in parts]).reshape(*matrices.shape[:-2], rows, rows)
         sizes = np.stack([part[1] for part in parts]).reshape(*matrices.shape[:-2], -1)

@@ -29,7 +29,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr
 
 from flower_coded.codes.array_namespace import Array, namespace_of
 from flower_coded.codes.error_location import (
@@ -206,6 +205,8 @@ class RealErrorLocatingCode:
     def systematic_workers(self) -> NDArray[np.int64]:
         """Workers that hold plain rows, in the order of the rows in a block; chosen by pivoted QR."""
         basis = null_space(self.locator_matrix.check)
+        from scipy.linalg import qr  # slow to load, and only masters need it
+
         _, pivots = qr(basis.T, mode="r", pivoting=True)
         return np.sort(pivots[: self.block_size]).astype(np.int64)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 __all__ = ["best_row_weight", "stretch"]
 
@@ -102,6 +101,8 @@ def _best_shares(matrix: NDArray[np.bool_], row_weight: int, num_users: int) -> 
     limits = np.append(np.full(num_columns, num_users), num_users - row_weight)
 
     def solve(is_whole: bool) -> NDArray[np.float64] | None:
+        from scipy.optimize import Bounds, LinearConstraint, milp  # slow to load
+
         solved = milp(
             least,
             constraints=[

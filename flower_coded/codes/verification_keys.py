@@ -38,7 +38,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import gamma
 
 from flower_coded.codes.summation import summation_depth
 from flower_coded.errors import ParameterError
@@ -293,8 +292,14 @@ def root_mean_square(rows: Numbers) -> Numbers:
     --------
     >>> float(root_mean_square(np.array([3.0, 4.0, 0.0, 0.0])))
     2.5
+    >>> float(root_mean_square(np.array([3e-200, 4e-200, 0.0, 0.0])))
+    2.5e-200
     """
-    return np.asarray(np.sqrt(np.mean(np.abs(rows) ** 2, axis=0)))
+    sizes = np.abs(rows)
+    # In units of the largest: squares of what is beyond 1e±154 would be infinite, or pass for zero.
+    largest = sizes.max(axis=0)
+    unit = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+    return np.asarray(unit * np.sqrt(np.mean((sizes / unit) ** 2, axis=0)))
 
 
 @lru_cache(maxsize=256)
@@ -316,6 +321,8 @@ def rejection_factor(num_degrees: int, probability: float = 1e-15) -> float:
     >>> round(rejection_factor(4), 2)
     4.37
     """
+    from scipy.stats import gamma  # half a second that a worker need not wait, who holds no keys
+
     return float(np.sqrt(gamma.isf(probability, num_degrees / 2) / (num_degrees / 2)))
 
 
@@ -338,4 +345,6 @@ def passing_factor(num_degrees: int, probability: float = 1e-12) -> float:
     >>> round(passing_factor(4)), round(passing_factor(8))
     (1189, 43)
     """
+    from scipy.stats import gamma  # as above
+
     return float(1.0 / np.sqrt(gamma.ppf(probability, num_degrees / 2) / (num_degrees / 2)))

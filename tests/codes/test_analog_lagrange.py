@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -171,3 +172,15 @@ def test_verify_degree__accepts_polynomials_and_names_a_degree_too_small(functio
 def test_verify_degree__refuses_what_is_no_polynomial(function) -> None:
     with pytest.raises(ParameterError):
         verify_degree(function, (2, 2), 3)
+
+
+def test_noise__is_drawn_in_little_more_memory_than_it_takes() -> None:
+    code = AnalogLagrangeCode(num_workers=31, num_blocks=1, num_colluders=4, noise_scale=10.0)
+    tracemalloc.start()
+    try:
+        noise = code.draw_noise((2000, 50))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < noise.nbytes + 2**23
+    assert abs(float(noise.std()) / 5.0 - 1) < 0.02

@@ -63,8 +63,7 @@ def share_key(
     """
     norms = _column_norms(share)
     left = norms[: form.left]
-    # A column of zeros has no scale of its own; any will do, since any error there is one.
-    weights = 1 / np.where(left > 0, left, max(float(norms.max()), 1.0))
+    weights = 1 / left
     secret = draw_secret(SHARE_ROWS, form.left, is_complex=True, generator=generator) * weights
     image = (secret @ share[:, : form.left].T) @ share[:, form.first :]
     # |E_rc| ≤ depth u ‖U_r‖ ‖U_c‖ (Cauchy-Schwarz), so that a column of weighted errors is √left of that.
@@ -132,7 +131,9 @@ def _bound(key: VerificationKey, form: QuadraticForm, value: FloatArray) -> floa
     # Only the rounding of the master's own check is added, a random walk: the result's error is measured.
     rounding = key.noise(form.right) / np.sqrt(key.depth)
     factor = passing_factor(key.num_degrees, _FAILURE / value.shape[1])
-    return float(factor * np.linalg.norm(key.value(value, form.right) + rounding))
+    bound = factor * np.linalg.norm(key.value(value, form.right) + rounding)
+    # Below the smallest normal number nothing has digits, the bound included.
+    return float(bound + np.finfo(np.float64).tiny)
 
 
 def _depth(num_rows: int, left: int) -> float:
@@ -145,7 +146,11 @@ def _depth(num_rows: int, left: int) -> float:
 
 
 def _column_norms(block: np.ndarray[Any, Any]) -> FloatArray:
-    """Give the Euclidean norms of the columns in one pass, without a copy of the block's size."""
+    """Give bounds of the columns' Euclidean norms in one pass, without a copy of the block's size.
+
+    At least 2⁻⁵¹⁰ √n: then ``u`` times a product of two bounds what ``n`` products lose below the smallest
+    number, and columns of zeros have a scale.
+    """
     numbers = np.ascontiguousarray(block).view(np.float64)
     squares = np.einsum("ij,ij->j", numbers, numbers).reshape(block.shape[1], -1)
-    return np.asarray(np.sqrt(squares.sum(axis=1)))
+    return np.asarray(np.maximum(np.sqrt(squares.sum(axis=1)), 2.0**-510 * math.sqrt(block.shape[0])))

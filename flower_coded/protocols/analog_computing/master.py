@@ -333,7 +333,8 @@ class AnalogMaster:
             used = {worker: accepted[worker] for worker in ranked[:count]}
             present, decoded = self._placement.interpolate(used)
             found = table.total_bound(form, decoded.sum(axis=0))
-            if found < bound:
+            # The first is kept whatever its bound, which may be no number: it is refused below.
+            if found < bound or count == len(ranked):
                 bound, values, kept, num_kept = found, decoded, present, count
             if bound <= self.accuracy * scale:
                 break

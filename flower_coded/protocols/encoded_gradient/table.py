@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from flower_coded.codes.real_tables import as_real_matrix, as_real_vector
 from flower_coded.errors import ParameterError
@@ -179,6 +178,8 @@ class Table:
 
         if self.num_columns == 1:
             return float(multiply(np.ones(1))[0])
+        from scipy.sparse.linalg import LinearOperator, eigsh  # slow to load, and only masters need it
+
         operator = LinearOperator((self.num_columns, self.num_columns), matvec=multiply, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(self.num_columns)
         return (

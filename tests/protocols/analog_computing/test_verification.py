@@ -208,3 +208,35 @@ def test_results__from_torch_are_those_of_numpy_to_rounding() -> None:
     outcome = masters[1].decode(GRAM, results)
     assert outcome.liars == ()
     assert np.allclose(outcome.total, blocks[0].T @ blocks[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(9, 1, 2), (9, 2, 0)], ids=str)
+@pytest.mark.parametrize("scale", [0.0, 1e-160, 1.0, 1e70])
+@pytest.mark.parametrize("function", ["gram", "gradient"])
+def test_tables_at_the_ends_of_float64__are_decoded_or_refused_but_never_beyond_their_bound(
+    sizes, scale, function
+) -> None:
+    code = AnalogLagrangeCode(*sizes, noise_scale=100.0)
+    blocks = scale * np.random.default_rng(3).standard_normal((code.num_blocks, 12, 3))
+    request = Request(function, None if function == "gram" else np.array([1.0, -1.0]))
+    truth = sum(np.asarray(get_function(function).apply(each, request.parameters)) for each in blocks)
+    master = AnalogMaster(code, (12, 3))
+    honest = honest_results(master, blocks, request)
+    liars = set(range(code.num_spare))
+    num_decoded = 0
+    for lie in (0.0, 5e-324, 1e-200, 1.0, 1e300):
+        results = {worker: values + lie * (worker in liars) for worker, values in honest.items()}
+        outcome, accused = None, set()
+        try:
+            outcome = master.decode(request, results)
+        except DecodingError as refusal:
+            accused = set(refusal.culprits)
+        assert accused <= liars
+        if outcome is None:
+            continue
+        num_decoded += 1
+        error = abs(outcome.total - truth)
+        largest = max(float(error.max()), 1e-320)
+        assert largest * np.linalg.norm(error / largest) <= outcome.total_error_bound
+        assert set(outcome.liars) <= liars
+    assert num_decoded == 5 or scale != 1.0
