@@ -26,7 +26,8 @@ from flower_coded.crypto.field_vectors import (
 from flower_coded.crypto.ramp_sharing import power_matrix
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Commitments
-from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, SharedPolynomial
+from flower_coded.protocols.ramp_krum.families import SharedPolynomial
+from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.range_check import draw_range_masks
 
 __all__ = [

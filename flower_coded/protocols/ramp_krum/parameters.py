@@ -35,9 +35,17 @@ from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.four_squares import LARGEST_SUM_OF_SQUARES
 from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.errors import ParameterError
+from flower_coded.protocols.ramp_krum.families import (
+    Family,
+    SharedPolynomial,
+    has_second_shares,
+    make_families,
+    make_polynomials,
+    product_mask_exponents,
+)
 from flower_coded.protocols.ramp_krum.norm_check import NormCheck
 
-__all__ = ["Family", "RampKrumParameters", "SharedPolynomial", "largest_num_selected"]
+__all__ = ["RampKrumParameters", "largest_num_selected"]
 
 _MOST_HIDING_BITS, _FEWEST_HIDING_BITS = 64, 40
 _COLUMNS_PER_SLACK = 8
@@ -54,65 +62,6 @@ def largest_num_selected(*, num_users: int, num_attackers: int, num_dropouts: in
     11
     """
     return num_users - 2 * num_attackers - num_dropouts - 3
-
-
-@dataclass(frozen=True)
-class Family:
-    """Rows of one length that a dealer commits to, each as a vector in chunks.
-
-    Where commitments are blinded, a row carries one random factor per chunk behind its entries; rows are
-    added and multiplied by constants as a whole, so the factors follow.
-
-    Parameters
-    ----------
-    name : str
-    num_rows, length : int
-        Rows, and entries of a row without blinding factors.
-    chunk : int
-        Entries per commitment.
-    is_blinded : bool
-    """
-
-    name: str
-    num_rows: int
-    length: int
-    chunk: int
-    is_blinded: bool
-
-    @property
-    def num_chunks(self) -> int:
-        """Commitments per row."""
-        return -(-self.length // self.chunk)
-
-    @property
-    def row_length(self) -> int:
-        """Field elements of a row."""
-        return self.length + (self.num_chunks if self.is_blinded else 0)
-
-    @property
-    def num_commitments(self) -> int:
-        """Commitments to all rows."""
-        return self.num_rows * self.num_chunks
-
-
-@dataclass(frozen=True)
-class SharedPolynomial:
-    """A polynomial whose coefficients are rows of a family, and whose values are shares.
-
-    Parameters
-    ----------
-    name : str
-    family : Family
-    rows : tuple of int
-        Which rows are its coefficients.
-    exponents : tuple of int
-        Of which powers of x.
-    """
-
-    name: str
-    family: Family
-    rows: tuple[int, ...]
-    exponents: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -284,7 +233,7 @@ class RampKrumParameters:
     @property
     def has_second_shares(self) -> bool:
         """Whether the second embedding differs from the first (K > 1)."""
-        return self.sharing.num_parts > 1
+        return has_second_shares(self.sharing)
 
     @property
     def num_pairs(self) -> int:
@@ -294,57 +243,28 @@ class RampKrumParameters:
     @property
     def product_mask_exponents(self) -> tuple[int, ...]:
         """All exponents of a product but ``K - 1``, where the distance stands."""
-        distance = self.sharing.num_parts - 1
-        return tuple(e for e in range(self.sharing.num_product_coefficients) if e != distance)
+        return product_mask_exponents(self.sharing)
 
     @cached_property
     def families(self) -> dict[str, Family]:
-        """What a dealer commits to.
-
-        ``update``: rows ``w_1 .. w_K, z_1 .. z_T, r_1 .. r_T`` (the last T for K > 1). ``slack``: what
-        completes the norm of every block to the bound, with masks as the update has. ``range``: behind every
-        part the masks of its range checks, and T rows of masks for them. ``product``: the coefficients of the
-        polynomials added to products, one row per exponent, one entry per pair of users and one per user.
-        """
-        k, t = self.sharing.num_parts, self.sharing.num_colluders
-        num_masks = t * (2 if self.has_second_shares else 1)
-        sizes = {"update": (k + num_masks, self.part_length)}
+        """What a dealer commits to; see :mod:`flower_coded.protocols.ramp_krum.families`."""
+        lengths = {"update": self.part_length}
         if not self.is_paper_form:
-            sizes["slack"] = (self.norm_check.num_slack_parts + num_masks, self.slack_length)
-            sizes["range"] = (k + t, self.num_range_checks)
+            lengths |= {"slack": self.slack_length, "range": self.num_range_checks}
         if self.hides_products:
-            sizes["product"] = (len(self.product_mask_exponents), self.num_products)
-        return {
-            name: Family(name, rows, length, min(self.chunk_size or length, length), self.is_blinded)
-            for name, (rows, length) in sizes.items()
-        }
+            lengths["product"] = self.num_products
+        return make_families(
+            self.sharing,
+            lengths,
+            num_slack_parts=self._num_slack_parts,
+            chunk_size=self.chunk_size,
+            is_blinded=self.is_blinded,
+        )
 
     @cached_property
     def polynomials(self) -> tuple[SharedPolynomial, ...]:
-        """What a dealer shares: ``first`` and ``slack``, for K > 1 also their seconds, and masks."""
-        k, t = self.sharing.num_parts, self.sharing.num_colluders
-        masks = self.sharing.mask_exponents
-        result = []
-        for name, num_parts in (("update", k), ("slack", self._num_slack_parts)):
-            if num_parts == 0:
-                continue
-            family, is_update = self.families[name], name == "update"
-            rows, exponents = range(num_parts), range(num_parts)
-            first = (*rows, *range(num_parts, num_parts + t))
-            result.append(
-                SharedPolynomial("first" if is_update else "slack", family, first, (*exponents, *masks))
-            )
-            if self.has_second_shares:
-                second = (*rows, *range(num_parts + t, num_parts + 2 * t))
-                reversed_exponents = tuple(k - 1 - exponent for exponent in exponents)
-                second_name = "second" if is_update else "slack-second"
-                result.append(SharedPolynomial(second_name, family, second, (*reversed_exponents, *masks)))
-        first_exponents = self.sharing.first_exponents
-        for name, wanted in (("range", first_exponents), ("product", self.product_mask_exponents)):
-            if name in self.families:
-                rows = range(len(wanted))
-                result.append(SharedPolynomial(name, self.families[name], tuple(rows), wanted))
-        return tuple(result)
+        """What a dealer shares."""
+        return make_polynomials(self.sharing, self.families, num_slack_parts=self._num_slack_parts)
 
     @property
     def _num_slack_parts(self) -> int:

@@ -8,7 +8,8 @@ from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
-from flower_coded.protocols.ramp_krum.parameters import Family, RampKrumParameters
+from flower_coded.protocols.ramp_krum.families import Family
+from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.planner import best_plans, measure_unit_costs, plan_groups, plans
 
 SHARING = RampSharing(20, 5, 2, 2, 2)
