@@ -128,14 +128,15 @@ class ValidatedReplies(FederatedStrategy):
         connect_timeout: float = 120.0,
     ) -> None:
         super().__init__(connect_timeout=connect_timeout)
-        if not isinstance(strategy, Strategy):
+        given: object = strategy
+        if not isinstance(given, Strategy):
             is_older = type(strategy).__module__.startswith("flwr.server.") or hasattr(
                 strategy, "aggregate_fit"
             )
             raise ParameterError(
                 "strategy",
                 "must be a Strategy of flwr.serverapp.strategy",
-                strategy,
+                given,
                 hint=OLDER_STRATEGY_HINT if is_older else "",
             )
         if not max_claim_ratio >= 1:
