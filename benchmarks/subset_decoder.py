@@ -1,5 +1,6 @@
 """Decode 10,000 samples with the posterior decoder and with the paper's loop, then with every decoder.
 
+The last table tells how time grows with n, k, c and m; a random code's k falls as n grows and m stays.
 Run with ``python benchmarks/subset_decoder.py``. Both sides run in this process on one thread, in turn. The
 loop is the reference of the tests, the paper's formulas as they stand; it is timed on one sample, as one
 sample takes 299 sets of attackers x 100 pairs of classes x 15 models. The same answers are compared. "random"
@@ -27,6 +28,7 @@ from flower_coded.codes import (  # noqa: E402
     SubsetDecoder,
     backdoor_correction_code,
     make_decoder,
+    random_code,
 )
 
 NUM_SAMPLES, NUM_CLASSES, LOOP_SAMPLES, REPEATS = 10_000, 10, 1, 3
@@ -37,13 +39,18 @@ def random_answers(code: SubsetCode, generator: np.random.Generator) -> NDArray[
     return generator.integers(0, NUM_CLASSES, (code.num_models, NUM_SAMPLES))
 
 
-def realistic_answers(code: SubsetCode, generator: np.random.Generator) -> NDArray[np.int64]:
-    labels = generator.integers(0, NUM_CLASSES, NUM_SAMPLES)
-    is_wrong = generator.random((code.num_models, NUM_SAMPLES)) < 0.02
-    answers = np.where(is_wrong, generator.integers(0, NUM_CLASSES, is_wrong.shape), labels)
-    for sample in range(0, NUM_SAMPLES, 2):
+def realistic_answers(
+    code: SubsetCode,
+    generator: np.random.Generator,
+    num_samples: int = NUM_SAMPLES,
+    num_classes: int = NUM_CLASSES,
+) -> NDArray[np.int64]:
+    labels = generator.integers(0, num_classes, num_samples)
+    is_wrong = generator.random((code.num_models, num_samples)) < 0.02
+    answers = np.where(is_wrong, generator.integers(0, num_classes, is_wrong.shape), labels)
+    for sample in range(0, num_samples, 2):
         users = generator.choice(code.num_users, size=generator.integers(1, 4), replace=False)
-        answers[code.reach(users), sample] = (labels[sample] + 1) % NUM_CLASSES
+        answers[code.reach(users), sample] = (labels[sample] + 1) % num_classes
     return answers
 
 
@@ -79,6 +86,32 @@ def loop_time(decoder: SubsetDecoder, answers: NDArray[np.int64]) -> tuple[float
         difference = max(difference, float(np.abs(labels - decoded.label_probabilities[sample]).max()))
         difference = max(difference, abs(attack - decoded.attack_probability[sample]))
     return (time.process_time() - start) / LOOP_SAMPLES, difference
+
+
+def growth() -> None:
+    """Print seconds for 1,000 realistic samples as n, k, c or m grows, and ratios to the first."""
+    grown: dict[str, list[tuple[int, SubsetCode, int]]] = {
+        "n": [(n, random_code(15, n // 3, n, 0), NUM_CLASSES) for n in (12, 18, 24)],
+        "k": [(k, backdoor_correction_code(k, 4, 12), NUM_CLASSES) for k in (1, 2, 4)],
+        "c": [(c, backdoor_correction_code(2, 4, 12), c) for c in (5, 10, 40)],
+        "m": [(m, random_code(m, 4, 12, 0), NUM_CLASSES) for m in (10, 20, 40)],
+    }
+    print(f"\n{'grows':<7}{'n':>4}{'m':>5}{'c':>5}" + "".join(f"{name:>19}" for name in DECODER_NAMES))
+    for letter, cases in grown.items():
+        first: dict[str, float] = {}
+        for value, code, num_classes in cases:
+            generator = np.random.default_rng(value)
+            answers = realistic_answers(code, generator, 1_000, num_classes)
+            confusion = np.tile(480 * np.eye(num_classes, dtype=np.int64) + 1, (code.num_models, 1, 1))
+            cells = []
+            for name in DECODER_NAMES:
+                decoder = make_decoder(name, code, confusion)
+                start = time.process_time()
+                decoder.decode(answers)
+                taken = time.process_time() - start
+                cells.append(f"{taken:>9.3f} s ({taken / first.setdefault(name, taken):5.1f})")
+            label = f"{letter} = {value}"
+            print(f"{label:<7}{code.num_users:>4}{code.num_models:>5}{num_classes:>5}" + " ".join(cells))
 
 
 def main() -> None:
@@ -117,6 +150,7 @@ def main() -> None:
         for decoder_name, taken in seconds.items():
             ratio = taken / seconds["posterior"]
             print(f"{decoder_name:<19}{name:<11}{taken:>9.2f}{ratio:>15.1f}")
+    growth()
 
 
 if __name__ == "__main__":
