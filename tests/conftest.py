@@ -14,6 +14,22 @@ settings.register_profile("project", deadline=None, derandomize=True, max_exampl
 settings.load_profile("project")
 
 
+LONG_FAMILIES = (
+    "conformance/test_strategies_conformance.py",
+    "scenarios/",
+    "strategies/test_validated.py",
+    "sweep/test_execution.py",
+    "sweep/test_resumable.py",
+)
+"""Hundreds of small trainings each: part of `make test`, not of `make check`."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the long families, each test of which is short."""
+    if any(f"/tests/{family}" in item.path.as_posix() for family in LONG_FAMILIES):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deal the long tests out to the workers first, so that none is left for one of them at the end."""
