@@ -45,7 +45,7 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-# For people at work: two minutes instead of ten.
+# For people at work: without runs through Flower and the long families of small trainings.
 check: lint types
 	$(BIN)/python -m pytest -m 'not experiment and not slow' --numprocesses $(JOBS) --dist worksteal
 
