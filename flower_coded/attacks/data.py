@@ -83,7 +83,7 @@ class Backdoor:
     >>> generator = np.random.default_rng(0)
     >>> attack = Backdoor(PixelTrigger.draw((1, 8, 8), generator), 7, rate=0.5, source=1)
     >>> attack.craft(np.zeros((6, 1, 8, 8), np.float32), np.array([0, 1, 1, 1, 1, 2]), generator).labels
-    array([0, 7, 1, 1, 7, 2])
+    array([0, 7, 1, 7, 1, 2])
     """
 
     trigger: Trigger

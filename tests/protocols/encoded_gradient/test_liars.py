@@ -224,7 +224,14 @@ def test_vectors_and_tables_at_the_ends_of_float64__are_neither_refused_nor_beyo
         answers = [answer(share, product) for share in shares]
         for liar in (1, 4):
             answers[liar] = Answer(liar, answers[liar].values + lie)
-        decoded = master.decode(product, answers)
+        try:
+            decoded = master.decode(product, answers)
+        except DecodingError:
+            # The paper's decoder in a secret random basis may fail to find who lied, and then says so; a
+            # round in which nobody lies it must not refuse, and keys must not refuse at all.
+            assert verification == "code", (which, entry, lie)
+            assert lie > 0, (which, entry)
+            continue
         error = np.abs(decoded.values - matrices[which] @ product.vector)
         largest = max(float(error.max()), 1e-320)
         assert largest * np.linalg.norm(error / largest) <= decoded.error_bound
