@@ -43,6 +43,7 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 _MOST_SETS = 3_000_000
+# Sets per batched decomposition; bounds the memory, not the result.
 _CHUNK = 50_000
 
 
@@ -207,17 +208,20 @@ def noise_scale_for(
         raise ParameterError("max_bits", "must be positive", max_bits)
 
     power = data_bound**2 * (1 if are_blocks_uncorrelated else code.num_blocks)
+    # Gains fall as 1/σ²: one decomposition at σ = 1, and every step of the bisection is a division.
     gains = power * _all_unit_gains(replace(code, noise_scale=1.0), is_data_real)
 
     def bits(log_scale: float) -> float:
         return float(_bits_of(gains / math.exp(2 * log_scale), is_data_real=is_data_real).max())
 
+    # In logarithms: σ spans 24 decades, and the precision wanted is relative.
     low, high = math.log(1e-9), math.log(1e15)
     if bits(high) > max_bits:
         raise ParameterError("max_bits", "must be reachable with a noise scale of 1e15", max_bits)
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (middle, high) if bits(middle) > max_bits else (low, middle)
+    # The upper end is the one that was seen to keep the promise.
     return math.exp(high)
 
 
@@ -248,6 +252,7 @@ def _unit_gains(code: AnalogLagrangeCode, workers: IntArray, *, is_data_real: bo
     signal, noise = _split_encoding(code, workers)
     triangle: ComplexArray = np.linalg.qr(_hermitian(noise)).R
     whitened = math.sqrt(code.num_colluders) * np.linalg.solve(_hermitian(triangle), signal)
+    # Re G = ReᵀRe + ImᵀIm of the whitened signal; forming G itself would square its condition.
     parts = [whitened.real, whitened.imag] if is_data_real else [whitened]
     gains = np.linalg.svd(np.concatenate(parts, axis=-2), compute_uv=False) ** 2
     return np.asarray((2 if is_data_real else 1) * gains, dtype=np.float64)
@@ -255,6 +260,7 @@ def _unit_gains(code: AnalogLagrangeCode, workers: IntArray, *, is_data_real: bo
 
 def _bits_of(gains: FloatArray, *, is_data_real: bool) -> FloatArray:
     """Give ``log₂ det(I + diag(gains))``, halved for real data; shape (...,)."""
+    # With strong noise gains are below one unit in the last place of 1; log(1 + gain) would promise 0 bits.
     bits: FloatArray = np.log1p(gains).sum(axis=-1) / math.log(2)
     return bits / 2 if is_data_real else bits
 

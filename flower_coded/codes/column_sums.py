@@ -77,9 +77,11 @@ def pack_columns(matrix: NDArray[np.bool_]) -> NDArray[np.uint64]:
     [[3], [2]]
     """
     num_rows, num_columns = matrix.shape
+    # Zero bits past m change no OR and no comparison of sums.
     padded = np.zeros((num_columns, -(-num_rows // 64) * 64), dtype=bool)
     padded[:, :num_rows] = matrix.T
     packed = np.packbits(padded, axis=1, bitorder="little")
+    # Little-endian on every machine, so that a bit always means the same row.
     return np.ascontiguousarray(packed).view("<u8").astype(np.uint64)
 
 
@@ -131,6 +133,7 @@ def column_sums(words: NDArray[np.uint64], max_size: int) -> ColumnSums:
     ([1, 2, 4, 3, 5, 6], (0, 2))
     """
     num_columns = len(words)
+    # Counted before anything is allocated.
     if count_sums(num_columns, max_size) > MAX_SUMS:
         raise ParameterError(
             "num_attackers",
@@ -166,10 +169,12 @@ def sort_keys(words: NDArray[np.uint64]) -> NDArray[np.generic]:
     """
     if words.shape[1] == 1:
         return words[:, 0]
+    # NumPy ignores trailing zero bytes, which is harmless among strings of one width.
     return np.ascontiguousarray(words).view(f"S{8 * words.shape[1]}")[:, 0]
 
 
 def _combinations(num_columns: int, size: int) -> NDArray[np.int64]:
+    # A stream of known length allocates once; a list of tuples would take several times the memory.
     flat = np.fromiter(
         (column for chosen in combinations(range(num_columns), size) for column in chosen),
         dtype=np.int64,

@@ -141,6 +141,7 @@ class DFTCode:
     @cached_property
     def check_matrix(self) -> ComplexArray:
         """``z_i^(K+j) / √N``: orthonormal rows of consecutive powers; shape (N-K, N)."""
+        # Exponents K..N-1 here and 0..K-1 conjugated in encode never meet modulo N: orthogonal.
         powers: ComplexArray = self.nodes ** np.arange(self.dimension, self.num_workers)[:, None]
         rows: ComplexArray = powers / np.sqrt(self.num_workers)
         return rows
@@ -235,6 +236,7 @@ class DFTCode:
         received = self._checked(received, erased)
         candidates = ~erased if candidates is None else np.asarray(candidates, dtype=bool) & ~erased
         scale = constant_like(np.asarray(noise_std, dtype=np.float64), received)
+        # In units of the noise every syndrome has variance one, so that one threshold serves all words.
         values = self.syndromes(received) / scale
         gone = constant_like(erased, values)
         if localizer == "subspace":
@@ -243,6 +245,7 @@ class DFTCode:
             shape = (*values.shape[:-2], values.shape[-1], self.num_workers)
             per_word = namespace_of(values).broadcast_to(located[..., None, :], shape)
         else:
+            # Without the filter, polynomials would spend roots on erased workers, whose places are known.
             filtered = constant_like(erasure_filter(self.nodes, erased, self.num_checks), values) @ values
             counts = count_word_errors(filtered, significance) if num_errors is None else num_errors
             counts = np.broadcast_to(counts, (*values.shape[:-2], values.shape[-1]))
@@ -259,6 +262,7 @@ class DFTCode:
                 per_word = _WORD_LOCALIZERS[localizer](locators)
             errors, left = fit_errors(self.check_matrix, values.swapaxes(-1, -2)[..., None], per_word | gone)
             errors, left = errors[..., 0].swapaxes(-1, -2), left[..., 0].swapaxes(-1, -2)
+        # Every fitted place, erased or located, absorbs noise too; the test must not count it as freedom.
         residual = residual_ratio(left, to_numpy(per_word.sum(-1)) + int(erased.sum()), significance)
         return Corrected(
             words=received - errors * scale,
@@ -323,8 +327,10 @@ class DFTCode:
             erased=erased,
         )
         liars = location.corrupt if candidates is None else location.corrupt & candidates
+        # Blame of a reliable worker means more liars than the code can tell; ignoring it would hide that.
         if not (location.corrupt <= liars).all():
             raise DecodingError("the errors point at workers that are said to be reliable")
+        # Dropped rows are fitted again as erasures: the result does not inherit rounding from the stages.
         clean = self.correct(
             received, noise_std=noise_std, num_errors=0, erased=location.dropped, significance=significance
         )
@@ -341,6 +347,7 @@ class DFTCode:
                 "received", f"must have shape (..., {self.num_workers}, M)", tuple(received.shape)
             )
         blank = constant_like(erased[:, None], received)
+        # No product with a mask: an erased value may be NaN, and 0 * NaN is NaN.
         words = namespace.where(blank, 0.0, received + 0j)
         if not bool(namespace.isfinite(words).all()):
             raise ParameterError(

@@ -120,6 +120,7 @@ def error_locators(
             continue
         found = locator_polynomials(words[chosen][..., None], int(degree))
         padded = coefficients[chosen]
+        # Total least squares leaves scale and phase free; monic polynomials can be averaged.
         padded[:, : degree + 1] = found / found[:, degree:]
         coefficients[chosen] = padded
     values = _values_at(coefficients, nodes, candidates)

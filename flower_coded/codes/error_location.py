@@ -139,6 +139,7 @@ def numerical_rank(
     """
     if noise_level is None:
         count = singular_values.shape[-1]
+        # Rounding errors of all singular values are relative to the largest one.
         noise_level = 8 * count * np.finfo(np.float64).eps * singular_values.max(axis=-1, initial=0.0)
     return np.asarray(np.sum(singular_values > np.asarray(noise_level)[..., None], axis=-1), dtype=np.int64)
 
@@ -172,6 +173,7 @@ def locator_polynomials(values: Numbers, num_errors: int) -> Numbers:
     array([0.2, 0. , 0.2])
     """
     windows = window_syndromes(values, num_errors + 1)
+    # The last left vector is of unit norm; fixing one coefficient at 1 fails where that one is near zero.
     left, _ = singular_space(windows)
     polynomials: Numbers = left[..., :, num_errors].conj()
     return polynomials
@@ -231,10 +233,12 @@ def subspace_residuals(
     columns = check[: snapshots.shape[-2]]
     gone = np.zeros(check.shape[1], dtype=bool) if erased is None else erased
     if gone.any():
+        # An orthonormal projection keeps white noise white, so that residuals stay comparable.
         outside = null_space(columns[:, gone].conj().T).conj().T
         columns, snapshots = outside @ columns, constant_like(outside, snapshots) @ snapshots
     left, _ = singular_space(snapshots)
     noise_space = left[..., :, num_errors:].conj().swapaxes(-1, -2)
+    # Erased columns are zero or rounding now; whatever they give is overwritten with infinity below.
     with np.errstate(divide="ignore", invalid="ignore"):
         columns = columns / np.linalg.norm(columns, axis=0)
     parts = noise_space @ constant_like(columns, snapshots)
@@ -267,6 +271,7 @@ def singular_space(matrices: Numbers) -> tuple[Numbers, NDArray[np.float64]]:
     rows, columns = matrices.shape[-2:]
     namespace = namespace_of(matrices)
     if namespace is not np:
+        # With fewer columns than rows, callers read the noise space off the left vectors past the rank.
         left, sizes, _ = namespace.linalg.svd(matrices, full_matrices=columns < rows)
         return left, sizes
     try:
@@ -300,7 +305,9 @@ def smallest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     array([False,  True,  True])
     """
     namespace = namespace_of(values)
+    # Stable: ties fall to the lower worker on every platform.
     order = namespace.argsort(values, stable=True)
+    # The inverse permutation marks exactly ``count`` values, ties or not.
     ranks = namespace.argsort(order)
     marks: NDArray[np.bool_] = ranks < count
     return marks
@@ -326,5 +333,6 @@ def null_space(matrix: Numbers) -> Numbers:
     """
     if matrix.shape[0] == 0:
         return np.eye(matrix.shape[1], dtype=matrix.dtype)
+    # Rank is full by contract, so that QR does at a fraction of the cost of singular values.
     orthogonal, _ = np.linalg.qr(matrix.conj().T, mode="complete")
     return np.asarray(orthogonal[:, matrix.shape[0] :])

@@ -54,6 +54,7 @@ class LocatorMatrix:
                 "structured", "must have fewer rows than columns, at least 1", (rows, columns)
             )
         if self.check.size == 0:
+            # QR works on the rows; a Cholesky factor of their Gram matrix would square the condition.
             orthogonal, _ = np.linalg.qr(self.structured.conj().T)
             object.__setattr__(self, "check", orthogonal.conj().T)
         if self.check.shape != self.structured.shape:
@@ -71,6 +72,7 @@ class LocatorMatrix:
 
     def to_structured(self, values: Numbers) -> Numbers:
         """Turn syndromes taken with ``check`` into those taken with ``structured``."""
+        # Check rows are orthonormal, so their adjoint undoes them on the row space.
         result: Numbers = (self.structured @ self.check.conj().T) @ values
         return result
 
@@ -134,8 +136,11 @@ def dft_locator(num_workers: int, num_checks: int) -> LocatorMatrix:
     """
     frequencies = np.arange(num_checks) - (num_checks - 1) / 2
     angles = 2 * np.pi * np.outer(frequencies, np.arange(num_workers)) / num_workers
+    # Frequencies come in pairs ±f, and one cosine with one sine spans each pair.
     positive = angles[frequencies > 0]
+    # Frequency zero is there for odd k only; for even k all are half-integers.
     constant = np.full((num_checks % 2, num_workers), 1 / np.sqrt(num_workers))
+    # A cosine has half the energy of an exponential, hence the 2.
     waves = np.sqrt(2 / num_workers) * np.concatenate([np.cos(positive), np.sin(positive)])
     return LocatorMatrix(np.exp(1j * angles) / np.sqrt(num_workers), np.concatenate([constant, waves]))
 
@@ -197,8 +202,10 @@ def _reduce(locator: LocatorMatrix, dropped_bytes: bytes) -> ReducedChecks:
     dropped = np.frombuffer(dropped_bytes, dtype=bool)
     outside = null_space(locator.check[:, dropped].conj().T)
     check = outside.conj().T @ locator.check
+    # Zero up to rounding already; exact zeros keep huge values of a dropped liar out of the syndromes.
     check[:, dropped] = 0.0
     basis = null_space(locator.check)
     prediction = np.zeros((locator.num_workers, locator.num_workers), dtype=basis.dtype)
+    # The basis is orthonormal, so that only the choice of dropped rows decides the condition.
     prediction[:, ~dropped] = basis @ np.linalg.pinv(basis[~dropped])
     return ReducedChecks(outside, check, prediction, 1.0 + np.linalg.norm(prediction, axis=1))

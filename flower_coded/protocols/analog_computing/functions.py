@@ -73,6 +73,7 @@ class QuadraticForm:
 
     def apply(self, block: Array) -> Array:
         """Compute ``f``, without conjugating; a narrow ``R`` comes first, as that is cheaper."""
+        # A conjugate is no polynomial of the block, and results could not be interpolated.
         return _transposed(block[..., : self.left]) @ self.times_right(block)
 
 
@@ -127,6 +128,7 @@ class PolynomialFunction:
         """
         if self.needs_parameters and parameters is None:
             raise ParameterError("parameters", f"must be given for {self.name!r}", None)
+        # Every row adds a term of the same degree, so that three show what all would.
         shape = (min(3, block_shape[0]), block_shape[1]) if self.is_sum_over_rows else block_shape
         verify_degree(lambda block: self.apply(block, parameters), shape, self.degree)
 
@@ -190,6 +192,7 @@ def register_function(function: PolynomialFunction) -> PolynomialFunction:
     >>> get_function("cube").degree
     3
     """
+    # Otherwise a master and a worker could mean different functions by one name.
     if function.name in FUNCTION_NAMES:
         raise ParameterError("name", "must not be that of a built-in function", function.name)
     _FUNCTIONS[function.name] = function
@@ -220,6 +223,7 @@ def _gradient_form(num_columns: int, parameters: FloatArray | None) -> Quadratic
     if parameters is None or parameters.shape != (num_columns - 1,):
         received = None if parameters is None else parameters.shape
         raise ParameterError("parameters", f"must have shape ({num_columns - 1},)", received)
+    # The -1 meets the target's column: [X, y] times [w, -1] is the residual.
     return QuadraticForm(num_columns - 1, right=np.append(parameters, -1.0)[:, None])
 
 

@@ -39,6 +39,7 @@ class KeyRing:
         self, worker: int, form: QuadraticForm, share: ComplexArray | None = None
     ) -> VerificationKey:
         """Give the key of a worker's share; making it needs the share, which may be at hand."""
+        # ``R`` is not part of the name: a key is made without it and serves every ``R``.
         name = (worker, form.left, form.first)
         if name not in self._of_shares:
             self._of_shares[name] = share_key(self.share_of(worker) if share is None else share, form)

@@ -59,6 +59,8 @@ def pack_factors(table: FloatArray, left: int) -> ComplexArray:
         raise ParameterError("left", f"must be from 1 to {table.shape[1] - 1}", left)
     half = -(-table.shape[0] // 2)
     packed: ComplexArray = table[:half].astype(np.complex128)
+    # (i)(-i) = 1 puts A₂ᵀB₂ into the real part without conjugation, which no polynomial can do.
     signs = np.where(np.arange(table.shape[1]) < left, 1j, -1j)
+    # The last packed row of an odd table has no partner.
     packed[: table.shape[0] - half] += signs * table[half:]
     return packed

@@ -123,11 +123,13 @@ def promised_errors(
     size = float(np.linalg.norm(noise_std))
     dropped = num_byzantine + num_stragglers
     amplification = worst_amplification(code, dropped)
+    # A Gaussian norm passes its root mean square by a few of its largest deviations, hardly ever by more.
     honest = amplification * (size + _DEVIATIONS * float(noise_std.max()))
     if verification == "keys":
         # Σ|R_ji| over the A liars is at most √A ‖R_j‖; the amplification has a factor 1/√2 of its own.
         passing = passing_factor(2 * SHARE_ROWS, 1e-6)
         return honest + passing * math.sqrt(2.0 * num_byzantine) * size * amplification, honest
+    # A lies may pass as honest results, so that as many more cannot be relied on.
     worst = worst_amplification(code, dropped + num_byzantine)
     return 2 * math.sqrt(2.0) * size * (math.sqrt(code.num_workers) + 6) * worst, honest
 
@@ -198,6 +200,7 @@ def plan_computation(
     check_numbers(code, num_byzantine, num_stragglers, verification)
     plans = []
     for radius in radii:
+        # Privacy is not traded: per radius the least noise that keeps it, then the radius by its error.
         noise_scale = noise_scale_for(replace(code, radius=radius), max_bits, data_bound=data_bound)
         candidate = replace(code, radius=radius, noise_scale=noise_scale)
         precision = measure_precision(
@@ -215,6 +218,7 @@ def plan_computation(
             verification=verification,
         )
         plans.append((*errors, candidate))
+    # Compared by the error against liars, since that is what is promised.
     error, honest, best = min(plans, key=lambda plan: plan[0])
     if error > max_error:
         raise ParameterError(

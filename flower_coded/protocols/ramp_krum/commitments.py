@@ -95,6 +95,7 @@ class Schemes:
             If there are too many or too few bytes, or some are no such point.
         """
         sizes = [family.num_commitments * 48 for family in self.parameters.families.values()]
+        # The length comes first: reading points is the costly part, and the sender chose the bytes.
         if not isinstance(commitments_bytes, bytes) or len(commitments_bytes) != sum(sizes):
             raise ParameterError("commitments", f"must be {sum(sizes)} bytes", len(commitments_bytes))
         if commitments_bytes in self._read:
@@ -104,6 +105,7 @@ class Schemes:
             piece = commitments_bytes[start : start + size]
             result[name] = self.by_family[name].from_bytes(piece, family.num_rows)
             start += size
+        # Dictionaries keep insertion order, so the oldest goes; memory stays bounded over many rounds.
         while len(self._read) >= 2 * self.parameters.sharing.num_users:
             self._read.pop(next(iter(self._read)))
         return self._read.setdefault(commitments_bytes, Commitments(result))

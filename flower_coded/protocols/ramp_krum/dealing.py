@@ -110,6 +110,7 @@ def draw_slack(parameters: RampKrumParameters, integers: NDArray[np.int64]) -> F
     if parameters.is_paper_form:
         return zeros(0, 0)
     k, part = parameters.sharing.num_parts, parameters.part_length
+    # Zeros past the update add nothing to the norm of the last block.
     padded = np.zeros(k * part, dtype=np.int64)
     padded[: len(integers)] = integers
     return from_signed_int64(parameters.norm_check.slack(padded.reshape(k, part)))
@@ -133,6 +134,7 @@ def draw_rows(parameters: RampKrumParameters, parts: FieldArray, slack: FieldArr
     shape = (parameters.sharing.num_parts, parameters.part_length, 4)
     if parts.shape != shape:
         raise ParameterError("parts", f"must have shape {shape}", parts.shape)
+    # Everything starts random: what is not overwritten below is a mask or a blinding factor.
     rows = {
         name: random_elements(family.num_rows, family.row_length)
         for name, family in parameters.families.items()
@@ -190,6 +192,7 @@ def bytes_to_share(parameters: RampKrumParameters, share_bytes: bytes) -> Share:
     ParameterError
         If the length is wrong or an element is not canonical.
     """
+    # The dealer chose these bytes: nothing is parsed before the length is known to fit.
     if len(share_bytes) != parameters.share_bytes:
         raise ParameterError("share", f"must be {parameters.share_bytes} bytes", len(share_bytes))
     share, start = {}, 0
@@ -223,4 +226,5 @@ def row_claim(
     powers = [point**exponent for exponent in polynomial.exponents]
     committed = [dealer.by_family[family.name][index] for dealer in dealers for index in polynomial.rows]
     blinding = row[family.length :] if family.is_blinded else None
+    # A sum of polynomials is one claim: the same powers, once over each dealer's commitments.
     return Claim(row[: family.length], powers * len(dealers), committed, blinding)

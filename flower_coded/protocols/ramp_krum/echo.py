@@ -117,6 +117,7 @@ def _context(round_id: bytes, sender: int, receiver: int) -> ShareContext:
 
 
 def _pieces(values: Mapping[int, bytes]) -> list[bytes]:
+    # Sorted and counted: the digest depends on what was shown, not on the order in which it came.
     return [b"%d values" % len(values)] + [
         piece for user in sorted(values) for piece in (b"%d" % user, values[user])
     ]

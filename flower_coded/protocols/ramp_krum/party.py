@@ -146,6 +146,7 @@ def _step(
         case KeyRequest(), _:
             answer = announce_key(user, request)
         case CloseRequest(), _:
+            # Closing fits every state and forgets it, secrets included.
             answer = None, Closed(request.round_id, user)
         case DealRequest(), KeyState():
             answer = deal(schemes, state, request, integers(), resources=resources, conduct=conduct)
@@ -157,6 +158,7 @@ def _step(
             answer = evaluate(schemes.parameters, state, request)
         case SumRequest(), SummingState():
             answer = add_up(schemes.parameters, state, request)
+        # A second answer from one state could show the same secrets under other conditions.
         case _:
             phase = REQUEST_PHASES.get(type(request), "unknown")
             raise RoundRefusedError(phase, "the request does not fit what was asked before")

@@ -81,7 +81,9 @@ def select_users(
         others = sorted(distance for pair, distance in distances.items() if user in pair)
         if len(others) != len(users) - 1:
             raise ParameterError("distances", "must hold every pair", f"{len(others)} of user {user}")
+        # The A + 1 largest are left out: A liars far away cannot spoil an honest score.
         scores[user] = sum(others[: len(users) - num_attackers - 2])
+    # The user number settles ties, so that whoever repeats the selection finds the same users.
     best = sorted(users, key=lambda user: (scores[user], user))[:num_selected]
     return Selection(tuple(sorted(best)), scores)
 
