@@ -262,6 +262,7 @@ class ConstraintLengthAware(AnalogAttack):
         crafted = super().craft(shape, generator)
         num_decoys = min(self.num_decoys(shape[-2]), shape[-1] - 1)
         is_decoy = np.zeros((*shape[:-2], shape[-1]), dtype=bool)
+        # Entry 0 never: strong collusion needs its full row.
         is_decoy[..., 1:] = _random_ranks((*shape[:-2], shape[-1] - 1), generator) < num_decoys
         small = math.sqrt(self.noise_variance) * draw_complex_gaussian(shape, generator)
         replaced: ComplexArray = np.where(is_decoy[..., None, :], np.where(crafted != 0, small, 0), crafted)
@@ -301,5 +302,6 @@ def weak_collusion_probability(num_attackers: int) -> float:
 
 def _random_ranks(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
     """Give a random permutation of ``0 .. n-1`` along the last axis, independent over the others."""
+    # Sorting twice turns draws into ranks, over all repetitions without a loop.
     ranks: FloatArray = generator.random(shape).argsort(axis=-1).argsort(axis=-1).astype(np.float64)
     return ranks

@@ -70,9 +70,11 @@ class CodeBookPoisoning:
         -------
         (ndarray of shape (num_classes, num_bits) float64, ndarray of shape (num_classes,) int64)
         """
+        # A class without samples has no weight in the mean; one claimed sample gives the lie a say.
         claimed = (
             np.maximum(counts, 1) if self.claimed_count is None else np.full_like(counts, self.claimed_count)
         )
+        # Magnitude 1 throughout: the longest words that the bound on sums lets pass.
         signs = np.where(sums >= 0.0, 1.0, -1.0)
         words = {
             "negate": -signs,

@@ -117,8 +117,10 @@ def tail_samples(
     classes, members = np.unique(labels, return_inverse=True)
     means = np.stack([pixels[members == place].mean(axis=0) for place in range(len(classes))])
     apart = (pixels - means[members]) ** 2
+    # One variance per pixel over all classes: a rare class has too few samples for one of its own.
     variance = apart.mean(axis=0)
     surprise = (apart / np.maximum(variance, _VARIANCE_FLOOR)).sum(axis=1)
     candidates = np.flatnonzero(labels != without) if without is not None else np.arange(len(labels))
+    # Stable: which of equally unlikely samples is taken must not depend on the sort.
     order = np.argsort(-surprise[candidates], kind="stable")
     return np.asarray(candidates[order[:count]], dtype=np.int64)

@@ -65,6 +65,7 @@ class Mimic:
         """
         check_updates(own, known)
         if "scores" not in memory or memory["scores"].shape != (len(known),):
+            # Random: a fixed start may be orthogonal to the top eigenvector, which the rule then never finds.
             start = generator.standard_normal(len(own))
             memory = {
                 "direction": start / (np.linalg.norm(start) or 1.0),
@@ -74,6 +75,7 @@ class Mimic:
             }
         if memory["rounds"][0] < self.warm_up:
             memory = _learn(memory, known)
+        # The magnitude: a client at either end of the direction stands out.
         copied = known[int(np.abs(memory["scores"]).argmax())]
         return copied.astype(own.dtype, copy=True), memory
 
@@ -84,6 +86,7 @@ def _learn(memory: Memory, known: Vector) -> Memory:
     old, new = rounds / (rounds + 1), 1 / (rounds + 1)
     mean = old * memory["mean"] + new * mean_of(known)
     apart = known - mean
+    # Two products with vectors: the scatter matrix of d x d is never formed.
     moved = old * memory["direction"] + new * ((apart @ memory["direction"]) @ apart)
     length = float(np.linalg.norm(moved))
     direction: NDArray[np.float64] = moved / length if length > 0 else memory["direction"]

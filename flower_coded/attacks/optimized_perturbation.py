@@ -80,9 +80,12 @@ class MinMax(_LargestPerturbation):
 
     def _largest(self, mean: NDArray[np.float64], direction: NDArray[np.float64], known: Vector) -> float:
         apart, length = mean - known, direction @ direction
+        # One row against all at a time: all differences at once would be an array (k, k, d).
         most = max(float(((known.astype(np.float64) - row) ** 2).sum(axis=1).max()) for row in known)
         along, inside = apart @ direction, most - (apart**2).sum(axis=1)
+        # By convexity the mean lies within every bound, so `inside` is negative by rounding alone.
         roots = (np.sqrt(along**2 + length * np.maximum(inside, 0.0)) - along) / length
+        # Each root is where one update's ball is left; the ball that is left first binds.
         return max(float(roots.min()), 0.0)
 
 
@@ -110,6 +113,7 @@ class MinSum(_LargestPerturbation):
     """
 
     def _largest(self, mean: NDArray[np.float64], direction: NDArray[np.float64], known: Vector) -> float:
+        # Both sides hold sum_j |d_j|^2, which cancels; what is left has the factor k on either side.
         return float(np.linalg.norm(mean - known, axis=1).max() / np.linalg.norm(direction))
 
 
@@ -120,6 +124,7 @@ def _direction(perturbation: str, mean: NDArray[np.float64], known: Vector) -> N
         return np.zeros_like(mean)
     if perturbation == "deviation":
         return -deviation
+    # A zero mean gives a zero direction, which the caller reports, instead of a division by zero.
     length = float(np.linalg.norm(mean))
     return -np.sign(mean) if perturbation == "sign" else -mean / (length or 1.0)
 

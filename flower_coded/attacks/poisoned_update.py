@@ -70,6 +70,7 @@ class ModelReplacement:
     def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
         check_updates(own, known)
+        # In float64: gamma times a float16 update may leave that type's range before it is shortened.
         boosted = self.scale * own.astype(np.float64)
         return as_type(boosted if self.norm_bound is None else _within(boosted, self.norm_bound), own)
 
@@ -110,7 +111,9 @@ class Neurotoxin:
         """Project on the coordinates that the last aggregate moved least; remember the model."""
         check_updates(own, known)
         now: NDArray[np.float64] = model.astype(np.float64)
+        # Where the others moved last they will move again, and overwrite a backdoor.
         last = now - memory["model"] if "model" in memory else mean_of(known)
+        # At least one: in a small model the share rounds to 0, and nothing would be projected.
         num_left_alone = max(round(self.scale * len(own)), 1)
         busiest = np.argsort(-np.abs(last), kind="stable")[:num_left_alone]
         projected = own.copy()
@@ -144,6 +147,7 @@ class NormProjection:
     def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
         check_updates(own, known)
+        # The largest: a server whose bound drops honest clients harms itself.
         honest = float(np.linalg.norm(known.astype(np.float64), axis=1).max())
         radius = honest if self.scale is None else self.scale
         return as_type(_within(own.astype(np.float64), radius), own)

@@ -56,8 +56,10 @@ class TrimmedMeanAttack:
     def craft(self, own: Vector, known: Vector, generator: np.random.Generator) -> Vector:
         """See the class."""
         check_updates(own, known)
+        # Widened before they are scaled: b times a float16 extreme may overflow.
         lowest, highest = known.min(axis=0).astype(np.float64), known.max(axis=0).astype(np.float64)
         grow, shrink = self.scale, 1.0 / self.scale
+        # A factor b moves away from 0 and 1 / b toward it: which one is outward depends on the sign.
         below = lowest * np.where(lowest > 0, shrink, grow)
         above = highest * np.where(highest > 0, grow, shrink)
         is_up = mean_of(known) > 0

@@ -45,6 +45,7 @@ def confusion_counts(predictions: ArrayLike, labels: ArrayLike, num_classes: int
     if truth.shape != answers.shape[1:]:
         raise ParameterError("labels", f"must have shape {answers.shape[1:]}", truth.shape)
     truth = checked_predictions(truth[None, :], 1, num_classes, name="labels")[0]
+    # One number per (model, truth, answer): a single bincount instead of a loop over models.
     cells = (np.arange(len(answers))[:, None] * num_classes + truth) * num_classes + answers
     counts = np.bincount(cells.ravel(), minlength=len(answers) * num_classes**2)
     return counts.reshape(len(answers), num_classes, num_classes).astype(np.int64)
@@ -92,6 +93,7 @@ def log_confusion_rates(confusion: ArrayLike, num_models: int, smoothing: float)
         raise ParameterError(
             "smoothing", "must be above 0, or an unseen answer would be impossible", smoothing
         )
+    # Empty rows sum to 0: a class without samples must not make rates look like counts.
     row_sums = counts.sum(axis=2)[counts.any(axis=2)]
     if given.dtype.kind == "f" and np.allclose(row_sums, 1.0):
         counts *= RATE_SAMPLES

@@ -185,6 +185,7 @@ def partition_code(num_groups: int, num_users: int) -> SubsetCode:
     check_at_least_one(num_users=num_users, num_groups=num_groups)
     if num_groups > num_users:
         raise ParameterError("num_groups", f"must be at most num_users = {num_users}", num_groups)
+    # Floor of i m / n: sizes differ by one at most, with no remainder to hand out.
     group_of_user = np.arange(num_users) * num_groups // num_users
     return SubsetCode(group_of_user[None, :] == np.arange(num_groups)[:, None], kind="partition")
 
@@ -294,9 +295,11 @@ def _fewest_rows(kind: str, k: int, r: int, n: int) -> NDArray[np.bool_]:
         return best if known is None else min(best, known, key=_cost)
     bound = (correction_bound if kind == "correction" else detection_bound)(k, r, n)
     for num_rows, base in _bases(kind, k, n):
+        # Below the bound no code exists, and from the best on none wins: both are told before building.
         if bound <= num_rows < len(best) and (found := stretch(base(), r, n)) is not None:
             found = _made_correcting(found, k) if kind == "correction" else found
             best = min(best, found, key=_cost)
+    # Only where the bound leaves room: at the bound the search could not win a row.
     if len(best) > bound and (greedy := greedy_detection_matrix(k, r, n)) is not None:
         greedy = _made_correcting(greedy, k) if kind == "correction" else greedy
         best = min(best, greedy, key=_cost)

@@ -155,6 +155,7 @@ class OutputCode:
         if num_trials < 1:
             raise ParameterError("num_trials", "must be at least 1", num_trials)
         signs = 2.0 * generator.integers(0, 2, size=(num_trials, num_classes, num_bits)) - 1.0
+        # Of signs the product is agreements less disagreements: all distances from one product.
         gram = signs @ signs.transpose(0, 2, 1)
         above = np.triu_indices(num_classes, 1)
         smallest = ((num_bits - gram) / 2)[:, above[0], above[1]].min(axis=1)
@@ -205,6 +206,7 @@ class OutputCode:
             )
         needed = int(num_classes - 1).bit_length()
         best = None
+        # Largest distance first: the first code with enough words corrects the most.
         for distance in range(num_bits, 2, -2):
             try:
                 candidate = galois.BCH(num_bits, d=distance)
@@ -232,6 +234,7 @@ class OutputCode:
                 num_classes,
                 hint="its length doubles with every class; use a random, Hadamard or BCH code",
             )
+        # The first class stays on one side: a split and its complement ask the same.
         splits = np.arange(1, 1 << (num_classes - 1))
         in_second_part = (splits[None, :] >> np.arange(num_classes - 1)[:, None]) & 1
         signs = np.vstack([np.ones((1, splits.size)), 1.0 - 2.0 * in_second_part])
@@ -273,11 +276,13 @@ class OutputCode:
             agreement: NDArray[np.float64] = _signs(predicted) @ _signs(self.codewords).T
             return (self.num_bits - agreement) / 2.0
         if metric == "euclidean":
+            # Centered first: the expanded square cancels badly for words far from 0 and near each other.
             center = self.codewords.mean(axis=0)
             shifted, centered = predicted - center, self.codewords - center
             squares = (
                 (shifted**2).sum(axis=1)[:, None] - 2.0 * shifted @ centered.T + (centered**2).sum(axis=1)
             )
+            # What cancels may end just below 0, and its root would be NaN.
             distances: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0))
             return distances
         raise ParameterError("metric", f"must be one of {list(get_args(Metric))}", metric)
@@ -354,6 +359,7 @@ def _unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _spread_words(words: NDArray[np.float64], num_classes: int) -> list[int]:
     """Greedy choice: largest distance from the words taken so far, then the most balanced columns."""
+    # The code is linear: from every word the others are at the same distances, so any may be first.
     chosen = [0]
     nearest = (words.shape[1] - words @ words[0]) / 2.0
     column_sums = words[0].copy()

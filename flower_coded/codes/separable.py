@@ -62,6 +62,7 @@ def kautz_singleton_matrix(num_columns: int, num_attackers: int) -> NDArray[np.b
         words = plus[times[words, np.arange(length)[None, :]], coefficient[:, None]]
     one_hot = words[:, :, None] == np.arange(order)
     matrix = one_hot.reshape(num_columns, length * order).T
+    # A symbol that no word has in its place would be a model that trains on nobody.
     return np.ascontiguousarray(matrix[matrix.any(axis=1)])
 
 
@@ -118,6 +119,7 @@ def separable_matrix(num_columns: int, num_attackers: int, *, seed: int = 0) -> 
     num_sums = count_sums(num_columns, num_attackers)
     most = min(len(matrix) - 1, MAX_SEARCH_MODELS)
     generator = np.random.default_rng(seed)
+    # m rows have 2^m - 1 sums other than zero: with fewer rows two sets would share one.
     for num_rows in range(num_sums.bit_length(), most + 1):
         found = search_columns(num_attackers, 1, num_columns, num_rows, generator, only_separable=True)
         if found is not None:
@@ -180,6 +182,7 @@ def _smallest_field(n: int, k: int) -> tuple[int, int]:
 
 
 def _root_above(n: int, degree: int) -> int:
+    # The float root, truncated, may be one too small; exact powers of integers settle it.
     root = max(2, int(n ** (1 / degree)))
     while root**degree < n:
         root += 1

@@ -139,6 +139,7 @@ def _searched_code(k: int, r: int, n: int, generator: np.random.Generator) -> ND
         return disjunct_tracking_matrix(k, r, n) if grown is None else grown
     start = backdoor_correction_code(k, r, n, rows="fewest").matrix
     matrix = separate_by_rows(start, k, r, generator)
+    # From the lower bound up: the first code found is the smallest that this search has.
     for num_models in range(tracking_bound(k, r, n), min(len(matrix), MAX_SEARCH_MODELS + 1)):
         found = search_columns(k, r, n, num_models, generator, max_lookups=1 << 26)
         if found is not None:

@@ -137,10 +137,12 @@ class TwoStageTracking:
         -------
         (int, int)
         """
+        # The last group may be smaller, so the first k hold the most suspects.
         most = list(range(self.num_attackers))
         return self.first.num_models, self._code_of_suspects(len(self.suspects(most))).shape[0]
 
     def _code_of_groups(self) -> NDArray[np.bool_]:
+        # So many whole groups can be left out before a model has fewer than r users.
         weight = self.num_groups - (self.num_users - self.row_weight) // self.group_size
         return backdoor_tracking_code(self.num_attackers, max(1, weight), self.num_groups).matrix
 
@@ -183,6 +185,7 @@ def two_stage_tracking(num_attackers: int, row_weight: int, num_users: int) -> T
         groups, suspects = -(-n // size), k * size
         weight = max(1, groups - (n - r) // size)
         if weight >= groups or suspects - max(1, r - n + suspects) < k:
+            # No such code: a price that feasible sizes undercut.
             return n * n
         return expected_models(k, weight, groups)[0] + expected_models(k, 1, suspects)[0]
 

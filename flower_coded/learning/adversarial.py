@@ -103,6 +103,7 @@ def fgsm(objective: Objective, images: Tensor, labels: Tensor, *, epsilon: float
     Tensor of shape (B, C, H, W)
         Images in [0, 1], within epsilon of the given ones.
     """
+    # The sign is the steepest ascent that a maximum-norm ball allows.
     return (images + epsilon * _gradient(objective, images, labels).sign()).clamp(0.0, 1.0)
 
 
@@ -136,6 +137,7 @@ def pgd(
     """
     lower = (images - budget.epsilon).clamp_min(0.0)
     upper = (images + budget.epsilon).clamp_max(1.0)
+    # The clean image competes too: a sample misclassified without any attack must not count as robust.
     best = images.clone()
     best_is_wrong, best_loss = _outcome(objective, predict, images, labels)
     for _ in range(budget.num_restarts):
@@ -143,9 +145,11 @@ def pgd(
         noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
         current = torch.clamp(images + budget.epsilon * (2.0 * noise - 1.0), lower, upper)
         for _ in range(budget.num_steps):
+            # The sign alone: a gradient that has all but vanished must not shorten the step.
             step = budget.step_size * _gradient(objective, current, labels).sign()
             current = torch.clamp(current + step, lower, upper)
         is_wrong, loss = _outcome(objective, predict, current, labels)
+        # A wrong label beats any loss: robust accuracy counts labels, and the objective only leads there.
         is_better = (is_wrong & ~best_is_wrong) | ((is_wrong == best_is_wrong) & (loss > best_loss))
         best = torch.where(is_better[:, None, None, None], current, best)
         best_loss = torch.where(is_better, loss, best_loss)
@@ -178,6 +182,7 @@ def worst_case(predict: Predict, attacked: Mapping[str, Tensor], labels: Tensor)
         raise ParameterError("attacked", "must hold the images of at least one attack", dict(attacked))
     with torch.no_grad():
         survives = torch.stack([predict(images) == labels for images in attacked.values()])
+    # All, not the mean: the attacker picks the attack for each sample singly.
     return float(survives.all(dim=0).double().mean())
 
 
@@ -234,6 +239,7 @@ def masking_signs(
         Accuracy under images made against another model at the same radius; None leaves that check out
         (False).
     """
+    # Radius 1 reaches every pixel value, and 40 steps of 0.05 cross that range twice.
     unbounded = AttackBudget(epsilon=1.0, step_size=0.05, num_steps=max(40, budget.num_steps))
     anywhere = pgd(objective, images, labels, budget=unbounded, generator=generator, predict=predict)
     noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
@@ -249,6 +255,7 @@ def masking_signs(
 def _gradient(objective: Objective, images: Tensor, labels: Tensor) -> Tensor:
     with torch.enable_grad():
         moving = images.detach().clone().requires_grad_()
+        # In evaluation mode samples do not interact, so the sum's gradient holds each one's own.
         (gradient,) = torch.autograd.grad(objective(moving, labels).sum(), moving)
     return gradient
 

@@ -86,6 +86,7 @@ def check_contribution(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> 
     >>> check_contribution(np.array([[0.5], [7.0]]), np.array([1, 3]))
     'the sum of class 1 reaches 7, beyond its count of 3'
     """
+    # First of all: NaN compares as false, and would pass the bound on the sums below.
     if not np.isfinite(sums).all():
         return "the sums hold NaN or infinity"
     if (counts < 0).any():

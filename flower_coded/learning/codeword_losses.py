@@ -91,6 +91,7 @@ def info_nce(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
     # Row i's partner stands `batch` rows further, around the end: i -> i + B mod 2B.
     is_self = torch.eye(2 * batch, dtype=torch.bool, device=both.device)
     partner = torch.arange(2 * batch, device=both.device).roll(batch)
+    # A sample is its own nearest: minus infinity takes it out of the softmax's sum exactly.
     return functional.cross_entropy(logits.masked_fill(is_self, -torch.inf), partner)
 
 
@@ -194,6 +195,7 @@ def class_log_probabilities(words: Tensor, code_book: Tensor, *, temperature: fl
     Tensor of shape (B, num_classes)
     """
     _check_temperature(temperature)
+    # Not the log of a softmax, which underflows to log 0 at a small temperature.
     return functional.log_softmax(cosine_similarity(words, code_book) / temperature, dim=1)
 
 
@@ -208,6 +210,7 @@ def codeword_cross_entropy(
 def codeword_hinge(words: Tensor, labels: Tensor, code_book: Tensor, *, margin: float = 0.5) -> Tensor:
     """Eq. 7: mean of ``max(margin - sim(word, codeword of its class), 0)``."""
     _check_labels(words, labels, code_book.shape[0])
+    # Row by row: of the matrix of all similarities only one entry a row would be used.
     similarity = (_directions(words) * _directions(code_book)[labels]).sum(dim=1)
     return (margin - similarity).clamp_min(0.0).mean()
 
@@ -216,12 +219,14 @@ def maximum_cosine(code_book: Tensor) -> Tensor:
     """Eq. 10: the largest similarity between codewords of two classes; 0 for a single class."""
     num_classes = code_book.shape[0]
     if num_classes < 2:
+        # Zero, but on the graph: a backward pass through it must not fail.
         return code_book.sum() * 0.0
     pairs = torch.triu_indices(num_classes, num_classes, offset=1, device=code_book.device)
     return cosine_similarity(code_book, code_book)[pairs[0], pairs[1]].max()
 
 
 def _directions(vectors: Tensor) -> Tensor:
+    # The floor stands inside the root, whose derivative at 0 is infinite.
     return vectors / (vectors.square().sum(dim=1, keepdim=True) + _SQUARED_LENGTH_FLOOR).sqrt()
 
 

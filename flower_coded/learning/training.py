@@ -199,6 +199,7 @@ def train_with(
     pixels, classes = as_tensors(images, labels, target)
     model.to(target).train()
     optimizer = settings.make_optimizer(model.parameters())
+    # Summed on the device: reading every loss would make a GPU wait once a batch.
     loss_sum = torch.zeros((), device=target)
     with seeded_torch(settings.seed):
         for epoch, indices in settings.batches(len(labels)):
