@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from flower_coded.codes import AnalogLagrangeCode
-from flower_coded.codes.analog_privacy import noise_scale_for
+from flower_coded.codes.real.analog_privacy import noise_scale_for
 from flower_coded.protocols.analog_computing import AnalogMaster, AnalogWorker, Request, pack_factors
 from flower_coded.reporting import Table
 

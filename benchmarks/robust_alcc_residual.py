@@ -20,7 +20,7 @@ from scipy.special import chdtri
 
 from flower_coded.attacks.analog_collusion import FullNoise
 from flower_coded.codes import AnalogLagrangeCode, DFTCode
-from flower_coded.codes.error_location import null_space
+from flower_coded.codes.real.error_location import null_space
 from flower_coded.errors import DecodingError
 from flower_coded.protocols.analog_computing.experiments import Repetitions, simulate
 from flower_coded.reporting import Table

@@ -16,7 +16,7 @@ import argparse
 import numpy as np
 from scipy.stats import norm
 
-from flower_coded.codes.analog_lagrange import draw_complex_gaussian
+from flower_coded.codes.real.analog_lagrange import draw_complex_gaussian
 from flower_coded.reporting import Table
 
 

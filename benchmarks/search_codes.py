@@ -7,8 +7,8 @@
     python benchmarks/search_codes.py prove                               # correction codes that cannot be
 
 Each starts from the tables as they are, keeps what has fewer rows, and verifies it before writing
-``flower_coded/codes/known_codes.txt`` or ``tracking_codes.txt``. Stopping one loses nothing but the code
-at hand. From empty tables on two cores of an Intel Xeon at 2.5 GHz, some 5 minutes of ``covers``, 20 of
+``flower_coded/codes/subset/known_codes.txt`` or ``tracking_codes.txt``. Stopping one loses nothing but the
+code at hand. From empty tables on two cores of an Intel Xeon at 2.5 GHz, some 5 minutes of ``covers``, 20 of
 ``orbits`` and 25 of ``tracking`` lead to what is shipped, give or take a few rows of the largest: the
 searches are random.
 """

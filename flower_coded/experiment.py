@@ -54,8 +54,8 @@ from flower_coded.codes import (
     partition_code,
     random_code,
 )
-from flower_coded.codes.constructions import ROWS
-from flower_coded.codes.decoders import check_decoder
+from flower_coded.codes.subset.constructions import ROWS
+from flower_coded.codes.subset.decoders import check_decoder
 from flower_coded.learning import (
     ImageData,
     ModelState,

@@ -18,7 +18,7 @@ def _():
         backdoor_tracking_code,
         make_decoder,
     )
-    from flower_coded.codes.verification_keys import VerificationKey
+    from flower_coded.codes.real.verification_keys import VerificationKey
     from flower_coded.crypto import RampSharing
     from flower_coded.crypto.field_vectors import from_ints, to_ints
     from flower_coded.errors import FlowerCodedError

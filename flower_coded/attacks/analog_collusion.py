@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import draw_complex_gaussian
+from flower_coded.codes.real.analog_lagrange import draw_complex_gaussian
 from flower_coded.errors import ParameterError
 
 __all__ = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 from matplotlib.figure import Figure
 
-from flower_coded.codes.subset_code import SubsetCode
-from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
+from flower_coded.codes.subset.subset_code import SubsetCode
+from flower_coded.codes.subset.trade_off import TradeOff, build_code, explore_trade_off
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.charts import draw_lines
 from flower_coded.reporting.figures import new_figure, save_figure

@@ -1,23 +1,19 @@
 """Codes as pure mathematics on NumPy arrays: neither Flower nor torch is needed.
 
-**Which user trains which model.** ``subset_code`` and ``guarantees`` say what a code is and withstands;
-``constructions``, ``tracking``, ``two_stage``, ``known_codes`` make one (with ``covering``, ``geometries``,
-``stretching``, ``row_search``, ``column_search``, ``separable`` below them, and ``bounds``, ``feasibility``,
-``trade_off`` beside); ``decoders`` reads an ensemble out (``majority``, ``subset_decoder``,
-``covering_decoder``, ``joint_decoder``), ``accusation`` names users and ``certificates`` certify.
-
-**Products from workers who lie.** ``real_error_locating`` (with ``locator_matrix``, ``error_location``,
-``staged_location``, ``column_sums``) and ``analog_lagrange``, ``dft_code`` (with ``dft_localization``,
-``dft_correction``, ``index_assignment``, ``analog_privacy``) are codes over the reals; ``verification_keys``,
-``coded_keys`` and ``summation`` check a worker without any code.
-
-**Classes as codewords.** ``output_code``.
+``subset`` holds the codes over users (which user trains which model, and how the ensemble is read out),
+``real`` the codes over the reals (products from workers who lie); ``output_code`` has classes as codewords.
+Everything public is exported here.
 """
 
-from flower_coded.codes.after_naming import Exclusion, Verdict, exclude_named, judge_retrained
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.bounds import correction_bound, detection_bound, tracking_bound
-from flower_coded.codes.certificates import (
+from flower_coded.codes.output_code import OutputCode, Separation
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.dft_code import Corrected, DFTCode
+from flower_coded.codes.real.index_assignment import AssignmentProblem, IndexAssignment, evaluation_order
+from flower_coded.codes.real.real_error_locating import DecodedProduct, RealErrorLocatingCode
+from flower_coded.codes.real.verification_keys import KeyCheck, VerificationKey
+from flower_coded.codes.subset.after_naming import Exclusion, Verdict, exclude_named, judge_retrained
+from flower_coded.codes.subset.bounds import correction_bound, detection_bound, tracking_bound
+from flower_coded.codes.subset.certificates import (
     CollectiveCertificate,
     CoveringCertificates,
     collective_certificate,
@@ -25,30 +21,25 @@ from flower_coded.codes.certificates import (
     flcert_random,
     vote_certificates,
 )
-from flower_coded.codes.confusion import confusion_counts
-from flower_coded.codes.constructions import (
+from flower_coded.codes.subset.confusion import confusion_counts
+from flower_coded.codes.subset.constructions import (
     backdoor_correction_code,
     backdoor_detection_code,
     partition_code,
     random_code,
 )
-from flower_coded.codes.covering_decoder import CoveringDecoder
-from flower_coded.codes.decoded import NOTHING_CERTIFIED, Decoded, EnsembleDecoder
-from flower_coded.codes.decoders import DECODER_NAMES, DEFAULT_DECODER, make_decoder
-from flower_coded.codes.dft_code import Corrected, DFTCode
-from flower_coded.codes.guarantees import Guarantees
-from flower_coded.codes.index_assignment import AssignmentProblem, IndexAssignment, evaluation_order
-from flower_coded.codes.joint_decoder import Explanation, JointDecoder, Stream
-from flower_coded.codes.majority import MajorityDecoder, MajorityVote, certified_against, majority_vote
-from flower_coded.codes.output_code import OutputCode, Separation
-from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
-from flower_coded.codes.separable import kautz_singleton_matrix, separable_matrix
-from flower_coded.codes.subset_code import SubsetCode, Verification
-from flower_coded.codes.subset_decoder import SubsetDecoder
-from flower_coded.codes.tracking import backdoor_tracking_code
-from flower_coded.codes.trade_off import TradeOff, build_code, explore_trade_off
-from flower_coded.codes.two_stage import TwoStageTracking, two_stage_tracking
-from flower_coded.codes.verification_keys import KeyCheck, VerificationKey
+from flower_coded.codes.subset.covering_decoder import CoveringDecoder
+from flower_coded.codes.subset.decoded import NOTHING_CERTIFIED, Decoded, EnsembleDecoder
+from flower_coded.codes.subset.decoders import DECODER_NAMES, DEFAULT_DECODER, make_decoder
+from flower_coded.codes.subset.guarantees import Guarantees
+from flower_coded.codes.subset.joint_decoder import Explanation, JointDecoder, Stream
+from flower_coded.codes.subset.majority import MajorityDecoder, MajorityVote, certified_against, majority_vote
+from flower_coded.codes.subset.separable import kautz_singleton_matrix, separable_matrix
+from flower_coded.codes.subset.subset_code import SubsetCode, Verification
+from flower_coded.codes.subset.subset_decoder import SubsetDecoder
+from flower_coded.codes.subset.tracking import backdoor_tracking_code
+from flower_coded.codes.subset.trade_off import TradeOff, build_code, explore_trade_off
+from flower_coded.codes.subset.two_stage import TwoStageTracking, two_stage_tracking
 from flower_coded.crypto.reed_solomon import DecodedColumns, DecodedWord, ReedSolomonCode
 
 __all__ = [

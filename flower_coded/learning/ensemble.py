@@ -1,10 +1,11 @@
 """A trained ensemble with its code and confusion matrices: one classifier, one file.
 
 :class:`CodedEnsemble` answers every image with all its models and decodes the answers (Section 5 of the
-coded subset aggregation paper; :mod:`flower_coded.codes.decoders`): the label that an attacked image should
-have had, the probability that it carries a trigger, and the users who planted it. A decoder that learns from
-the images it sees takes what it has learned as ``memory``: ``memory = ensemble.observe(memory, images)``
-after every batch, ``ensemble.decode(images, memory)``. Without one it learns from the images at hand.
+coded subset aggregation paper; :mod:`flower_coded.codes.subset.decoders`): the label that an attacked image
+should have had, the probability that it carries a trigger, and the users who planted it. A decoder that
+learns from the images it sees takes what it has learned as ``memory``: ``memory = ensemble.observe(memory,
+images)`` after every batch, ``ensemble.decode(images, memory)``. Without one it learns from the images at
+hand.
 
 The file is a NumPy archive that is read without pickle: the code's matrix, the confusion matrices, one
 array per entry of the stacked state, and a JSON text with the rest. Models of this package are built again

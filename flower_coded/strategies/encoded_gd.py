@@ -28,7 +28,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from flower_coded.codes import RealErrorLocatingCode
-from flower_coded.codes.real_tables import as_real_matrix, as_real_vector
+from flower_coded.codes.real.real_tables import as_real_matrix, as_real_vector
 from flower_coded.errors import DecodingError, MalformedReplyError, ParameterError
 from flower_coded.protocols.encoded_gradient import (
     Answer,

@@ -26,8 +26,8 @@ from flower_coded.codes import (
     majority_vote,
     make_decoder,
 )
-from flower_coded.codes.after_naming import Verdict, judge_retrained
-from flower_coded.codes.decoders import check_decoder
+from flower_coded.codes.subset.after_naming import Verdict, judge_retrained
+from flower_coded.codes.subset.decoders import check_decoder
 from flower_coded.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class EnsembleEvaluator:
         retrained : mapping of str to ndarray of shape (1, ...)
             The model.
         max_obedience : float
-            See :func:`~flower_coded.codes.after_naming.judge_retrained`.
+            See :func:`~flower_coded.codes.subset.after_naming.judge_retrained`.
 
         Returns
         -------

@@ -2,8 +2,9 @@
 
 No ensemble is needed any more: one model learns from everybody who is left. It starts from the best model
 that nobody left out has trained (or, where they reach every model, from untrained weights), and the ensemble
-judges the outcome (:mod:`flower_coded.codes.after_naming`). What it leaves out: winning back the honest
-users who share a column with an attacker, and attackers who were never named, of whom the referee may tell.
+judges the outcome (:mod:`flower_coded.codes.subset.after_naming`). What it leaves out: winning back the
+honest users who share a column with an attacker, and attackers who were never named, of whom the referee may
+tell.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from flower_coded.codes import SubsetCode
-from flower_coded.codes.after_naming import Exclusion, Verdict, exclude_named
+from flower_coded.codes.subset.after_naming import Exclusion, Verdict, exclude_named
 from flower_coded.errors import ParameterError
 from flower_coded.strategies.coded_subset import CodedSubsetAggregation
 from flower_coded.strategies.rounds import RoundRecord
@@ -76,7 +77,7 @@ def retrain_without(
     num_rounds : int
         Rounds of training, at least 1.
     max_obedience : float
-        See :func:`~flower_coded.codes.after_naming.judge_retrained`.
+        See :func:`~flower_coded.codes.subset.after_naming.judge_retrained`.
     timeout : float
         Seconds for a round.
     train_config : ConfigRecord, optional

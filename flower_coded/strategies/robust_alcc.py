@@ -4,9 +4,9 @@ The server holds a table, centers and scales it, hides it in one share per node,
 polynomial of their share: a Gram matrix, both sides of the normal equations, a gradient of least squares, a
 product of two private matrices, or a polynomial of the user's. A share is sent once, with the first request,
 and kept by the node; one round of Flower is one request. The nodes never see the table; any ``t`` of them,
-liars included, learn together no more than :func:`flower_coded.codes.analog_privacy.worst_leakage` says; and
-``A`` liars are named and ``s`` silent nodes survived as long as ``A + s ≤ N - K`` (``2A + s`` where the code
-alone decides).
+liars included, learn together no more than :func:`flower_coded.codes.real.analog_privacy.worst_leakage`
+says; and ``A`` liars are named and ``s`` silent nodes survived as long as ``A + s ≤ N - K`` (``2A + s``
+where the code alone decides).
 
 Every reply is judged alone: a malformed one is missing and named in the metrics, a wrong one is named by its
 key. Every result has a bound on its error. If that is above the accuracy asked for, or too few results are
@@ -27,8 +27,8 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.real_tables import as_real_matrix
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.real_tables import as_real_matrix
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.analog_computing import (
     AnalogMaster,
@@ -99,7 +99,7 @@ class RobustALCC(FederatedStrategy, Strategy):
     code : AnalogLagrangeCode
         One worker per node; see :func:`flower_coded.protocols.analog_computing.plan_computation`.
     table : array-like of shape (n, d)
-        The private data: anything :func:`flower_coded.codes.real_tables.as_real_matrix` takes. For
+        The private data: anything :func:`flower_coded.codes.real.real_tables.as_real_matrix` takes. For
         ``"normal-equations"`` and ``"gradient"`` the last column is the target; for ``"product"`` the first
         ``left_columns`` are the left factor.
     function : str
@@ -120,8 +120,8 @@ class RobustALCC(FederatedStrategy, Strategy):
         (:class:`flower_coded.protocols.analog_computing.QuadraticForm`); a worse result is refused, and so is
         a set-up that cannot promise it.
     evaluation_order : ndarray of shape (N,), int, optional
-        Which share each worker gets (:func:`flower_coded.codes.index_assignment.evaluation_order`); a secret
-        random order if absent.
+        Which share each worker gets (:func:`flower_coded.codes.real.index_assignment.evaluation_order`); a
+        secret random order if absent.
     unreliable : ndarray of shape (N,), bool, optional
         Workers that may lie; all if absent. For ``verification="code"``.
     device : str

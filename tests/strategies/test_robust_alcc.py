@@ -13,8 +13,8 @@ from flower_coded.clients.robust_alcc import (
     analog_faults_from_config,
     robust_alcc_client_app,
 )
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.index_assignment import evaluation_order
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.index_assignment import evaluation_order
 from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.protocols.analog_computing import PolynomialFunction, Request, register_function
 from flower_coded.strategies.robust_alcc import RobustALCC

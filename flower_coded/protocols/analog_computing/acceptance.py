@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.messages import Refused
 

@@ -23,16 +23,16 @@ from typing import Any, Literal
 import numpy as np
 
 from flower_coded.attacks.analog_collusion import AnalogAttack
-from flower_coded.codes.analog_lagrange import (
+from flower_coded.codes.array_namespace import Array, constant_like, on_device, to_numpy
+from flower_coded.codes.real.analog_lagrange import (
     AnalogLagrangeCode,
     draw_complex_gaussian,
     relative_error,
     to_decibel,
 )
-from flower_coded.codes.array_namespace import Array, constant_like, on_device, to_numpy
-from flower_coded.codes.dft_code import DFTCode
-from flower_coded.codes.dft_correction import fit_errors, residual_ratio
-from flower_coded.codes.verification_keys import draw_secret, rejection_factor
+from flower_coded.codes.real.dft_code import DFTCode
+from flower_coded.codes.real.dft_correction import fit_errors, residual_ratio
+from flower_coded.codes.real.verification_keys import draw_secret, rejection_factor
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.form_keys import SHARE_ROWS
 
@@ -190,7 +190,7 @@ def measure(
     decoder : str
         One of :data:`DECODERS`.
     constraint_length, choose_by
-        For ``joint``; see :func:`flower_coded.codes.dft_localization.locate_jointly`.
+        For ``joint``; see :func:`flower_coded.codes.real.dft_localization.locate_jointly`.
     device : str
         ``"cpu"`` runs on NumPy; anything else is a torch device.
 

@@ -1,8 +1,9 @@
 """Keys to results of built-in functions, and to the private table itself.
 
 All built-in functions are forms ``F = X_lᵀ X R`` of a block (:class:`.functions.QuadraticForm`). A key to the
-product ``(X_lᵀ X) R`` (:mod:`flower_coded.codes.verification_keys`) needs ``κ = (ρ X_lᵀ) X``, two products
-with ``ρ``'s few rows, and never the Gram matrix itself: ``2 r / columns`` of the function's own work.
+product ``(X_lᵀ X) R`` (:mod:`flower_coded.codes.real.verification_keys`) needs ``κ = (ρ X_lᵀ) X``, two
+products with ``ρ``'s few rows, and never the Gram matrix itself: ``2 r / columns`` of the function's own
+work.
 
 Two kinds are made. A *share's* key tells whether one worker's result is right; its ``ρ`` is divided by the
 norms of the share's columns, so that no column's scale hides an error in another. The *table's* keys, one per
@@ -18,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.summation import summation_depth
-from flower_coded.codes.verification_keys import VerificationKey, draw_secret, passing_factor
+from flower_coded.codes.real.summation import summation_depth
+from flower_coded.codes.real.verification_keys import VerificationKey, draw_secret, passing_factor
 from flower_coded.protocols.analog_computing.functions import QuadraticForm
 
 __all__ = ["SHARE_ROWS", "TableKeys", "share_key"]

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import verify_degree
 from flower_coded.codes.array_namespace import Array, constant_like, namespace_of
+from flower_coded.codes.real.analog_lagrange import verify_degree
 from flower_coded.errors import ParameterError
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.verification_keys import VerificationKey
+from flower_coded.codes.real.verification_keys import VerificationKey
 from flower_coded.protocols.analog_computing.form_keys import TableKeys, share_key
 from flower_coded.protocols.analog_computing.functions import QuadraticForm
 

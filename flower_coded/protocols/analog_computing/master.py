@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
 from flower_coded.codes.array_namespace import Array, on_device, to_numpy
-from flower_coded.codes.dft_code import DFTCode
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.dft_code import DFTCode
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.analog_computing.acceptance import (
     Verification,
@@ -81,8 +81,8 @@ class AnalogMaster:
     data_scale : float
         Standard deviation of the data, for measuring rounding noise before the data is there.
     evaluation_order : ndarray of shape (N,), int, optional
-        Evaluation index of each worker (:func:`~flower_coded.codes.index_assignment.evaluation_order`); a
-        secret random order if absent.
+        Evaluation index of each worker (:func:`~flower_coded.codes.real.index_assignment.evaluation_order`);
+        a secret random order if absent.
     unreliable : ndarray of shape (N,), bool, optional
         Workers that may lie; all if absent. Only the code needs to know.
     device : str

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
 from flower_coded.errors import ParameterError
 
 __all__ = ["Placement"]

@@ -3,7 +3,7 @@
 The radius ``β`` moves the data points away from the workers' points. Far out the shares tell less, so that
 less noise is needed, but rebuilding multiplies rounding noise by powers of ``β``; near the unit circle it is
 the other way round. For each ``β`` the smallest ``σ`` that keeps the promised privacy follows from the
-leakage bound (:mod:`flower_coded.codes.analog_privacy`); rounding noise is measured; the ``β`` with the
+leakage bound (:mod:`flower_coded.codes.real.analog_privacy`); rounding noise is measured; the ``β`` with the
 smallest error is taken, and refused if that error is larger than promised.
 
 A promise counts with the worst places for liars and silent workers, and with liars who have read the code:
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.analog_privacy import Leakage, noise_scale_for, worst_leakage
-from flower_coded.codes.verification_keys import passing_factor
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.analog_privacy import Leakage, noise_scale_for, worst_leakage
+from flower_coded.codes.real.verification_keys import passing_factor
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.acceptance import Verification, check_numbers
 from flower_coded.protocols.analog_computing.form_keys import SHARE_ROWS

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.dft_code import DFTCode
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.dft_code import DFTCode
 from flower_coded.protocols.analog_computing.functions import PolynomialFunction
 
 __all__ = [

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.codes.real_tables import as_real_matrix
+from flower_coded.codes.real.real_tables import as_real_matrix
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing.functions import QuadraticForm
 
@@ -54,7 +54,7 @@ class ScaledTable:
 
     @classmethod
     def of(cls, table: Any) -> ScaledTable:
-        """Take what a user calls a table (:func:`flower_coded.codes.real_tables.as_real_matrix`)."""
+        """Take what a user calls a table (:func:`flower_coded.codes.real.real_tables.as_real_matrix`)."""
         matrix = as_real_matrix(table, "table")
         with np.errstate(over="ignore", invalid="ignore"):
             # The mean of a sum that overflows is found in smaller units.

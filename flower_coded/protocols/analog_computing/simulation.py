@@ -55,7 +55,7 @@ def run_computation(
     Examples
     --------
     >>> from flower_coded.attacks.analog_collusion import StrongCollusion
-    >>> from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
+    >>> from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
     >>> code = AnalogLagrangeCode(num_workers=31, num_blocks=3, num_colluders=3, noise_scale=1e4)
     >>> blocks = np.random.default_rng(0).standard_normal((3, 20, 5))
     >>> outcome = run_computation(

@@ -2,9 +2,9 @@
 
 Two ways to tell who lies, and every result says which vouched for it:
 
-* ``"keys"`` (:mod:`flower_coded.codes.coded_keys`): each answer is verified alone, so a liar is an erasure
-  and ``t`` liars with ``s`` stragglers need ``t + s <= m - q``. The code is one of a secret random basis,
-  for which no set of workers is worse than another to anybody who does not know it.
+* ``"keys"`` (:mod:`flower_coded.codes.real.coded_keys`): each answer is verified alone, so a liar is an
+  erasure and ``t`` liars with ``s`` stragglers need ``t + s <= m - q``. The code is one of a secret random
+  basis, for which no set of workers is worse than another to anybody who does not know it.
 * ``"code"``: the paper's decoder, ``2 t + s <= m - q``, for workers that encode data of their own. The
   order of the workers in the code is secret. Within its tolerance a liar who knew it could move the result
   by the tolerance over the smallest singular value of ``F`` at neighboring columns; that is the error
@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.coded_keys import CodedKeys, GrowingRows
-from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
-from flower_coded.codes.staged_location import Location
-from flower_coded.codes.verification_keys import MARGIN, UNIT
+from flower_coded.codes.real.coded_keys import CodedKeys, GrowingRows
+from flower_coded.codes.real.real_error_locating import DecodedProduct, RealErrorLocatingCode
+from flower_coded.codes.real.staged_location import Location
+from flower_coded.codes.real.verification_keys import MARGIN, UNIT
 from flower_coded.errors import DecodingError, ParameterError
 
 __all__ = [

@@ -15,7 +15,7 @@ share and the keys; with a memory map, one chunk instead of the table.
 narrowly may have learned something, so all keys are drawn anew at once, in one pass over the table, and his
 answers are not used any more: they are compared with the result, which takes no secret. He comes back,
 under the new keys, when fewer than ``q`` others answer rightly. See
-:mod:`flower_coded.codes.verification_keys`.
+:mod:`flower_coded.codes.real.verification_keys`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.codes.array_namespace import to_numpy
-from flower_coded.codes.real_error_locating import DecodedProduct, RealErrorLocatingCode
+from flower_coded.codes.real.real_error_locating import DecodedProduct, RealErrorLocatingCode
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.encoded_gradient.coded_product import (
     CodedMatrix,

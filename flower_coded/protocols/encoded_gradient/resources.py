@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flower_coded.codes.real_error_locating import RealErrorLocatingCode
+from flower_coded.codes.real.real_error_locating import RealErrorLocatingCode
 
 __all__ = ["Resources", "encoded_resources", "plain_resources", "repetition_resources"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.attacks.worker_errors import Call, WorkerError
-from flower_coded.codes.real_error_locating import RealErrorLocatingCode
+from flower_coded.codes.real.real_error_locating import RealErrorLocatingCode
 from flower_coded.protocols.encoded_gradient.baselines import Baseline
 from flower_coded.protocols.encoded_gradient.evaluation import CodedEvaluator
 from flower_coded.protocols.encoded_gradient.master import DecodedRound, EncodedGradientMaster

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real_tables import as_real_matrix, as_real_vector
+from flower_coded.codes.real.real_tables import as_real_matrix, as_real_vector
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient.objectives import Objective
 from flower_coded.protocols.encoded_gradient.step_size_rules import StepSizeRule

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.codes.array_namespace import Array, namespace_of, to_numpy
-from flower_coded.codes.coded_keys import GrowingRows
-from flower_coded.codes.summation import chunked_combination, chunked_product
+from flower_coded.codes.real.coded_keys import GrowingRows
+from flower_coded.codes.real.summation import chunked_combination, chunked_product
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient.messages import Answer, Appended, Product, Share
 

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.dft_code import DFTCode
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.dft_code import DFTCode
 from flower_coded.errors import DecodingError
 from flower_coded.protocols.analog_computing import (
     AnalogMaster,

@@ -16,8 +16,8 @@ from flower_coded.attacks.analog_collusion import (
     StrongCollusion,
     WeakCollusion,
 )
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.index_assignment import evaluation_order
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.index_assignment import evaluation_order
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.analog_computing import (
     AnalogMaster,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flower_coded.codes.analog_lagrange import AnalogLagrangeCode
-from flower_coded.codes.dft_code import DFTCode
+from flower_coded.codes.real.analog_lagrange import AnalogLagrangeCode
+from flower_coded.codes.real.dft_code import DFTCode
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.protocols.analog_computing import AnalogMaster, AnalogWorker, Request, get_function
 

@@ -1,0 +1,255 @@
+"""The joint decoder: its formulas written out, and streams under attackers who have read them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from flower_coded.codes import (
+    JointDecoder,
+    SubsetCode,
+    backdoor_correction_code,
+    backdoor_tracking_code,
+    majority_vote,
+    partition_code,
+)
+from flower_coded.codes import answer_likelihood as likelihoods
+from flower_coded.codes.subset.answer_memory import AnswerMemory, _priority_sample
+from flower_coded.codes.subset.attacker_sets import attacker_sets
+from flower_coded.codes.subset.coalition_learning import _Stream
+from flower_coded.errors import ParameterError
+
+NUM_CLASSES, ACCURACY = 10, 0.96
+
+
+def load_naive() -> ModuleType:
+    path = Path(__file__).with_name("naive_answer_likelihood.py")
+    spec = importlib.util.spec_from_file_location("naive_answer_likelihood", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+naive = load_naive()
+
+
+def small_ensemble(seed: int) -> tuple[SubsetCode, NDArray[np.float64], NDArray[np.int64]]:
+    """A code whose columns differ, rates, and answers (m, B) with c = 3."""
+    generator = np.random.default_rng(seed)
+    while True:
+        matrix = generator.random((5, 4)) < 0.5
+        if matrix.any(axis=1).all() and len(np.unique(matrix.T, axis=0)) == 4:
+            break
+    rates = generator.dirichlet([0.5] * 3, (5, 3)) + 0.02
+    return SubsetCode(matrix), rates / rates.sum(axis=2, keepdims=True), generator.integers(0, 3, (5, 6))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_likelihoods__equal_the_formulas(seed: int) -> None:
+    code, rates, answers = small_ensemble(seed)
+    values = np.array([0.0, 0.5, 0.9])
+    likelihood = likelihoods.AnswerLikelihood(np.log(rates), attacker_sets(code, 2), values)
+    clean = likelihood.log_clean(answers.T)
+    blocks = likelihood.blocks(answers.T, clean)
+    new, hard = likelihood.log_new_attack(blocks, 6), likelihood.log_hard(blocks, 6)
+    chosen = np.random.default_rng(seed).integers(0, 3, 5)
+    reach = code.reach([1])
+    for target, block in enumerate(blocks):
+        shares = np.eye(3)[chosen][None]
+        terms = likelihood.attack_terms(block, target, reach[None].astype(float), shares)
+        for place, sample in enumerate(block.index):
+            for label in range(3):
+                expected = naive.attack_likelihood(
+                    rates, answers[:, sample], label, target, reach, values[chosen]
+                )
+                assert np.exp(terms[place, 0, label]) == pytest.approx(expected, rel=1e-9)
+    for sample in range(6):
+        for label in range(3):
+            y = answers[:, sample]
+            expected = naive.new_attack_likelihood(code.matrix, rates, y, label, 2)
+            assert np.exp(new[sample, label]) == pytest.approx(expected, rel=1e-9)
+            expected = naive.hard_likelihood(rates, y, label, likelihoods._HARD_RATES)
+            assert np.exp(hard[sample, label]) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32))
+def test_learning__never_lowers_the_evidence(seed: int) -> None:
+    code, rates, answers = small_ensemble(seed)
+    sets = attacker_sets(code, 2)
+    likelihood = likelihoods.AnswerLikelihood(np.log(rates), sets, np.array([0.0, 0.5, 0.9]))
+    memory = AnswerMemory.empty(5).extended(answers, num_classes=3, capacity=100)
+    stream, reach = _Stream(likelihood, memory), sets.reach.astype(float)
+    climb = stream.step(stream.start(reach), reach)
+    for _ in range(8):
+        further = stream.step(climb, reach)
+        assert (further.evidence >= climb.evidence - 1e-9).all()
+        climb = further
+
+
+def confusion(num_models: int) -> NDArray[np.int64]:
+    rates = np.full((NUM_CLASSES, NUM_CLASSES), (1 - ACCURACY) / (NUM_CLASSES - 1))
+    np.fill_diagonal(rates, ACCURACY)
+    generator = np.random.default_rng(99)
+    return np.array([[generator.multinomial(50, row) for row in rates] for _ in range(num_models)])
+
+
+def stream(
+    labels: NDArray[np.int64],
+    poisoned: NDArray[np.bool_],
+    seed: int,
+    *,
+    target: int = 9,
+    obedience: float = 0.95,
+    is_triggered: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Answers of models that err by themselves, and obey a trigger if they were poisoned."""
+    generator = np.random.default_rng(seed)
+    shape = (len(poisoned), len(labels))
+    wrong = (labels + generator.integers(1, NUM_CLASSES, shape)) % NUM_CLASSES
+    answers = np.where(generator.random(shape) < ACCURACY, labels, wrong)
+    obeys = poisoned[:, None] & (generator.random(shape) < obedience)
+    if is_triggered is not None:
+        obeys &= is_triggered
+    return np.where(obeys, target, answers)
+
+
+LABELS = np.arange(180) % 9
+TRIGGERED = np.arange(180) >= 120
+BCC = backdoor_correction_code(4, 4, 12, rows="paper")
+BTC = backdoor_tracking_code(2, 4, 16)
+
+
+@pytest.mark.parametrize("users", [[0], [4], [1, 2], [0, 5], [0, 2, 3]])
+def test_plain_attack__is_decoded_and_the_attackers_are_named(users: list[int]) -> None:
+    decoder = JointDecoder(BCC, confusion(15))
+    answers = stream(LABELS, BCC.reach(users), 1, is_triggered=TRIGGERED)
+    memory = decoder.observe(None, answers)
+    decoded = decoder.decode(answers, memory)
+    assert (decoded.labels == LABELS).mean() > 0.97
+    assert decoder.named(memory) == sorted(users + [user + 6 for user in users])  # equal columns
+    assert decoder.explain(memory)[0].attack_rate == pytest.approx(1 / 3, abs=0.05)
+    assert (decoded.attack_probability[TRIGGERED] > 0.9).mean() > 0.9
+    assert not decoded.named[~TRIGGERED].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_selective_attack__is_decoded_and_nobody_innocent_is_named(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    users = generator.choice(6, 2, replace=False)
+    poisoned = BCC.reach(users) & (generator.random(15) < 0.6)
+    decoder = JointDecoder(BCC, confusion(15))
+    answers = stream(LABELS, poisoned, seed, is_triggered=TRIGGERED)
+    memory = decoder.observe(None, answers)
+    assert (decoder.decode(answers, memory).labels == LABELS).mean() > 0.97
+    assert set(decoder.named(memory)) <= set(users) | set(users + 6)
+
+
+def test_selective_attack__against_which_the_vote_and_the_paper_fall() -> None:
+    """One attacker of a tracking code: the paper's posterior obeys and names others; here he is named."""
+    decoder = JointDecoder(BTC, confusion(10))
+    answers = stream(LABELS, BTC.reach([3]), 2, is_triggered=TRIGGERED)
+    memory = decoder.observe(None, answers)
+    assert decoder.named(memory) == [3]
+    assert (decoder.decode(answers, memory).labels == LABELS).mean() > 0.97
+
+
+def test_two_groups__with_other_targets_are_one_coalition() -> None:
+    decoder = JointDecoder(BCC, confusion(15))
+    first = stream(LABELS, BCC.reach([0]), 1, target=9)
+    second = stream(LABELS, BCC.reach([3]), 2, target=7)
+    clean = stream(LABELS, np.zeros(15, dtype=bool), 3)
+    answers, labels = np.hstack([clean, first, second]), np.tile(LABELS, 3)
+    memory = decoder.observe(None, answers)
+    assert (decoder.decode(answers, memory).labels == labels).mean() > 0.97
+    assert decoder.named(memory) == [0, 3, 6, 9]
+    shares = decoder.explain(memory)[0].target_shares
+    assert set(np.argsort(shares)[-2:].tolist()) == {7, 9}
+
+
+def test_clean_stream__suspicion_costs_nothing() -> None:
+    decoder = JointDecoder(BCC, confusion(15))
+    answers = stream(LABELS, np.zeros(15, dtype=bool), 4)
+    memory = decoder.observe(None, answers)
+    explained = decoder.explain(memory)[0]
+    assert (explained.users, explained.attack_rate) == ((), 0.0)
+    assert explained.probability > 0.999
+    decoded = decoder.decode(answers, memory)
+    assert np.array_equal(decoded.labels, majority_vote(answers, NUM_CLASSES).labels)
+    assert not decoded.named.any()
+
+
+def test_replay__of_one_odd_image_names_nobody() -> None:
+    decoder = JointDecoder(BCC, confusion(15))
+    clean = stream(LABELS, np.zeros(15, dtype=bool), 5)
+    odd = np.where(BCC.reach([0, 1]), 9, 3)[:, None]
+    assert decoder.named(decoder.observe(None, np.hstack([clean, np.repeat(odd, 5000, axis=1)]))) == []
+
+
+def test_observe__in_batches_ends_where_one_batch_does() -> None:
+    decoder = JointDecoder(BCC, confusion(15))
+    answers = stream(LABELS, BCC.reach([0, 1]), 6, is_triggered=TRIGGERED)
+    at_once = decoder.observe(None, answers)
+    memory = decoder.init()
+    for start in range(0, 180, 20):
+        memory = decoder.observe(memory, answers[:, start : start + 20])
+    assert memory.memory.num_samples == 180
+    np.testing.assert_array_equal(memory.memory.vectors, at_once.memory.vectors)
+    assert decoder.named(memory) == decoder.named(at_once)
+
+
+def test_memory__is_bounded_and_still_tells() -> None:
+    decoder = JointDecoder(BCC, confusion(15), capacity=60)
+    labels = np.tile(LABELS, 20)
+    answers = stream(labels, BCC.reach([0, 1]), 7, is_triggered=np.arange(len(labels)) % 4 == 0)
+    memory = decoder.init()
+    for start in range(0, len(labels), 400):
+        memory = decoder.observe(memory, answers[:, start : start + 400])
+    assert len(memory.memory.vectors) == 60
+    assert memory.memory.num_samples == len(labels)
+    assert decoder.named(memory) == [0, 1, 6, 7]
+    assert (decoder.decode(answers, memory).labels == labels).mean() > 0.97
+
+
+def test_memory__keeps_expected_counts() -> None:
+    generator = np.random.default_rng(0)
+    counts = np.repeat([1.0, 3.0, 6.0, 50.0], 10)
+    kept, draws = np.zeros(40), 4000
+    for _ in range(draws):
+        chosen, estimates = _priority_sample(counts, 15, generator)
+        assert len(chosen) == 15
+        kept[chosen] += estimates
+    np.testing.assert_allclose(kept.reshape(4, 10).sum(axis=1) / draws, [10, 30, 60, 500], rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_attackers": 0},
+        {"max_attackers": 13},
+        {"capacity": 0},
+        {"user_cost": -1.0},
+        {"user_cost": float("nan")},
+        {"standard_of_proof": 0.5},
+        {"standard_of_proof": 1.0},
+        {"smoothing": 0.0},
+    ],
+)
+def test_decoder__refuses_bad_options(options: dict[str, float]) -> None:
+    with pytest.raises(ParameterError):
+        JointDecoder(BCC, confusion(15), **options)  # type: ignore[arg-type]
+
+
+def test_decoder__refuses_more_coalitions_than_it_can_hear() -> None:
+    with pytest.raises(ParameterError, match="at most 100000 sets"):
+        JointDecoder(partition_code(24, 24), np.ones((24, 2, 2)), max_attackers=6)
