@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import count
 from math import comb
 
-from flower_coded.codes.real.column_sums import count_sums
+from flower_coded.codes.subset.column_sums import count_sums
 from flower_coded.codes.subset.feasibility import check_feasible
 
 __all__ = ["correction_bound", "detection_bound", "tracking_bound"]

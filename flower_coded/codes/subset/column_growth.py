@@ -18,7 +18,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import column_sums, pack_columns
+from flower_coded.codes.subset.column_sums import column_sums, pack_columns
 
 __all__ = ["expected_models", "grow_columns"]
 

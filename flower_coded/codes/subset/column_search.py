@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import count_sums
+from flower_coded.codes.subset.column_sums import count_sums
 
 __all__ = ["MAX_SEARCH_MODELS", "search_columns"]
 

@@ -19,7 +19,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import pack_columns, sort_keys
+from flower_coded.codes.subset.column_sums import pack_columns, sort_keys
 
 __all__ = ["MAX_WORDS", "Guarantees", "matrix_guarantees"]
 

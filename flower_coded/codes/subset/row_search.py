@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import ColumnSums, column_sums, pack_columns, sort_keys
+from flower_coded.codes.subset.column_sums import ColumnSums, column_sums, pack_columns, sort_keys
 
 __all__ = ["separate_by_rows"]
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import count_sums
 from flower_coded.codes.subset.column_search import MAX_SEARCH_MODELS, search_columns
+from flower_coded.codes.subset.column_sums import count_sums
 from flower_coded.codes.subset.constructions import backdoor_detection_code
 from flower_coded.codes.subset.feasibility import check_at_least_one
 from flower_coded.codes.subset.finite_fields import field_tables, is_prime_power

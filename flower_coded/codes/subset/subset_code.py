@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import ColumnSums, column_sums, pack_columns, sort_keys
+from flower_coded.codes.subset.column_sums import ColumnSums, column_sums, pack_columns, sort_keys
 from flower_coded.codes.subset.guarantees import Guarantees, matrix_guarantees
 from flower_coded.errors import ParameterError
 
@@ -245,7 +245,7 @@ class SubsetCode:
         ------
         ParameterError
             If the property or ``k`` is neither given nor known from the code, or too many sets would have
-            to be enumerated (see :data:`~flower_coded.codes.real.column_sums.MAX_SUMS`).
+            to be enumerated (see :data:`~flower_coded.codes.subset.column_sums.MAX_SUMS`).
 
         Examples
         --------

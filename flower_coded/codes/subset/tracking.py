@@ -24,10 +24,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.codes.real.column_sums import count_sums
 from flower_coded.codes.subset.bounds import tracking_bound
 from flower_coded.codes.subset.column_growth import expected_models, grow_columns
 from flower_coded.codes.subset.column_search import MAX_SEARCH_MODELS, search_columns
+from flower_coded.codes.subset.column_sums import count_sums
 from flower_coded.codes.subset.constructions import MAX_MODELS, backdoor_correction_code
 from flower_coded.codes.subset.feasibility import check_feasible
 from flower_coded.codes.subset.known_codes import known_tracking_matrix
@@ -98,9 +98,9 @@ def backdoor_tracking_code(
 def disjunct_tracking_matrix(num_attackers: int, row_weight: int, num_users: int) -> NDArray[np.bool_]:
     """Make a BTC(k, r, n) of a ``k``-disjunct matrix and a row of all ones, for every feasible ``(k, r, n)``.
 
-    Rows lighter than ``r`` are replaced by :func:`~flower_coded.codes.subset.separable.raise_row_weight`, which
-    keeps the matrix disjunct: a row that meets ``y`` and not ``X`` becomes several that meet ``y``, one of
-    which misses ``X``.
+    Rows lighter than ``r`` are replaced by :func:`~flower_coded.codes.subset.separable.raise_row_weight`,
+    which keeps the matrix disjunct: a row that meets ``y`` and not ``X`` becomes several that meet ``y``,
+    one of which misses ``X``.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flower_coded.codes import SubsetCode, backdoor_tracking_code, two_stage_tracking
-from flower_coded.codes.real.column_sums import pack_columns
 from flower_coded.codes.subset.column_growth import _UsedSums, expected_models, grow_columns
+from flower_coded.codes.subset.column_sums import pack_columns
 from flower_coded.codes.subset.two_stage import TwoStageTracking
 from flower_coded.errors import ParameterError
 

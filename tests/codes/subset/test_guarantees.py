@@ -16,7 +16,7 @@ from flower_coded.codes import (
     backdoor_tracking_code,
     partition_code,
 )
-from flower_coded.codes import guarantees as module
+from flower_coded.codes.subset import guarantees as module
 
 
 @st.composite

@@ -20,7 +20,7 @@ from flower_coded.codes import (
     majority_vote,
     partition_code,
 )
-from flower_coded.codes import answer_likelihood as likelihoods
+from flower_coded.codes.subset import answer_likelihood as likelihoods
 from flower_coded.codes.subset.answer_memory import AnswerMemory, _priority_sample
 from flower_coded.codes.subset.attacker_sets import attacker_sets
 from flower_coded.codes.subset.coalition_learning import _Stream

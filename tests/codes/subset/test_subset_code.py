@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from flower_coded.codes import SubsetCode
-from flower_coded.codes.real.column_sums import column_sums, pack_columns
+from flower_coded.codes.subset.column_sums import column_sums, pack_columns
 from flower_coded.errors import ParameterError
 
 BCC_1_2_3 = ["110", "101", "011"]
