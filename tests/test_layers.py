@@ -123,6 +123,28 @@ def test_a_client_that_does_not_train_loads_neither_torch_nor_scipy_nor_a_strate
     assert result.stdout.strip() == ""
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["EncodedGradientDescent", "RobustALCC", "RampSharedMultiKrum", "RuleAggregation", "ValidatedReplies"],
+)
+def test_a_strategy_that_does_not_train_loads_no_torch(name: str) -> None:
+    """Settings are refused in less than two seconds, of which torch alone takes one."""
+    code = (
+        f"import sys; from flower_coded.strategies import {name}; import flower_coded.reporting\n"
+        "print(*[m for m in sys.modules if m.split('.')[0] in {'torch', 'matplotlib', 'sklearn'}])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_every_public_strategy_can_be_imported_and_nothing_else() -> None:
+    import flower_coded.strategies as strategies
+
+    assert all(getattr(strategies, name).__name__ == name for name in strategies.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'FedCoded'"):
+        _ = strategies.FedCoded
+
+
 def test_no_two_parts_import_each_other() -> None:
     both_ways = {
         frozenset({part, other})

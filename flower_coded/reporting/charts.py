@@ -6,15 +6,16 @@ Records without a finite value are left out of a chart; the table beside it says
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from flower_coded.reporting.figures import COLORS, MARKERS, figure_of, label_axes, new_figure
 from flower_coded.reporting.tables import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_bars", "draw_lines"]
 
@@ -68,6 +69,8 @@ def draw_lines(
             low, high = ([float(f(v)) for v in points.values()] for f in (np.min, np.max))
             drawn.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
     if all(isinstance(record[x], int | np.integer) for record in records):
+        from matplotlib.ticker import MaxNLocator
+
         drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(drawn, title=title, x_label=x_label or x, y_label=y_label or y, y_limits=y_limits)
     if len(drawn.lines) > 1:

@@ -1,7 +1,8 @@
 """How every figure of this package looks, and how it becomes a file.
 
 Figures are made as objects (``matplotlib.figure.Figure``), never through ``pyplot``: no global state, no
-window, safe in threads and in Flower's worker processes. Every ``draw_…`` takes plain records or arrays and
+window, safe in threads and in Flower's worker processes. matplotlib takes a third of a second to import, and
+comes with the first figure: settings are refused before. Every ``draw_…`` takes plain records or arrays and
 returns a figure; given ``axes`` it draws there and returns the figure that holds them, so that plots stand
 side by side. Colors are those of Okabe and Ito, which color-blind readers tell apart, and each group has a
 marker of its own too.
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from flower_coded.errors import ParameterError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "COLORS",
@@ -49,6 +51,9 @@ _STYLE: dict[Any, Any] = {
 
 def new_figure(num_rows: int = 1, num_columns: int = 1, *, size: tuple[float, float] | None = None) -> Figure:
     """Make a figure with ``num_rows x num_columns`` axes; ``size`` in inches, 6.4 x 4 per axes by default."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size or (6.4 * num_columns, 4.0 * num_rows), layout="constrained")
         figure.subplots(num_rows, num_columns)
@@ -57,6 +62,8 @@ def new_figure(num_rows: int = 1, num_columns: int = 1, *, size: tuple[float, fl
 
 def figure_bytes(figure: Figure, *, kind: Literal["png", "svg"] = "png") -> bytes:
     """Render a figure; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     with mpl.rc_context(_STYLE):

@@ -21,14 +21,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Literal
 
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.figures import describe_figure, figure_bytes
 from flower_coded.reporting.provenance import describe_provenance, provenance_now, read_provenance
 from flower_coded.reporting.tables import Record, Table, Value, plain, shown_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Report"]
 
@@ -151,7 +152,7 @@ class Report:
         ParameterError
             If bytes or file are neither PNG nor SVG.
         """
-        if isinstance(figure, Figure):
+        if not isinstance(figure, str | Path | bytes):
             content = figure_bytes(figure, kind="svg")
             alt = alt or f"{caption} {describe_figure(figure)}".strip()
         else:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.figures import COLORS, figure_of, label_axes, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_images", "draw_matrix"]
 
@@ -63,6 +63,8 @@ def draw_matrix(
     drawn.set_xticks(range(columns))
     drawn.set_yticks(range(rows))
     if max(rows, columns) > 20:
+        from matplotlib.ticker import MaxNLocator
+
         drawn.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
         drawn.yaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     for spine in drawn.spines.values():
@@ -108,6 +110,8 @@ def draw_images(
 
 
 def _colored(shade: NDArray[np.float64], highlighted: set[int]) -> NDArray[np.float64]:
+    from matplotlib.colors import to_rgb
+
     light, blue, vermilion = (np.array(to_rgb(c)) for c in ("#eef2f5", COLORS[0], COLORS[1]))
     dark = np.array([vermilion if column in highlighted else blue for column in range(shade.shape[1])])
     colored: NDArray[np.float64] = light + shade[:, :, None] * (dark[None, :, :] - light)

@@ -18,9 +18,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.charts import draw_lines
@@ -28,6 +26,9 @@ from flower_coded.reporting.figures import save_figure
 from flower_coded.reporting.html import Report
 from flower_coded.reporting.provenance import provenance_now, read_provenance
 from flower_coded.reporting.tables import Record, Table, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["RunDirectory"]
 

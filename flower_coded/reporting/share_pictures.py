@@ -8,9 +8,9 @@ example: another image, and masks under which those ``T`` parties would hold exa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from flower_coded.crypto.field_products import matmul_constant
@@ -25,6 +25,9 @@ from flower_coded.crypto.ramp_sharing import RampSharing, power_matrix
 from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.pictures import draw_images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_shared_image", "field_fractions"]
 

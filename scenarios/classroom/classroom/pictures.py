@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from classroom.acts import (
     CLEAN,
@@ -26,6 +26,9 @@ from flower_coded.codes import SubsetCode
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
 from flower_coded.strategies import CodedSubsetAggregation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = COLORS[:5]
 LINES = {  # a training keeps its color; vermilion is an average that attackers spoil

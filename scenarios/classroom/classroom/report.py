@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from classroom import pictures
 from classroom.acts import (
@@ -26,6 +24,9 @@ from classroom.trainings import Played
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.reporting.share_pictures import draw_shared_image
 from flower_coded.strategies import CodedSubsetAggregation, RampSharedMultiKrum
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Stage = Mapping[Training, Played]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from flower_coded.codes import SubsetCode
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, VERMILION = COLORS[:2]
 METHOD_COLORS = {"FedAvg": VERMILION}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from logging import INFO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.common.logger import log
-from matplotlib.figure import Figure
 
 from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
 from flower_coded.codes.output_code import OutputCode
@@ -14,6 +14,9 @@ from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.wire.model_state import State
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_results(

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.encoded_gradient import LeastSquares, Logistic, Objective, get_objective
@@ -29,6 +27,8 @@ class Task:
 
     def optimum(self) -> Reals:
         """Weights that scikit-learn finds on the same data, all in one place."""
+        from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+
         features, count, objective = self.features[:, :-1], len(self.targets), self.objective
         if isinstance(objective, Logistic):
             strength = 1 / objective.ridge if objective.ridge else np.inf
@@ -45,6 +45,9 @@ class Task:
 
 def load_task(config: Mapping[str, bool | int | float | str]) -> Task:
     """Load the table that ``data`` names and make the objective."""
+    # Slow to load: settings are refused before, where they can be.
+    from sklearn.datasets import load_breast_cancer, load_diabetes
+
     name = str(config["data"])
     if name == "diabetes":
         features, targets = load_diabetes(return_X_y=True, scaled=False)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
 
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.analog_computing import Plan, ScaledTable
@@ -29,6 +27,8 @@ class Task:
     def load(cls, name: str) -> Task:
         """Load the embedded diabetes data, or a CSV file."""
         if name == "diabetes":
+            from sklearn.datasets import load_diabetes  # slow to load
+
             features, target = load_diabetes(return_X_y=True, scaled=False)
             table = np.column_stack([features, target])
         else:
@@ -37,6 +37,8 @@ class Task:
 
     def expected(self) -> Reals:
         """scikit-learn's coefficients for the scaled table."""
+        from sklearn.linear_model import LinearRegression  # slow to load
+
         values = self.scaled.values
         model = LinearRegression().fit(values[:, :-1], values[:, -1])
         return np.asarray(model.coef_, dtype=np.float64)
