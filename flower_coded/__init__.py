@@ -8,4 +8,4 @@ Layers, each importing only what stands before it: ``errors``; ``codes``, ``cryp
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import flower_coded
 
 ROOT = Path(__file__).parents[1]
 APPS = sorted(path.parent for path in (ROOT / "scenarios").glob("*/pyproject.toml"))
@@ -74,3 +80,62 @@ def _files(directory: Path) -> set[str]:
     return {
         str(path) for path in paths if not any(part.startswith((".", "__pycache__")) for part in path.parts)
     }
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    recipe = yaml.safe_load((ROOT / "conda" / "recipe.yaml").read_text())
+    other_names = {
+        "torch": "pytorch",
+        "matplotlib": "matplotlib-base",
+        "flwr[simulation]": "flwr",
+        "py_ecc": "py-ecc",
+    }
+    wanted = set()
+    for dependency in project["dependencies"]:
+        name, bound = dependency.split(">=")
+        wanted.add(f"{other_names.get(name, name)} >={bound}")
+    # Flower's extra for simulations is Ray, which conda-forge knows as a package of its own.
+    assert set(recipe["requirements"]["run"]) - wanted == {"python >=3.11", "ray-core"}
+    assert wanted <= set(recipe["requirements"]["run"])
+    assert recipe["context"]["version"] == flower_coded.__version__
+
+
+def test_version_and_date_are_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## (\S+) \((\S+)\)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest.groups() == (flower_coded.__version__, str(citation["date-released"]))
+    assert citation["version"] == flower_coded.__version__
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_into_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """Its dependencies are those of the tests, through a path file: torch need not be downloaded again."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    [site] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, cwd=tmp_path)
+    # An old setuptools, which venv puts there on Python 3.11, would hide the one that torch asks for.
+    subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "setuptools"], check=True)
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [str(python), *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "No broken requirements found" in run("-m", "pip", "check")
+    where = run("-c", "import flower_coded; print(flower_coded.__version__, flower_coded.__file__)")
+    assert where.split() == [flower_coded.__version__, str(site / "flower_coded" / "__init__.py")]
+    licenses = [path.name for path in site.glob("flower_coded-*.dist-info/licenses/*")]
+    assert licenses == ["LICENSE"]
+    assert "coded-backdoor" in run("-m", "flower_coded", "scenarios")
