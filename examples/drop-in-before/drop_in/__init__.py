@@ -1,0 +1,1 @@
+"""A small Flower project: handwritten digits, learned across clients."""
