@@ -81,6 +81,6 @@ def _write_results(plan: SweepPlan, store: SweepStore) -> int:
     for record in failed:
         typer.secho(f"failed: {record['defense']} under {record['attack']}: {record['error']}", fg="red")
     if len(failed) < len(records):
-        for page in write_robustness_report(directory, records, title=plan.title):
+        for page in write_robustness_report(directory, records, title=plan.title, num_planned=len(plan.runs)):
             typer.echo(f"robustness report: {page}")
     return FAILED if failed else COMPLETED

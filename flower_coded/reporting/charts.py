@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flower_coded.reporting.figures import COLORS, MARKERS, figure_of, label_axes, new_figure
+from flower_coded.reporting.figures import (
+    COLORS,
+    MARKERS,
+    add_color_key,
+    figure_of,
+    label_axes,
+    method_color,
+    new_figure,
+)
 from flower_coded.reporting.tables import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_bars", "draw_lines"]
+__all__ = ["draw_bars", "draw_lines", "mark_bars"]
 
 _WIDTH = 1.6
 _COINCIDING = 0.01  # of the vertical range: closer curves cover each other
@@ -49,7 +57,8 @@ def draw_lines(
     y_limits : (float, float), optional
         Fixed range of the vertical axis, such as ``(0, 1)`` for accuracies.
     colors : mapping from group to color, optional
-        Fixed colors; other groups take the next free one.
+        Fixed colors; other groups have their method's (:func:`~flower_coded.reporting.figures.method_color`),
+        or take the next free one.
     axes : Axes, optional
         Where to draw; a new figure by default.
     """
@@ -114,6 +123,26 @@ def draw_bars(
     return figure_of(drawn)
 
 
+def mark_bars(axes: Axes, marked: Sequence[bool], *, name: str, others: str) -> None:
+    """Color the bars of axes by who they are, and say so beside them: attackers and honest users.
+
+    Parameters
+    ----------
+    axes : Axes
+        With one bar per entry of ``marked``, as :func:`draw_bars` without ``group`` leaves them.
+    marked : sequence of bool
+        Which bars are ``name``'s.
+    name, others : str
+        Words of the legend; what does not occur is left out.
+    """
+    colors = {name: COLORS[1], others: COLORS[0]}
+    for is_marked, bar in zip(marked, axes.patches, strict=True):
+        bar.set_color(colors[name if is_marked else others])
+    add_color_key(
+        axes, {who: color for who, color in colors.items() if (who == name) in set(map(bool, marked))}
+    )
+
+
 def _num_covering(curves: Mapping[str, Mapping[Any, float]], name: str) -> int:
     """Count the curves drawn later that run where this one does: it is drawn wider, to be seen below them."""
     everything = [value for curve in curves.values() for value in curve.values()]
@@ -132,6 +161,10 @@ def _groups(records: Sequence[Record], key: str) -> list[str]:
 
 def _palette(groups: Sequence[str], colors: Mapping[str, str] | None) -> dict[str, str]:
     fixed = dict(colors or {})
+    for group in groups:
+        color = method_color(group)
+        if color is not None and group not in fixed and color not in fixed.values():
+            fixed[group] = color
     free = [color for color in COLORS if color not in fixed.values()] or list(COLORS)
     names = [group for group in groups if group not in fixed]
     taken = {group: free[i % len(free)] for i, group in enumerate(names)}

@@ -46,6 +46,7 @@ h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 .subtitle, figcaption, caption { color: var(--soft); }
 .subtitle { margin: .4rem 0 0; }
 p { margin: .6rem 0; max-width: 46rem; }
+a { color: var(--blue); }
 code { background: var(--wash); border-radius: 3px; font-size: .9em; padding: .1em .3em; }
 pre { background: var(--wash); border-radius: 6px; font-size: .85rem; overflow-x: auto; padding: .8rem 1rem; }
 .metrics { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
@@ -79,6 +80,8 @@ footer { border-top: 1px solid var(--line); color: var(--soft); font-size: .85re
 
 _MOST_OPEN_ROWS = 24  # a longer table is folded: it would push what follows off the screen
 
+_LINK = re.compile(r"\[([^\]]+)\]\(([\w./-]+\.html)\)")  # pages beside this one, nothing from elsewhere
+
 
 class Report:
     """A page composed block by block; every ``add_…`` returns the report, so that calls chain.
@@ -107,7 +110,10 @@ class Report:
         return self._add(f"<h{level}>{_inline(text)}</h{level}>")
 
     def add_text(self, text: str) -> Report:
-        """Add paragraphs (blank lines part them); backticks make code and double stars bold."""
+        """Add paragraphs (blank lines part them).
+
+        Backticks make code, double stars bold, and ``[words](page.html)`` a link to a page beside this one.
+        """
         paragraphs = (block.strip() for block in re.split(r"\n\s*\n", text))
         return self._add("\n".join(f"<p>{_inline(block)}</p>" for block in paragraphs if block))
 
@@ -204,6 +210,7 @@ class Report:
 def _inline(text: str) -> str:
     escaped = html.escape(text)
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    escaped = _LINK.sub(r'<a href="\2">\1</a>', escaped)
     return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
-from flower_coded.reporting.figures import COLORS, figure_of, label_axes, new_figure
+from flower_coded.reporting.figures import COLORS, add_color_key, figure_of, label_axes, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ def draw_matrix(
     y_label: str = "",
     show_values: bool = False,
     highlight_columns: Sequence[int] = (),
+    highlight_name: str = "attackers",
     limits: tuple[float, float] | None = None,
     axes: Axes | None = None,
 ) -> Figure:
@@ -40,7 +41,9 @@ def draw_matrix(
     show_values : bool
         Print the numbers into the cells.
     highlight_columns : sequence of int
-        Columns drawn in vermilion instead of blue: attackers, liars.
+        Columns drawn in another color, with a legend: attackers, liars.
+    highlight_name : str
+        What they are, for the legend.
     limits : (float, float), optional
         Values of the lightest and the darkest cell; the matrix's own range by default.
     axes : Axes, optional
@@ -50,7 +53,8 @@ def draw_matrix(
     if values.ndim != 2 or values.size == 0:
         raise ParameterError("matrix", "must have two axes and at least one cell", values.shape)
     rows, columns = values.shape
-    size = (max(3.2, 0.34 * columns + 1.4), max(2.2, 0.34 * rows + 1.2))
+    legend_width = 1.1 if highlight_columns else 0.0
+    size = (max(3.2, 0.34 * columns + 1.4) + legend_width, max(2.2, 0.34 * rows + 1.2))
     drawn = axes if axes is not None else new_figure(size=size).axes[0]
     low, high = limits or (min(0.0, float(np.nanmin(values))), float(np.nanmax(values)) or 1.0)
     shade = np.clip((values - low) / ((high - low) or 1.0), 0.0, 1.0)
@@ -74,6 +78,8 @@ def draw_matrix(
             ink = "white" if shade[row, column] > 0.55 else "#1d2733"
             drawn.text(column, row, f"{value:g}", ha="center", va="center", color=ink, fontsize="small")
     label_axes(drawn, title=title, x_label=x_label, y_label=y_label)
+    if highlight_columns:
+        add_color_key(drawn, {highlight_name: COLORS[1], "others": COLORS[0]})
     return figure_of(drawn)
 
 

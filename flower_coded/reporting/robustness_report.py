@@ -139,7 +139,9 @@ class RobustnessResults:
         )
 
 
-def write_robustness_report(directory: RunDirectory, records: Sequence[Record], *, title: str) -> list[Path]:
+def write_robustness_report(
+    directory: RunDirectory, records: Sequence[Record], *, title: str, num_planned: int | None = None
+) -> list[Path]:
     """Write ``robustness.png`` and ``report.html`` (more of each, numbered, for several mixes or numbers).
 
     Parameters
@@ -150,6 +152,8 @@ def write_robustness_report(directory: RunDirectory, records: Sequence[Record], 
         All of the sweep's runs, failed ones included.
     title : str
         Heading.
+    num_planned : int, optional
+        Runs that the sweep asks for, where some are still missing: the page says so first.
 
     Returns
     -------
@@ -161,7 +165,8 @@ def write_robustness_report(directory: RunDirectory, records: Sequence[Record], 
     for number, part in enumerate(parts, start=1):
         name = "robustness" if len(parts) == 1 else f"robustness-{number}"
         written.append(directory.write_figure(draw_robustness(part, title=title), name))
-    return [*written, robustness_report(parts, records, title=title).write(directory.report_path)]
+    page = robustness_report(parts, records, title=title, num_planned=num_planned)
+    return [*written, page.write(directory.report_path)]
 
 
 def draw_robustness(part: RobustnessResults, *, title: str) -> Figure:
@@ -206,9 +211,17 @@ def draw_robustness(part: RobustnessResults, *, title: str) -> Figure:
     return figure
 
 
-def robustness_report(parts: Sequence[RobustnessResults], records: Sequence[Record], *, title: str) -> Report:
+def robustness_report(
+    parts: Sequence[RobustnessResults],
+    records: Sequence[Record],
+    *,
+    title: str,
+    num_planned: int | None = None,
+) -> Report:
     """Compose the page: pictures, their numbers as tables, failures, settings."""
     report = Report(title, subtitle=_settings_line(records))
+    if num_planned is not None and len(records) < num_planned:
+        report.add_note(f"Not complete: {len(records)} of {num_planned} runs are here.", kind="bad")
     report.add_text(
         "Every cell is a mean over seeds. **Success** is the share of triggered images of other classes that "
         "get the attackers' target; **accuracy lost** is against the same defense's own run without attack. "

@@ -12,7 +12,7 @@ import pytest
 
 from flower_coded import __version__
 from flower_coded.errors import ParameterError
-from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix, save_figure
+from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix, explain, save_figure
 
 VOID = {"img", "meta", "br"}
 
@@ -117,3 +117,15 @@ def test_a_written_page_says_where_its_numbers_come_from(tmp_path: Path) -> None
 def test_words_are_explained_once_and_folded() -> None:
     page = Report("A run").add_terms({"posterior": "what is believed after the answers"}).to_html()
     assert "<dt>posterior</dt><dd>what is believed after the answers</dd>" in page
+
+
+def test_a_page_beside_is_linked_and_nothing_from_elsewhere() -> None:
+    page = Report("A run").add_text("[there](other.html) [here](https://example.org/x.html)").to_html()
+    assert '<a href="other.html">there</a>' in page
+    assert "[here](https://example.org/x.html)" in page
+
+
+def test_words_are_explained_once_for_all_reports() -> None:
+    assert set(explain("posterior", "key")) == {"posterior", "key"}
+    with pytest.raises(ParameterError, match="posterior"):
+        explain("posteriour")

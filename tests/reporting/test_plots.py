@@ -14,6 +14,7 @@ from flower_coded.reporting import (
     draw_images,
     draw_lines,
     draw_matrix,
+    mark_bars,
     new_figure,
     save_figure,
 )
@@ -68,6 +69,29 @@ def test_draw_matrix__shades_ones_and_marks_columns() -> None:
     np.testing.assert_allclose(image[0, 0], blue)
     np.testing.assert_allclose(image[1, 1], vermilion)
     assert image[0, 1].min() > 0.9  # no entry: close to white
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["attackers", "others"]
+
+
+def test_a_method_has_the_same_color_wherever_it_stands() -> None:
+    for names in (["FedAvg", "krum", "BCC(4,4,12), decoder"], ["BCC(2,6,12), decoder", "new", "FedAvg"]):
+        records = [{"x": 0, "y": 0.5, "g": name} for name in names]
+        lines = draw_lines(records, x="x", y="y", group="g").axes[0].lines
+        colors = dict(zip(names, (line.get_color() for line in lines), strict=True))
+        assert colors["FedAvg"] == COLORS[1]
+        assert next(color for name, color in colors.items() if "decoder" in name) == COLORS[0]
+        assert len(set(colors.values())) == 3
+
+
+def test_mark_bars__says_whose_bars_have_which_color() -> None:
+    figure = draw_bars([{"u": u, "v": 1.0} for u in "abc"], x="u", y="v")
+    mark_bars(figure.axes[0], [False, True, False], name="attackers", others="honest")
+    colors = [bar.get_facecolor()[:3] for bar in figure.axes[0].patches]
+    assert colors[0] == colors[2] != colors[1]
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert {text.get_text() for text in legend.get_texts()} == {"attackers", "honest"}
 
 
 def test_draw_matrix__refuses_what_is_no_matrix() -> None:

@@ -121,3 +121,12 @@ def test_heat_map__refuses_names_that_do_not_fit() -> None:
 def test_cells__say_so_where_there_is_nothing() -> None:
     figure = draw_cells([["1", ""]], ["a"], ["x", "y"], title="T")
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "–"]
+
+
+def test_a_sweep_that_is_not_complete_says_so_first() -> None:
+    parts = RobustnessResults.split(RECORDS)
+    page = robustness_report(parts, RECORDS, title="T", num_planned=216).to_html()
+    assert page.index(f"{len(RECORDS)} of 216 runs") < page.index("Every cell is a mean")
+    assert (
+        "Not complete" not in robustness_report(parts, RECORDS, title="T", num_planned=len(RECORDS)).to_html()
+    )

@@ -1,4 +1,4 @@
-"""The pictures of the acts; attackers are vermilion in all of them."""
+"""The pictures of the acts; attackers have one color in all of them, and a legend says which."""
 
 from __future__ import annotations
 
@@ -24,14 +24,22 @@ from classroom.trainings import Played
 from flower_coded.clients import user_data
 from flower_coded.codes import SubsetCode
 from flower_coded.learning.ensemble import CodedEnsemble
-from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+from flower_coded.reporting import (
+    COLORS,
+    draw_bars,
+    draw_images,
+    draw_lines,
+    draw_matrix,
+    mark_bars,
+    new_figure,
+)
 from flower_coded.strategies import CodedSubsetAggregation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = COLORS[:5]
-LINES = {  # a training keeps its color; vermilion is an average that attackers spoil
+LINES = {  # a training keeps its color; an average that attackers spoil has theirs
     CLEAN.label: BLUE,
     POISONED.label: VERMILION,
     FLIPPED.label: VERMILION,
@@ -107,7 +115,8 @@ def scores(*trainings: Played) -> Figure:
         records = [{"user": user, "score": score} for user, score in sorted(played.scores.items())]
         words = {"title": played.training.label, "y_label": "Krum's score"}
         draw_bars(records, x="user", y="score", **words, axes=axes)
-        _color_bars(axes, [{int(record["user"])} for record in records], played.attackers)
+        marked = [record["user"] in played.attackers for record in records]
+        mark_bars(axes, marked, name="attackers", others="honest")
     return figure
 
 
@@ -133,7 +142,8 @@ def suspicion(played: Played) -> Figure:
     axes = figure.axes[0]
     words = {"title": "Named by the decoder", "y_label": "share of images held for attacked"}
     draw_bars(records, x="user", y="share", **words, y_limits=(0, 1), axes=axes)
-    _color_bars(axes, [set(users) for users in groups], played.attackers)
+    marked = [bool(set(users) & set(played.attackers)) for users in groups]
+    mark_bars(axes, marked, name="an attacker", others="honest")
     return figure
 
 
@@ -142,11 +152,6 @@ def _was_selected(played: Played) -> np.ndarray:
     for row, users in zip(matrix, played.selected, strict=True):
         row[list(users)] = 1
     return matrix
-
-
-def _color_bars(axes: object, users_of_bars: Sequence[set[int]], attackers: Sequence[int]) -> None:
-    for users, bar in zip(users_of_bars, axes.patches, strict=True):  # type: ignore[attr-defined]
-        bar.set_color(VERMILION if users & set(attackers) else BLUE)
 
 
 def _answers(lecture: Lecture, played: Played, images: np.ndarray) -> np.ndarray:

@@ -123,12 +123,12 @@ def _act_2(lecture: Lecture, stage: Stage) -> Pictures:
         "scores",
         pictures.scores(stage[KRUM_FLIPPED], stage[KRUM_LITTLE]),
         "Krum's score of every user in the last round: the sum of squared distances to the nearest "
-        "neighbors. The smallest are taken; attackers are vermilion.",
+        "neighbors. The smallest are taken.",
     )
     yield Picture(
         "selected",
         pictures.selections(stage[KRUM_FLIPPED], stage[KRUM_LITTLE]),
-        "A filled cell is a user who was averaged in that round; attackers are vermilion.",
+        "A filled cell is a user who was averaged in that round.",
     )
     yield Picture(
         "accuracy_unlike",
@@ -148,7 +148,7 @@ def _act_3(lecture: Lecture, stage: Stage) -> Pictures:
     yield Picture(
         "code",
         pictures.code_matrix(lecture.code, coded.attackers),
-        "A filled cell lets a user train a model. The models with a vermilion cell filled learn the "
+        "A filled cell lets a user train a model. The models with an attacker's cell filled learn the "
         "trigger; that pattern is what the decoder looks for.",
     )
     yield Picture(
@@ -164,8 +164,8 @@ def _act_3(lecture: Lecture, stage: Stage) -> Pictures:
     yield Picture(
         "suspicion",
         pictures.suspicion(coded),
-        "How often the decoder names each user when it holds an image for attacked. The attackers are "
-        "vermilion: the audience knows them, the decoder does not.",
+        "How often the decoder names each user when it holds an image for attacked. The colors are "
+        "for the audience: the decoder does not know them.",
     )
 
 

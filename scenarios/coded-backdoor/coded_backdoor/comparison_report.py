@@ -125,10 +125,7 @@ def _tracking_figures(records: list[dict], config: Config) -> dict[str, tuple[Fi
             rates = [float(rate) for rate in str(record["suspect-rates"]).split()]
             figure = pictures.suspicion(experiment.code, rates, experiment.attackers)
             name = f"{training.method}, {training.attackers} attackers"
-            caption = (
-                f"{name}: of the triggered images held for attacked, the share that names each user; true "
-                "attackers are vermilion."
-            )
+            caption = f"{name}: of the triggered images held for attacked, the share that names each user."
             figures[f"suspects_{len(figures)}"] = (figure, caption)
     return figures
 

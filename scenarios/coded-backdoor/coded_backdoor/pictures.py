@@ -11,13 +11,18 @@ from flower_coded.codes import SubsetCode
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
-from flower_coded.reporting import COLORS, draw_bars, draw_images, draw_lines, draw_matrix, new_figure
+from flower_coded.reporting import (
+    COLORS,
+    draw_bars,
+    draw_images,
+    draw_lines,
+    draw_matrix,
+    mark_bars,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-BLUE, VERMILION = COLORS[:2]
-METHOD_COLORS = {"FedAvg": VERMILION}
 
 
 def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
@@ -30,7 +35,7 @@ def accuracy_by_round(rounds: list[dict]) -> Figure:
     keys = [key for key in titles if rounds[0][key] is not None]
     figure = new_figure(1, len(keys), size=(5.5 * len(keys), 3.6))
     for axes, key in zip(figure.axes, keys, strict=True):
-        shared = {"x": "round", "y": key, "group": "method", "colors": METHOD_COLORS}
+        shared = {"x": "round", "y": key, "group": "method"}
         draw_lines(rounds, **shared, title=titles[key], y_label="accuracy", y_limits=(0, 1), axes=axes)
     for axes in figure.axes[:-1]:
         if (legend := axes.get_legend()) is not None:
@@ -92,8 +97,8 @@ def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]
     draw_bars(
         records, x="user", y="share", title="Named by the decoder", y_label=label, y_limits=(0, 1), axes=axes
     )
-    for users, bar in zip(columns.values(), axes.patches, strict=True):
-        bar.set_color(VERMILION if set(users) & set(attackers) else BLUE)
+    marked = [bool(set(users) & set(attackers)) for users in columns.values()]
+    mark_bars(axes, marked, name="an attacker", others="honest")
     return figure
 
 
@@ -101,7 +106,10 @@ def attack_probabilities(clean: np.ndarray, triggered: np.ndarray) -> Figure:
     figure = new_figure(size=(7, 3))
     axes = figure.axes[0]
     bins = np.linspace(0, 1, 21)
-    for values, color, name in ((clean, BLUE, "clean images"), (triggered, VERMILION, "triggered images")):
+    for values, color, name in (
+        (clean, COLORS[0], "clean images"),
+        (triggered, COLORS[1], "triggered images"),
+    ):
         shares = np.full(len(values), 1 / len(values))
         axes.hist(values, bins, weights=shares, color=color, alpha=0.75, label=name)
     axes.set_title("Is this image an attack?", loc="left", fontweight="bold")

@@ -12,19 +12,19 @@ from coded_backdoor.under_attack import has_versions, measured_under_attack, tra
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
-from flower_coded.reporting import Report, RunDirectory, Table
+from flower_coded.reporting import Report, RunDirectory, Table, explain
 from flower_coded.strategies import CodedSubsetAggregation
 
 TRIGGERED = "accuracy under attack"
+TERMS = ("BCC(k,r,n)", "accuracy under attack", "attack success", "posterior", "selective", "framing")
 TRIGGERED_IMAGES = (
     "Test images, and below them the same with the trigger, which asks for a {target}; above each, what the "
     "classifiers answer."
 )
 SUSPICION = (
     "Of the triggered images that the decoder holds for attacked (probability above 1/2), the share that "
-    "names each user among the likeliest attackers; the true ones are vermilion. Users with the same column "
-    "share a bar: a correcting code promises the right label and not the right name, for which there are "
-    "tracking codes."
+    "names each user among the likeliest attackers. Users with the same column share a bar: a correcting "
+    "code promises the right label and not the right name, for which there are tracking codes."
 )
 UNDER_ATTACK = (
     "Which decoder holds? Plain attackers poison every model they belong to; selective and framing ones have "
@@ -89,6 +89,7 @@ def _compose(
         {f"{r['method']}: {TRIGGERED}": r[TRIGGERED] for r in summary if r[TRIGGERED] is not None}
     )
     report.add_text(_introduction(experiment))
+    report.add_terms(explain(*TERMS))
     if attacked:
         figure = pictures.under_attack(attacked)
         run.write_figure(figure, "under_attack")
@@ -192,7 +193,7 @@ def _about_code(experiment: Experiment) -> str:
     code, attackers = experiment.code, list(experiment.attackers)
     reached = int(code.matrix[:, attackers].any(axis=1).sum()) if attackers else 0
     return (
-        f"A filled cell lets a user train a model; attackers are vermilion. Here {reached} of "
+        f"A filled cell lets a user train a model. Here {reached} of "
         f"{code.num_models} models have an attacker among their users, and no model sees more than "
         f"{100 * code.matrix.sum(axis=1).max() / code.num_users:.0f} % of the users."
     )

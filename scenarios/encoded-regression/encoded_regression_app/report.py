@@ -22,7 +22,7 @@ from flower_coded.protocols.encoded_gradient import (
     run_baseline,
     smoothness,
 )
-from flower_coded.reporting import Report, RunDirectory, draw_lines
+from flower_coded.reporting import Report, RunDirectory, draw_lines, explain
 from flower_coded.strategies import EncodedGradientDescent
 
 Record = dict[str, Any]
@@ -61,6 +61,7 @@ def write_report(run: RunDirectory, task: Task, strategy: EncodedGradientDescent
     )
     report.add_metrics({name: f"{value:.1e}" for name, value in final.items()})
     report.add_text("Distance to scikit-learn's optimum after the last iteration, as a part of its length.")
+    report.add_terms(explain("straggler", "key", "distance to the optimum"))
     report.add_figure(figure, caption="The same step, the same attack; encoded gradients ran through Flower.")
     report.add_heading("Who was located").add_table(workers)
     report.add_heading("Storage and time against Theorem 1").add_table(costs, digits=6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from flower_coded.protocols.analog_computing import (
     solve_regression,
     tabulate_privacy,
 )
-from flower_coded.reporting import Report, RunDirectory
+from flower_coded.reporting import Report, RunDirectory, draw_bars, explain, new_figure
 from flower_coded.strategies import RobustALCC
 from private_regression_app.figures import SWEEPS, add_figures, sweep
 from private_regression_app.task import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 
@@ -87,7 +90,15 @@ def write_report(
         f"position of the table. From {pooling + 1} on they know combinations of it exactly, and "
         f"{plan.code.privacy_cliff} who pool their shares have the whole table."
     )
-    report.add_heading("Coefficients").add_table(coefficients, digits=6)
+    report.add_terms(explain("bits leaked", "key", "straggler"))
+    figure = _draw_coefficients(coefficients)
+    run.write_figure(figure, "coefficients")
+    report.add_heading("Coefficients").add_figure(
+        figure,
+        caption="What the untrusted workers computed beside what scikit-learn finds with the table in hand. "
+        "Bars of a pair are as long as each other where the promise holds.",
+    )
+    report.add_table(coefficients, digits=6)
     report.add_heading("Privacy against precision").add_table(privacy, digits=6)
     repetitions = int(config["sweep-repetitions"])
     if repetitions:
@@ -108,6 +119,17 @@ def _coefficients(task: Task, found: Regression, expected: np.ndarray) -> list[R
         {"feature": index, "outsourced": ours, "scikit-learn": other}
         for index, (ours, other) in enumerate(zip(found.coefficients, theirs, strict=True))
     ]
+
+
+def _draw_coefficients(coefficients: list[Record]) -> Figure:
+    bars = [
+        {"feature": each["feature"], "way": way, "coefficient": each[way]}
+        for each in coefficients
+        for way in ("outsourced", "scikit-learn")
+    ]
+    figure = new_figure(size=(8, 3.4))
+    draw_bars(bars, x="feature", y="coefficient", group="way", title="Coefficients", axes=figure.axes[0])
+    return figure
 
 
 def _privacy(task: Task, plan: Plan, config: Mapping[str, Any]) -> list[Record]:

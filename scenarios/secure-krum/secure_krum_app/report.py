@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from flower_coded.protocols.ramp_krum.loads import Load, table_one
 from flower_coded.protocols.ramp_krum.measurements import DistanceMeasurements
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
-from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix
+from flower_coded.reporting import Report, RunDirectory, draw_lines, draw_matrix, explain
 from flower_coded.strategies import RampKrumRound, RampSharedMultiKrum
 from secure_krum_app.four_ways import compare_ways, draw_ways
 from secure_krum_app.server_view import write_server_view
@@ -44,16 +44,17 @@ def write_report(
     report = Report(
         "Robust aggregation of updates that nobody sees",
         subtitle=f"{config['dataset']}, {config['num-clients']} users, attack {config['attack']} by users "
-        f"{config['attackers']} protocol: {config['deviations'] or 'all honest'}; seed {config['seed']}",
+        f"{config['attackers']}, protocol: {config['deviations'] or 'all honest'}; seed {config['seed']}",
     )
     report.add_metrics(final)
     report.add_text(
         f"N = {parameters.sharing.num_users} users, of whom A = {parameters.sharing.num_attackers} may lie, "
         f"D = {parameters.sharing.num_dropouts} fall silent and T = {parameters.sharing.num_colluders} "
         f"collude; updates of L = {parameters.length} entries cut into K = {parameters.sharing.num_parts} "
-        f"parts; m = {parameters.num_selected} users selected. What the server saw of all this is on a page "
-        "of its own, `what_the_server_saw.html`."
+        f"parts; m = {parameters.num_selected} users selected. [What the server saw of all this]"
+        "(what_the_server_saw.html) is on a page of its own."
     )
+    report.add_terms(explain("multi-Krum", "secret share", "ramp sharing"))
     report.add_figure(lines, caption="The same data, the same harmful updates, three ways of adding up.")
     ways = compare_ways(final, parameters.sharing.num_users, parameters.num_selected)
     run.write_metrics(ways, name="ways")

@@ -57,6 +57,7 @@ def write_server_view(
         "thousand.",
     )
     report.add_text(_explanation(parameters))
+    report.add_text("[Back to the report of the run](report.html)")
     return report.write(run.path / "what_the_server_saw.html")
 
 
