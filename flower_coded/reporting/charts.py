@@ -5,8 +5,9 @@ Records without a finite value are left out of a chart; the table beside it says
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_bars", "draw_lines", "mark_bars"]
 
 _WIDTH = 1.6
+_MOST_MARKERS = 12
 _COINCIDING = 0.01  # of the vertical range: closer curves cover each other
 
 
@@ -41,6 +43,7 @@ def draw_lines(
     x_label: str = "",
     y_label: str = "",
     y_limits: tuple[float, float] | None = None,
+    y_scale: Literal["linear", "log"] = "linear",
     colors: Mapping[str, str] | None = None,
     axes: Axes | None = None,
 ) -> Figure:
@@ -56,6 +59,8 @@ def draw_lines(
         Words of the plot; axis labels default to the keys.
     y_limits : (float, float), optional
         Fixed range of the vertical axis, such as ``(0, 1)`` for accuracies.
+    y_scale : str
+        ``"linear"``; or ``"log"``, which leaves out what is not positive.
     colors : mapping from group to color, optional
         Fixed colors; other groups have their method's (:func:`~flower_coded.reporting.figures.method_color`),
         or take the next free one.
@@ -64,6 +69,9 @@ def draw_lines(
     """
     drawn = axes if axes is not None else new_figure().axes[0]
     palette = _palette(_groups(records := list(records), group), colors)
+    if y_scale == "log":
+        records = [record for record in records if (record.get(y) or 0) > 0]
+        drawn.set_yscale("log")
     collected = {name: _collect(records, x=x, y=y, group=group, name=name) for name in palette}
     curves = {name: {p: float(np.mean(v)) for p, v in points.items()} for name, points in collected.items()}
     for index, (name, color) in enumerate(palette.items()):
@@ -71,9 +79,17 @@ def draw_lines(
         if not points:
             continue
         places, means = list(points), list(curves[name].values())
-        width = _WIDTH + 2.6 * _num_covering(curves, name)
-        marker = MARKERS[index % len(MARKERS)]
-        drawn.plot(places, means, color=color, marker=marker, label=name, linewidth=width)
+        drawn.plot(
+            places,
+            means,
+            color=color,
+            label=name,
+            linewidth=_WIDTH + 2.6 * _num_covering(curves, name, is_log=y_scale == "log"),
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=5,
+            # More than some dozen markers would be the line; curves that run together show theirs in turn.
+            markevery=slice(index % _every(places), None, _every(places)),
+        )
         if any(len(values) > 1 for values in points.values()):
             low, high = ([float(f(v)) for v in points.values()] for f in (np.min, np.max))
             drawn.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
@@ -143,8 +159,14 @@ def mark_bars(axes: Axes, marked: Sequence[bool], *, name: str, others: str) -> 
     )
 
 
-def _num_covering(curves: Mapping[str, Mapping[Any, float]], name: str) -> int:
+def _every(places: Sequence[Any]) -> int:
+    return max(1, len(places) // _MOST_MARKERS)
+
+
+def _num_covering(curves: Mapping[str, Mapping[Any, float]], name: str, *, is_log: bool) -> int:
     """Count the curves drawn later that run where this one does: it is drawn wider, to be seen below them."""
+    if is_log:
+        curves = {each: {p: math.log(v) for p, v in curve.items()} for each, curve in curves.items()}
     everything = [value for curve in curves.values() for value in curve.values()]
     tolerance = _COINCIDING * (max(everything) - min(everything) or 1.0)
     own, later = curves[name], list(curves)[list(curves).index(name) + 1 :]

@@ -61,7 +61,7 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .9rem .35rem 0; text-align: left; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; white-space: nowrap; }
 td:first-child { white-space: nowrap; }
-th.number, td.number { padding-left: .9rem; padding-right: .4rem; text-align: right; }
+th.number, td.number { padding-left: .9rem; padding-right: 1.4rem; text-align: right; }
 figure { margin: 1.2rem 0; overflow-x: auto; }
 figure img { background: #fff; border-radius: 6px; display: block; height: auto; max-width: 100%; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0; max-width: 46rem; }

@@ -137,3 +137,13 @@ def test_draw_lines__draws_the_lower_of_two_equal_curves_wider() -> None:
     encoded, repetition, plain = draw_lines(records, x="x", y="y", group="m").axes[0].get_lines()
     assert encoded.get_linewidth() > 2 * repetition.get_linewidth()
     assert repetition.get_linewidth() == plain.get_linewidth()
+
+
+def test_draw_lines__on_a_logarithmic_scale_leaves_out_zero_and_widens_only_what_is_covered_there() -> None:
+    curves = {"a": (1e-6, 1e-3), "b": (1e-6, 1e-3), "c": (1e2, 1e4), "d": (1e-3, 1e-6)}
+    records = [{"x": i, "y": y, "g": name} for name, ys in curves.items() for i, y in enumerate((*ys, 0.0))]
+    axes = draw_lines(records, x="x", y="y", group="g", y_scale="log").axes[0]
+    assert axes.get_yscale() == "log"
+    assert [len(line.get_xdata()) for line in axes.lines] == [2, 2, 2, 2]
+    widths = [line.get_linewidth() for line in axes.lines]
+    assert widths[0] > widths[1] == widths[2] == widths[3]

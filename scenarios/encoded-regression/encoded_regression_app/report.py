@@ -42,15 +42,15 @@ def write_report(run: RunDirectory, task: Task, strategy: EncodedGradientDescent
     run.write_metrics(workers, name="workers")
     run.write_metrics(costs, name="costs")
     figure = draw_lines(
-        [each for each in records if each["distance"] > 0],
+        records,
         x="round",
         y="distance",
         group="method",
         title="Distance to the optimum under attack",
         x_label="iteration",
         y_label="relative distance",
+        y_scale="log",
     )
-    figure.axes[0].set_yscale("log")
     run.write_figure(figure, "distance")
     attacks = sorted({type(attack).__name__ for attack in faults.attacks.values()}) or ["nobody lies"]
     report = Report(
