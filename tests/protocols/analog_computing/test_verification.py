@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -113,13 +115,17 @@ def test_lies_below_the_tolerance__are_set_aside_when_they_cost_the_accuracy() -
     for worker in range(4):
         norms = np.linalg.norm(master.share_of(worker).block, axis=0)
         phase = np.conj(rebuild[worker]) / abs(rebuild[worker])
-        results[worker] = results[worker] + 300 * 1.1e-16 * phase * np.outer(norms, norms)
+        results[worker] = results[worker] + 150 * 1.1e-16 * phase * np.outer(norms, norms)
     lax = master.decode(GRAM, results)
     assert (lax.liars, lax.set_aside) == ((), ())
+    without = master.decode(GRAM, {worker: result for worker, result in results.items() if worker > 3})
     assert lax.relative_error_bound > 10 * honest.relative_error_bound
-    master.accuracy = 5 * honest.relative_error_bound
+    # Half way between what four missing workers cost, which depends on the secret order, and the lies.
+    master.accuracy = math.sqrt(without.relative_error_bound * lax.relative_error_bound)
+    assert lax.relative_error_bound > 2 * master.accuracy
     strict = master.decode(GRAM, results)
-    assert (strict.liars, strict.set_aside) == ((), (0, 1, 2, 3))
+    assert strict.liars == ()
+    assert set() < set(strict.set_aside) <= {0, 1, 2, 3}  # as many as it takes, and nobody honest
     assert strict.relative_error_bound <= master.accuracy
 
 
