@@ -99,7 +99,7 @@ def write_report(
         "Bars of a pair are as long as each other where the promise holds.",
     )
     report.add_table(coefficients, digits=6)
-    report.add_heading("Privacy against precision").add_table(privacy, digits=6)
+    report.add_heading("Privacy against precision").add_table(privacy)
     repetitions = int(config["sweep-repetitions"])
     if repetitions:
         swept = {name: sweep(name, repetitions, faults.seed) for name in SWEEPS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flower_coded.reporting import new_figure
+from flower_coded.reporting.figures import label_axes, method_color, new_figure
 
 __all__ = ["compare_ways", "draw_ways"]
 
@@ -39,11 +39,16 @@ def draw_ways(ways: list[Record]) -> Any:
     """Draw accuracy over the number of updates that the server reads: up and to the left is better."""
     figure = new_figure(1, 1, size=(6, 3.5))
     axes = figure.axes[0]
-    for way in ways:
-        axes.scatter([way["updates the server reads"]], [way["accuracy"]], s=60, label=way["way"])
-    axes.set_xlabel("updates that a curious server reads")
-    axes.set_ylabel("accuracy under the run's attack")
-    axes.set_ylim(0, 1)
-    axes.set_title("Secure and robust")
-    axes.legend()
+    for way, marker in zip(ways, "osD^", strict=True):
+        place = ([way["updates the server reads"]], [way["accuracy"]])
+        color = method_color(way["way"].replace(" in the", ", in the"))
+        axes.scatter(*place, s=60, label=way["way"], marker=marker, color=color or "#555555")
+    label_axes(
+        axes,
+        title="Secure and robust",
+        x_label="updates that a curious server reads",
+        y_label="accuracy under the run's attack",
+        y_limits=(0, 1),
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize="small")
     return figure
