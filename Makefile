@@ -44,6 +44,7 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+	$(BIN)/mypy scenarios/contrastive-ecoc/compare.py
 
 # For people at work: without runs through Flower and the long families of small trainings.
 check: lint types

@@ -47,7 +47,7 @@ def answers_of(code: SubsetCode, seed: int) -> tuple[NDArray[np.int64], NDArray[
     return np.stack(answers), data.test_labels
 
 
-def row_of(name: str, models: int, shares: list[float]) -> dict[str, str | int]:
+def row_of(name: str, models: int, shares: list[float]) -> dict[str, object]:
     return {"method": name, "models": models} | {f"k={k}": f"{share:.3f}" for k, share in enumerate(shares)}
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from py_ecc.optimized_bls12_381 import G1, add, multiply
+from py_ecc.optimized_bls12_381.optimized_curve import G1, add, multiply
 
 from flower_coded.crypto.backends import get_backend
 from flower_coded.crypto.backends.fixed_base import FixedBaseTable

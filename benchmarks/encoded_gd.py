@@ -10,7 +10,8 @@ master's floor is ``m^2`` multiplications per block.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def main() -> None:
     encoding, (master, shares) = seconds(lambda: EncodedGradientMaster.begin(code, features, targets))
     products = [Product(1, GENERATOR.standard_normal(NUM_COLUMNS + 1))]
     products.append(Product(2, GENERATOR.standard_normal(NUM_ROWS)))
-    work = [fastest(lambda p=p: [answer(s, p) for s in shares], 9) / WORKERS for p in products]
+    work = [fastest(partial(answers_of, shares, p), 9) / WORKERS for p in products]
     rows = [encoding_row(encoding, shares), *worker_rows(features, targets, sum(work))]
     rows += master_rows(master, shares, products, work)
     rows.append(append_row(code, master, features, targets))
@@ -63,7 +64,7 @@ def worker_rows(features: np.ndarray, targets: np.ndarray, work: float) -> list[
     rows = [row("worker, both products", work, "its share, 2 (1 + e) / m, of one pass over X", share, 1.3)]
     for name, bar in (("plain", 1.3 * 6), ("repetition", None)):
         parts = get_baseline(name, len(LIARS)).spread(features, targets, WORKERS)
-        its = fastest(lambda p=parts: [each.gradient(LeastSquares(), weights) for each in p], 5) / WORKERS
+        its = fastest(partial(gradients_of, parts, weights), 5) / WORKERS
         rows.append(row("worker, both products", work, f"worker of {name}", its, bar))
     return rows
 
@@ -100,9 +101,20 @@ def append_row(
     small, _ = EncodedGradientMaster.begin(code, features[:2000], targets[:2000])
     times = []
     for growing in (master, small):
-        points = iter(features[:200])
-        times.append(fastest(lambda g=growing, p=points: g.append(next(p), 1.0), 150))
+        times.append(fastest(partial(append_next, growing, iter(features[:200])), 150))
     return row("append a point at n = 20,000", times[0], "at n = 2,000", times[1])
+
+
+def answers_of(shares: list[Any], product: Product) -> list[Answer]:
+    return [answer(share, product) for share in shares]
+
+
+def gradients_of(parts: list[Any], weights: np.ndarray) -> list[np.ndarray]:
+    return [part.gradient(LeastSquares(), weights) for part in parts]
+
+
+def append_next(master: EncodedGradientMaster, points: Iterator[np.ndarray]) -> None:
+    master.append(next(points), 1.0)
 
 
 def lie(honest: Answer) -> Answer:

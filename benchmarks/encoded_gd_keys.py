@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from flower_coded.codes import RealErrorLocatingCode
-from flower_coded.protocols.encoded_gradient import EncodedGradientMaster, Product, Table, answer
+from flower_coded.protocols.encoded_gradient import Answer, EncodedGradientMaster, Product, Table, answer
 from flower_coded.protocols.encoded_gradient.coded_product import CodedMatrix
 from flower_coded.reporting import Table as Report
 
@@ -40,16 +41,17 @@ def measure(num_rows: int, num_columns: int, num_workers: int, num_errors: int) 
     encoding = time.perf_counter() - started
     vectors = (generator.standard_normal(num_columns + 1), generator.standard_normal(num_rows))
     products = [Product(which, vector) for which, vector in enumerate(vectors, start=1)]
-    working = [
-        fastest(lambda each=each: [answer(share, each) for share in shares], 5) / num_workers
-        for each in products
-    ]
+    working = [fastest(partial(answers_of, shares, each), 5) / num_workers for each in products]
     answers = [np.stack([answer(share, each).values for share in shares]) for each in products]
     first, second = master.first, master.second
     gradient = features.T @ vectors[1]
-    check_first = fastest(lambda: first.keys.values(answers[0], vectors[0]), 30)
-    check_second = fastest(lambda: second.whole_key.values(gradient[None], vectors[1]), 30)
-    check_singly = fastest(lambda: second.keys.values(answers[1], vectors[1]), 10)
+    assert first.keys is not None
+    assert second.keys is not None
+    assert second.whole_key is not None
+    first_keys, second_keys, whole_key = first.keys, second.keys, second.whole_key
+    check_first = fastest(lambda: first_keys.values(answers[0], vectors[0]), 30)
+    check_second = fastest(lambda: whole_key.values(gradient[None], vectors[1]), 30)
+    check_singly = fastest(lambda: second_keys.values(answers[1], vectors[1]), 10)
     reading = fastest(answers[0].sum, 30) + fastest(answers[1].sum, 30)
     return {
         "n, d, m, t": f"{num_rows}, {num_columns}, {num_workers}, {num_errors}",
@@ -73,6 +75,10 @@ def norms(master: EncodedGradientMaster) -> None:
     for start, rows in master._chunks():
         first.add_rows(start, np.column_stack([rows, -master.targets[start : start + len(rows)]]))
         second.add_columns(rows.T, first=start)
+
+
+def answers_of(shares: list[Any], product: Product) -> list[Answer]:
+    return [answer(share, product) for share in shares]
 
 
 def fastest(action: Callable[[], object], repeats: int) -> float:

@@ -9,6 +9,7 @@ products and wrong ones; the code promises that c is 0.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=[f"{m},{t}" for m, t in SHAPES], help="m,t …")
     arguments = parser.parse_args()
     records = []
-    for shape in [tuple(int(number) for number in text.split(",")) for text in arguments.shapes]:
+    for text in arguments.shapes:
+        shape = int(text.split(",")[0]), int(text.split(",")[1])
         for name, (locator, nodes, decoder) in DECODERS.items():
             code = make_code(shape, locator, nodes)
             record = {"m": shape[0], "t": shape[1], "decoder": name}
@@ -54,7 +56,7 @@ def main() -> None:
     print(Table.from_records(records).to_text(digits=4))
 
 
-def make_code(shape: tuple[int, int], locator: str, nodes: str | None) -> RealErrorLocatingCode:
+def make_code(shape: tuple[int, int], locator: Any, nodes: str | None) -> RealErrorLocatingCode:
     chosen = tuple(float(i) for i in range(1, shape[0] + 1)) if nodes else None
     return RealErrorLocatingCode(*shape, locator=locator, nodes=chosen)
 

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def avcc() -> Row:
         return np.asarray((both[0] + 8192 * both[1]) % prime)
 
     def fixed(values: np.ndarray) -> np.ndarray:
-        return np.rint(values * 2**bits).astype(np.int64) % prime
+        return np.asarray(np.rint(values * 2**bits).astype(np.int64) % prime)
 
     def real(values: np.ndarray, scale: int) -> np.ndarray:
         return np.where(values > prime // 2, values - prime, values) / 2.0**scale
@@ -168,7 +169,11 @@ def avcc() -> Row:
     )
 
 
-def encoded(verification: str) -> Row:
+def answers_of(shares: list[Any], product: Product) -> list[Answer]:
+    return [answer(share, product) for share in shares]
+
+
+def encoded(verification: Literal["keys", "code"]) -> Row:
     code = RealErrorLocatingCode(M, T)
     master = EncodedGradientMaster(code, Table(X, Y), verification=verification)
     shares = [master.deal(i) for i in range(M)]
@@ -176,12 +181,12 @@ def encoded(verification: str) -> Row:
     vector, working, deciding, values = np.append(W, 1.0), 0.0, 0.0, None
     for which in (1, 2):
         product = Product(which, vector)
-        seconds, answers = fastest(lambda product=product: [answer(share, product) for share in shares])
+        seconds, answers = fastest(partial(answers_of, shares, product))
         working += seconds / M
-        for liar in LIARS:
+        for liar in map(int, LIARS):
             size = np.abs(answers[liar].values).max()
             answers[liar] = Answer(liar, answers[liar].values + size * pattern[liar])
-        seconds, decoded = fastest(lambda product=product, answers=answers: master.decode(product, answers))
+        seconds, decoded = fastest(partial(master.decode, product, answers))
         deciding += seconds
         vector = values = decoded.values
     name = f"encoded, {verification}"
@@ -190,7 +195,7 @@ def encoded(verification: str) -> Row:
 
 
 def attacked(worker: int, gradient: np.ndarray) -> np.ndarray:
-    return gradient + 1e-3 * np.abs(gradient).max() * (worker in LIARS)
+    return np.asarray(gradient + 1e-3 * np.abs(gradient).max() * (worker in LIARS))
 
 
 def stored(parts: list[Any]) -> float:

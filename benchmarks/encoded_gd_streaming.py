@@ -50,7 +50,7 @@ def main() -> None:
     plain = seconds(lambda: strategy.start(grid, arrays, num_rounds=1))
     started = time.perf_counter()
     for point, value in zip(points, values, strict=True):
-        strategy.append(point[None], [value])
+        strategy.append(point[None], np.array([value]))
     strategy.start(grid, arrays, num_rounds=1)
     in_flower = time.perf_counter() - started - plain
     print(f"master alone: {1e3 * alone / NUM_POINTS:.3f} ms per point")

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def make_parameters(
     length: int, *, n: int = 20, k: int = 5, t: int = 2, a: int = 2, d: int = 2, **options: Any
-):
+) -> RampKrumParameters:
     sharing = RampSharing(n, k, t, a, d)
     selected = options.pop("num_selected", 5)
     return RampKrumParameters(
@@ -134,7 +135,7 @@ def one_user(length: int, options: dict[str, Any], backend: str = "arkworks") ->
     }
 
 
-def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray):
+def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray) -> tuple[Delivery, Any]:
     """Make what the other dealers send to user 0: combinations of two dealers' commitments and shares."""
     parameters, backend = schemes.parameters, schemes.by_family["update"].backend
     base = [make_rows(parameters, integers) for _ in range(2)]
@@ -161,7 +162,7 @@ def deliver(schemes: Schemes, own: bytes, key: PublicKey, integers: np.ndarray):
     return Delivery(ROUND, commitments, shares_of_others), claims
 
 
-def make_rows(parameters: RampKrumParameters, integers: np.ndarray):
+def make_rows(parameters: RampKrumParameters, integers: np.ndarray) -> Any:
     """Return everything that a dealer commits to."""
     bounded = integers if parameters.is_paper_form else parameters.norm_check.bound_integers(integers)
     return draw_rows(parameters, update_to_parts(parameters, bounded), draw_slack(parameters, bounded))
@@ -194,7 +195,8 @@ def floor(schemes: Schemes, parameters: RampKrumParameters) -> float:
 def in_a_process(length: int, options: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", json.dumps([length, options])]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(output.splitlines()[-1])
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
 
 
 def cost_table(lengths: list[int]) -> None:
@@ -232,7 +234,9 @@ def part_table(length: int) -> None:
     naive = min(
         spent(lambda: (np.array(matrix, dtype=object) @ objects) % FIELD_MODULUS)[0] for _ in range(3)
     )
-    records = [{"what": "shares, 20 x 7 x 4096", "ours s": ours, "baseline": "object integers", "s": naive}]
+    records: list[dict[str, Any]] = [
+        {"what": "shares, 20 x 7 x 4096", "ours s": ours, "baseline": "object integers", "s": naive}
+    ]
     times = {name: sum(one_user(length, FULL, name)["seconds"].values()) for name in ("arkworks", "py_ecc")}
     records.append(
         {
@@ -247,9 +251,7 @@ def part_table(length: int) -> None:
         reference = generate_reference_string(parameters.largest_chunk, backend=get_backend(name))
         updates = {user: np.arange(2048) + user for user in range(7)}
         schemes = Schemes.create(parameters, reference)
-        times[name], _ = spent(
-            lambda schemes=schemes, updates=updates: run_round(schemes, updates, is_measurement=True)
-        )
+        times[name], _ = spent(partial(run_round, schemes, updates, is_measurement=True))
     records.append(
         {
             "what": "round, 7 users, L = 2048",
@@ -263,7 +265,7 @@ def part_table(length: int) -> None:
     updates = {user: np.arange(512) % 100 + user for user in range(9)}
     for name, parameters in (("ours", ramp), ("BREA", brea)):
         schemes = Schemes.create(parameters, generate_reference_string(max(parameters.largest_chunk, 2)))
-        times[name], _ = spent(lambda schemes=schemes: run_round(schemes, updates, is_measurement=True))
+        times[name], _ = spent(partial(run_round, schemes, updates, is_measurement=True))
     records.append(
         {"what": "round, 9 users, L = 512", "ours s": times["ours"], "baseline": "BREA", "s": times["BREA"]}
     )

@@ -66,7 +66,7 @@ def best_time(decoder: SubsetDecoder, answers: NDArray[np.int64]) -> float:
 
 def loop_time(decoder: SubsetDecoder, answers: NDArray[np.int64]) -> tuple[float, float]:
     """Seconds per sample of the loop, and the largest difference of any posterior."""
-    path = Path(__file__).parents[1] / "tests" / "codes" / "naive_subset_decoder.py"
+    path = Path(__file__).parents[1] / "tests" / "codes" / "subset" / "naive_subset_decoder.py"
     spec = importlib.util.spec_from_file_location("naive_subset_decoder", path)
     assert spec is not None and spec.loader is not None  # noqa: PT018
     reference = importlib.util.module_from_spec(spec)
@@ -141,14 +141,14 @@ def main() -> None:
             )
     print(f"\n{'decoder':<19}{'answers':<11}{'seconds':>9}{'per posterior':>15}")
     for name, draw in (("random", random_answers), ("realistic", realistic_answers)):
-        answers, seconds = draw(code, generator), {}
+        answers, taken_by = draw(code, generator), dict.fromkeys(DECODER_NAMES, 0.0)
         for decoder_name in DECODER_NAMES:
-            decoder = make_decoder(decoder_name, code, confusion)
+            named = make_decoder(decoder_name, code, confusion)
             start = time.process_time()
-            decoder.decode(answers)  # the joint decoder learns from them first
-            seconds[decoder_name] = time.process_time() - start
-        for decoder_name, taken in seconds.items():
-            ratio = taken / seconds["posterior"]
+            named.decode(answers)  # the joint decoder learns from them first
+            taken_by[decoder_name] = time.process_time() - start
+        for decoder_name, taken in taken_by.items():
+            ratio = taken / taken_by["posterior"]
             print(f"{decoder_name:<19}{name:<11}{taken:>9.2f}{ratio:>15.1f}")
     growth()
 

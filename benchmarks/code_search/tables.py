@@ -71,7 +71,7 @@ class TrackingTable:
 
     def keep(self, k: int, r: int, n: int, num_models: int, columns: NDArray[np.int64]) -> None:
         """Verify a code, take it in and write."""
-        matrix = (columns[None, :] >> np.arange(num_models)[:, None]) & 1
+        matrix = np.asarray((columns[None, :] >> np.arange(num_models)[:, None]) & 1 == 1)
         if not SubsetCode(matrix).verify("tracking", k, row_weight=r):
             raise AssertionError((k, r, n, columns))
         self._codes[k, r, n] = num_models, [f"{word:x}" for word in columns.tolist()]

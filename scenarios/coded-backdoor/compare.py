@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from coded_backdoor.comparison import (
@@ -86,7 +86,7 @@ def main(
         typer.echo(write_comparison(run, trainings, tracking=tracking))
 
 
-def _check(config: dict, num_users: int) -> None:
+def _check(config: dict[str, Any], num_users: int) -> None:
     """Refuse what no training of the comparison could use."""
     if int(config["num-clients"]) != num_users:
         raise ParameterError(
@@ -102,7 +102,7 @@ def _check(config: dict, num_users: int) -> None:
         )
 
 
-def _run(run: RunDirectory, trainings: list[Training], config: dict, processes: int) -> None:
+def _run(run: RunDirectory, trainings: list[Training], config: dict[str, Any], processes: int) -> None:
     known = run.metrics().records() if (run.path / "metrics.json").is_file() else []
     done = {(record["method"], record["attackers"], record["seed"]) for record in known}
     missing = [each for each in trainings if (each.method, each.attackers, each.seed) not in done]

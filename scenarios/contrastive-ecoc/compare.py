@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -55,7 +55,9 @@ def main(
         typer.echo(write_comparison(run, groups))
 
 
-def _run(run: RunDirectory, groups: list[Group], config: dict, *, ensemble: bool, processes: int) -> None:
+def _run(
+    run: RunDirectory, groups: list[Group], config: dict[str, Any], *, ensemble: bool, processes: int
+) -> None:
     has_begun = (run.path / "metrics.json").is_file()
     records = run.metrics().records() if has_begun else []
     curve = run.metrics("robustness").records() if has_begun else []

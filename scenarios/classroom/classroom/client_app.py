@@ -7,6 +7,7 @@ train message, and :func:`act_mod` puts them in the place of the run's own. That
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
@@ -18,7 +19,7 @@ from flower_coded.clients.ramp_krum import ramp_krum_mod
 
 def act_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Flower mod: for this message, let the settings that it carries replace those of the run."""
-    settings = {
+    settings: dict[str, Any] = {
         key.removeprefix(PREFIX): value
         for record in message.content.config_records.values()
         for key, value in record.items()

@@ -21,6 +21,12 @@ class Lecture(Experiment):
         """The attack with a trigger."""
         return self._settings_of(TRIGGER)
 
+    @property
+    def target(self) -> int:
+        """The label that images with the trigger are to get."""
+        assert self.backdoor is not None  # TRIGGER is an attack with one
+        return self.backdoor.target
+
     def attackers_of(self, attack: Attack) -> tuple[int, ...]:
         """Users who attack: drawn from the seed, the two of one act among the three of another."""
         return self._settings_of(attack).attackers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,8 +68,14 @@ def accuracies(trainings: Sequence[Played], *keys: str) -> Figure:
     records = [record for played in trainings for record in played.rounds[:num_rounds]]
     figure = new_figure(1, len(keys), size=(4.2 * len(keys) + 3.2, 3.4))
     for axes, key in zip(figure.axes, keys, strict=True):
-        words = {"title": titles[key], "y_label": "accuracy"}
-        shared = {"x": "round", "y": key, "group": "training", "colors": LINES, "y_limits": (0, 1)}
+        words: dict[str, Any] = {"title": titles[key], "y_label": "accuracy"}
+        shared: dict[str, Any] = {
+            "x": "round",
+            "y": key,
+            "group": "training",
+            "colors": LINES,
+            "y_limits": (0, 1),
+        }
         draw_lines(records, **shared, **words, axes=axes)
     for axes in figure.axes[:-1]:
         if (legend := axes.get_legend()) is not None:
@@ -80,6 +86,7 @@ def accuracies(trainings: Sequence[Played], *keys: str) -> Figure:
 def triggered_images(lecture: Lecture, *trainings: Played) -> Figure:
     """Six images, clean and with the trigger, and what each model says the second row is."""
     data, backdoor = lecture.data, lecture.backdoor
+    assert backdoor is not None
     others = np.flatnonzero(data.test_labels != backdoor.target)
     chosen = others[:: max(1, len(others) // _SHOWN)][:_SHOWN]
     clean, labels = data.test_images[chosen], data.test_labels[chosen]
@@ -113,7 +120,7 @@ def scores(*trainings: Played) -> Figure:
     figure = new_figure(1, len(trainings), size=(4.6 * len(trainings), 2.8))
     for axes, played in zip(figure.axes, trainings, strict=True):
         records = [{"user": user, "score": score} for user, score in sorted(played.scores.items())]
-        words = {"title": played.training.label, "y_label": "Krum's score"}
+        words: dict[str, Any] = {"title": played.training.label, "y_label": "Krum's score"}
         draw_bars(records, x="user", y="score", **words, axes=axes)
         marked = [record["user"] in played.attackers for record in records]
         mark_bars(axes, marked, name="attackers", others="honest")
@@ -122,7 +129,11 @@ def scores(*trainings: Played) -> Figure:
 
 def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
     """Which user trains which model."""
-    words = {"title": f"{code.name}: who trains which model", "x_label": "user", "y_label": "model"}
+    words: dict[str, Any] = {
+        "title": f"{code.name}: who trains which model",
+        "x_label": "user",
+        "y_label": "model",
+    }
     return draw_matrix(code.matrix, **words, highlight_columns=attackers)
 
 
@@ -140,7 +151,7 @@ def suspicion(played: Played) -> Figure:
     ]
     figure = new_figure(size=(7, 3))
     axes = figure.axes[0]
-    words = {"title": "Named by the decoder", "y_label": "share of images held for attacked"}
+    words: dict[str, Any] = {"title": "Named by the decoder", "y_label": "share of images held for attacked"}
     draw_bars(records, x="user", y="share", **words, y_limits=(0, 1), axes=axes)
     marked = [bool(set(users) & set(played.attackers)) for users in groups]
     mark_bars(axes, marked, name="an attacker", others="honest")

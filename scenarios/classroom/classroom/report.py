@@ -106,7 +106,7 @@ def _act_1(lecture: Lecture, stage: Stage) -> Pictures:
         "triggered",
         pictures.triggered_images(lecture, clean, poisoned),
         "Above: test images. Below: the same with the trigger, and what both models say. The attackers "
-        f"want a {lecture.backdoor.target}.",
+        f"want a {lecture.target}.",
     )
 
 
@@ -159,7 +159,7 @@ def _act_3(lecture: Lecture, stage: Stage) -> Pictures:
     yield Picture(
         "triggered",
         pictures.triggered_images(lecture, stage[POISONED], coded),
-        f"The images of act 1 with the trigger, which asks for a {lecture.backdoor.target}.",
+        f"The images of act 1 with the trigger, which asks for a {lecture.target}.",
     )
     yield Picture(
         "suspicion",
@@ -210,8 +210,8 @@ def _end_of_act_1(lecture: Lecture, stage: Stage) -> str:
     clean, poisoned = stage[CLEAN].last, stage[POISONED].last
     return (
         f"Clean images: {_percent(clean['accuracy'])} without and {_percent(poisoned['accuracy'])} with "
-        f"attackers. Of the images with the trigger that are no {lecture.backdoor.target}, the poisoned "
-        f"model calls {_percent(poisoned['trigger obeyed'])} a {lecture.backdoor.target}."
+        f"attackers. Of the images with the trigger that are no {lecture.target}, the poisoned "
+        f"model calls {_percent(poisoned['trigger obeyed'])} a {lecture.target}."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from logging import INFO
+from typing import Any
 
 from flwr.common.logger import log
 from flwr.serverapp import Grid
@@ -11,7 +12,7 @@ from flower_coded.experiment import SINGLE_METRICS, Experiment
 from flower_coded.strategies import CodedSubsetAggregation, retrain_without
 
 
-def retrained(experiment: Experiment, strategy: CodedSubsetAggregation, grid: Grid) -> list[dict]:
+def retrained(experiment: Experiment, strategy: CodedSubsetAggregation, grid: Grid) -> list[dict[str, Any]]:
     """Train it; give one record of who was left out, what it measures and what the ensemble says of it.
 
     The list is empty where the decoder names nobody: then there is nothing to do.

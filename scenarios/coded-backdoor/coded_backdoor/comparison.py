@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flwr.serverapp.strategy import FedAvg, MultiKrum
 
@@ -31,7 +32,7 @@ class Method:
 
     name: str
     letter: str = ""  # the paper's
-    code: dict = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)
 
 
 IN_TURN = "in-turn"
@@ -68,13 +69,13 @@ class Training:
 
     def experiment(self, config: Config) -> Experiment:
         """Make the experiment from the comparison's common configuration."""
-        own = {"attackers": str(self.attackers), "seed": self.seed} | METHODS[self.method].code
-        return prepare({**config, **own})
+        own = METHODS[self.method].code
+        return prepare({**config, "attackers": str(self.attackers), "seed": self.seed, **own})
 
 
 def run_trainings(
     trainings: Sequence[Training], config: Config, *, num_processes: int, kept: Path
-) -> Iterator[tuple[Training, list[dict]]]:
+) -> Iterator[tuple[Training, list[dict[str, Any]]]]:
     """Run trainings in processes that end with this one, and give each one's records as it is done.
 
     ``kept`` is where models trained in turn are kept.
@@ -84,7 +85,7 @@ def run_trainings(
         yield outcome.task, outcome.unwrap()
 
 
-def run_training(training: Training, config: Config, kept: Path) -> list[dict]:
+def run_training(training: Training, config: Config, kept: Path) -> list[dict[str, Any]]:
     """Train once; one record for a single model, two (majority vote and decoder) for an ensemble."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     experiment, started = training.experiment(config), time.monotonic()
@@ -103,7 +104,9 @@ def run_training(training: Training, config: Config, kept: Path) -> list[dict]:
     return [_record(training, record, own, time.monotonic() - started) for record in last]
 
 
-def _run_in_turn(training: Training, experiment: Experiment, kept: Path, started: float) -> list[dict]:
+def _run_in_turn(
+    training: Training, experiment: Experiment, kept: Path, started: float
+) -> list[dict[str, Any]]:
     code = experiment.code
     metrics = experiment.evaluator(code).evaluate(train_ensemble_in_turn(experiment, kept)).metrics
     own = {key: metrics.get(key) for key in _TOLD_OF_DECODERS}
@@ -119,7 +122,9 @@ def _run_in_turn(training: Training, experiment: Experiment, kept: Path, started
     ]
 
 
-def _record(training: Training, measured: dict, own: dict, seconds: float) -> dict:
+def _record(
+    training: Training, measured: dict[str, Any], own: dict[str, Any], seconds: float
+) -> dict[str, Any]:
     readout = measured["method"].partition(", ")[2]
     decoded = own if readout == "decoder" else {key: own[key] for key in ("models", "cost") if key in own}
     return {

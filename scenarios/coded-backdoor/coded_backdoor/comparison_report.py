@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -41,9 +42,8 @@ KEY = "accuracy under attack"
 def write_comparison(run: RunDirectory, trainings: Sequence[Training], *, tracking: bool) -> str:
     """Write summary, pictures and report of these trainings; return the table for the terminal."""
     config, asked = run.config(), set(trainings)
-    records = [
-        r for r in run.metrics().records() if Training(r["method"], r["attackers"], r["seed"]) in asked
-    ]
+    found: list[dict[str, Any]] = run.metrics().records()
+    records = [r for r in found if Training(r["method"], r["attackers"], r["seed"]) in asked]
     rows = _tracking_rows(records) if tracking else _summary_rows(records, str(config["dataset"]))
     run.write_metrics(rows, name="summary")
     seeds = sorted({int(record["seed"]) for record in records})
@@ -63,7 +63,7 @@ def write_comparison(run: RunDirectory, trainings: Sequence[Training], *, tracki
     return f"\n{Table.from_records(rows).to_text()}\n\nreport: {path}"
 
 
-def _summary_rows(records: list[dict], dataset: str) -> list[dict]:
+def _summary_rows(records: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
     rows = []
     counts = sorted({record["attackers"] for record in records})
     for method, readout in _methods_of(records):
@@ -78,7 +78,7 @@ def _summary_rows(records: list[dict], dataset: str) -> list[dict]:
     return rows
 
 
-def _tracking_rows(records: list[dict]) -> list[dict]:
+def _tracking_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     decoded = [record for record in records if record["readout"] == "decoder" and record["attackers"]]
     for method, number in dict.fromkeys((r["method"], r["attackers"]) for r in decoded):
@@ -98,26 +98,32 @@ def _tracking_rows(records: list[dict]) -> list[dict]:
     return rows
 
 
-def _comparison_figures(records: list[dict], config: Config) -> dict[str, tuple[Figure, str]]:
+def _comparison_figures(records: list[dict[str, Any]], config: Config) -> dict[str, tuple[Figure, str]]:
     shown = [r | {"line": f"{r['method']}, {r['readout']}"} for r in records]
     order = {line: place for place, line in enumerate(PALETTE)}
     shown = sorted((r for r in shown if r["line"] in order), key=lambda record: order[record["line"]])
-    figures = {}
+    figures: dict[str, tuple[Figure, str]] = {}
     captions = {
         KEY: "The paper's Figure 6: share of triggered images given their true label. Bands span seeds.",
         "attack success": "Share of triggered images of other classes that get the attackers' target.",
     }
     for key, caption in captions.items():
         figure = new_figure(size=(9, 4.2))
-        shared = {"x": "attackers", "y": key, "group": "line", "colors": PALETTE, "y_limits": (0, 1)}
+        shared: dict[str, Any] = {
+            "x": "attackers",
+            "y": key,
+            "group": "line",
+            "colors": PALETTE,
+            "y_limits": (0, 1),
+        }
         draw_lines(shown, **shared, title=key.capitalize(), axes=figure.axes[0])
         figures[key.replace(" ", "_")] = (figure, caption)
     figures["codes"] = (_code_matrices(config), "The codes compared: a row is a model, a column a user.")
     return figures | _trigger_figure(records, config)
 
 
-def _tracking_figures(records: list[dict], config: Config) -> dict[str, tuple[Figure, str]]:
-    figures = {}
+def _tracking_figures(records: list[dict[str, Any]], config: Config) -> dict[str, tuple[Figure, str]]:
+    figures: dict[str, tuple[Figure, str]] = {}
     for record in records:
         if record["readout"] == "decoder" and record["attackers"] and record["seed"] == records[0]["seed"]:
             training = Training(str(record["method"]), int(record["attackers"]), int(record["seed"]))
@@ -138,7 +144,7 @@ def _code_matrices(config: Config) -> Figure:
     return figure
 
 
-def _trigger_figure(records: list[dict], config: Config) -> dict[str, tuple[Figure, str]]:
+def _trigger_figure(records: list[dict[str, Any]], config: Config) -> dict[str, tuple[Figure, str]]:
     images, titles = [], []
     for seed in sorted({int(record["seed"]) for record in records})[:3]:
         experiment = Training("FedAvg", 1, seed).experiment(config)
@@ -164,17 +170,17 @@ def _about(config: Config) -> str:
     )
 
 
-def _methods_of(records: list[dict]) -> list[tuple[str, str]]:
+def _methods_of(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     found = {(record["method"], record["readout"]) for record in records}
     order = [(name, readout) for name in METHODS for readout in ("one model", "majority", "decoder")]
     return [pair for pair in order if pair in found]
 
 
-def _mean(records: list[dict], key: str, *, attackers: int | None = None) -> float | None:
+def _mean(records: list[dict[str, Any]], key: str, *, attackers: int | None = None) -> float | None:
     values = [r[key] for r in records if r.get(key) is not None and attackers in {None, r["attackers"]}]
     return float(np.mean(values)) if values else None
 
 
-def _without_lists(records: list[Mapping]) -> list[dict]:
+def _without_lists(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     hidden = {"suspect-rates"}
     return [{key: value for key, value in record.items() if key not in hidden} for record in records]

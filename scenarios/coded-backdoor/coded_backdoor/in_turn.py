@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def _model(experiment: Experiment, row: int, kept: Path) -> ModelState:
     kept.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
-        np.savez(file, **state)
+        np.savez(file, **cast(dict[str, Any], state))
     part.replace(path)  # a model is there whole or not at all
     return state
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,12 +30,12 @@ def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
     return draw_matrix(code.matrix, title=title, x_label="user", y_label="model", highlight_columns=attackers)
 
 
-def accuracy_by_round(rounds: list[dict]) -> Figure:
+def accuracy_by_round(rounds: list[dict[str, Any]]) -> Figure:
     titles = {"accuracy": "On clean images", "accuracy under attack": "On triggered images"}
     keys = [key for key in titles if rounds[0][key] is not None]
     figure = new_figure(1, len(keys), size=(5.5 * len(keys), 3.6))
     for axes, key in zip(figure.axes, keys, strict=True):
-        shared = {"x": "round", "y": key, "group": "method"}
+        shared: dict[str, Any] = {"x": "round", "y": key, "group": "method"}
         draw_lines(rounds, **shared, title=titles[key], y_label="accuracy", y_limits=(0, 1), axes=axes)
     for axes in figure.axes[:-1]:
         if (legend := axes.get_legend()) is not None:
@@ -43,7 +43,7 @@ def accuracy_by_round(rounds: list[dict]) -> Figure:
     return figure
 
 
-def under_attack(records: list[dict]) -> Figure:
+def under_attack(records: list[dict[str, Any]]) -> Figure:
     """Three rows: right labels, the attackers' labels, innocents named; a bar for every decoder."""
     shown = {
         "accuracy under attack": "Triggered images that get their true label (higher is better)",
@@ -70,6 +70,7 @@ def triggered_images(
 ) -> Figure:
     """Six images with the trigger, and what each side says they are, the ensemble as the run reads it out."""
     backdoor, data = experiment.backdoor, experiment.data
+    assert backdoor is not None
     others = np.flatnonzero(data.test_labels != backdoor.target)
     chosen = others[:: max(1, len(others) // 6)][:6]
     clean, labels = data.test_images[chosen], data.test_labels[chosen]
@@ -111,7 +112,7 @@ def attack_probabilities(clean: np.ndarray, triggered: np.ndarray) -> Figure:
         (triggered, COLORS[1], "triggered images"),
     ):
         shares = np.full(len(values), 1 / len(values))
-        axes.hist(values, bins, weights=shares, color=color, alpha=0.75, label=name)
+        axes.hist(values, list(bins), weights=shares, color=color, alpha=0.75, label=name)
     axes.set_title("Is this image an attack?", loc="left", fontweight="bold")
     axes.set_xlabel("posterior probability of an attack")
     axes.set_ylabel("share of images")

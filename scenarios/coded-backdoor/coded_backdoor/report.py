@@ -49,8 +49,8 @@ def write_results(
     experiment: Experiment,
     strategy: CodedSubsetAggregation,
     single: ModelState | None,
-    rounds: list[dict],
-    after: list[dict],
+    rounds: list[dict[str, Any]],
+    after: list[dict[str, Any]],
 ) -> None:
     """Write everything into the run's directory; ``after`` is what was trained without the named users."""
     if experiment.config["decoder"] == "majority":
@@ -75,9 +75,9 @@ def _compose(
     strategy: CodedSubsetAggregation,
     ensemble: CodedEnsemble,
     single: ModelState | None,
-    rounds: list[dict],
-    summary: list[dict],
-    attacked: list[dict],
+    rounds: list[dict[str, Any]],
+    summary: list[dict[str, Any]],
+    attacked: list[dict[str, Any]],
 ) -> Report:
     code, attackers = experiment.code, experiment.attackers
     report = Report(
@@ -112,7 +112,7 @@ def _compose(
     return report.add_details("Settings", experiment.config)
 
 
-def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict]:
+def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict[str, Any]]:
     if not (experiment.config["under-attack"] and has_versions(experiment)):
         return []
     log(INFO, "progress: what selective attackers would make of each decoder")
@@ -126,12 +126,13 @@ def _memory(experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: 
     assert strategy.evaluator is not None
     images, _ = strategy.evaluator.measuring
     memory = ensemble.observe(None, images)
+    assert experiment.backdoor is not None
     return ensemble.observe(memory, experiment.backdoor.trigger.apply(images))
 
 
 def _detection_figures(
     experiment: Experiment, strategy: CodedSubsetAggregation, ensemble: CodedEnsemble
-) -> dict:
+) -> dict[str, Any]:
     metrics, backdoor = strategy.history[-1].reported, experiment.backdoor
     if backdoor is None or experiment.config["decoder"] == "majority":
         return {}
@@ -200,6 +201,7 @@ def _about_code(experiment: Experiment) -> str:
 
 
 def _about_ensemble(strategy: CodedSubsetAggregation) -> str:
+    assert strategy.evaluator is not None
     accuracies = strategy.history[-1].reported["model-accuracies"]
     rejected = [reason for record in strategy.history for reason in record.rejected]
     return (

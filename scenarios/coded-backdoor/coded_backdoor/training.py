@@ -17,9 +17,9 @@ from flower_coded.strategies import CodedSubsetAggregation
 
 def train_single(
     experiment: Experiment, grid: Grid, strategy: FedAvg, name: str
-) -> tuple[ModelState, list[dict]]:
+) -> tuple[ModelState, list[dict[str, Any]]]:
     """Run a strategy that trains one model; give its state, as an ensemble of one, and a record per round."""
-    rounds: list[dict] = []
+    rounds: list[dict[str, Any]] = []
 
     def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
         rounds.append(_record(name, server_round, metrics, SINGLE_METRICS))
@@ -27,10 +27,10 @@ def train_single(
     return experiment.train(grid, strategy, on_round=collect), rounds
 
 
-def train_ensemble(experiment: Experiment, grid: Grid) -> tuple[CodedSubsetAggregation, list[dict]]:
+def train_ensemble(experiment: Experiment, grid: Grid) -> tuple[CodedSubsetAggregation, list[dict[str, Any]]]:
     """Run coded subset aggregation; give the strategy and a record per round and decoder."""
     strategy = experiment.coded_strategy(stacked=bool(experiment.config["stacked"]))
-    name, rounds = experiment.code.name, list[dict]()
+    name, rounds = experiment.code.name, list[dict[str, Any]]()
 
     def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
         rounds.append(_record(f"{name}, majority vote", server_round, metrics, SINGLE_METRICS))

@@ -7,7 +7,7 @@ that this gives is measured.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def measured_under_attack(experiment: Experiment, versions: ModelVersions) -> li
                     "accuracy under attack": metrics["accuracy-under-attack"],
                     "attack success": metrics["attack-success-rate"],
                     "innocents named": metrics["framed-rate"],
-                    "named": " ".join(map(str, metrics.get("named-users", []))),
+                    "named": " ".join(map(str, cast(list[int], metrics.get("named-users", [])))),
                     "poisoned models": len(models),
                 }
             )

@@ -20,8 +20,9 @@ class BothApps(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Answer with the app that the message is for."""
-        config = message.content.config_records.get("config", {})
-        is_ordinary = message.metadata.message_type in {"train", "evaluate"} and PHASE_KEY not in config
+        config = message.content.config_records.get("config")
+        has_phase = config is not None and PHASE_KEY in config
+        is_ordinary = message.metadata.message_type in {"train", "evaluate"} and not has_phase
         return (self.softmax if is_ordinary else self.contrastive)(message, context)
 
 

@@ -40,8 +40,8 @@ class Group:
 class Found:
     """What a group gives: one record a model, one record a model and radius, and the learned code books."""
 
-    records: list[dict]
-    curve: list[dict]
+    records: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
     code_books: dict[str, np.ndarray]
 
 
@@ -119,7 +119,7 @@ class Attacks:
             return self.experiment.accuracy(state)
         return self.experiment.clean_accuracy(state, code_book)["clean-accuracy"]
 
-    def report(self, transferred: Any, ensemble: bool) -> tuple[dict, dict, Any]:
+    def report(self, transferred: Any, ensemble: bool) -> tuple[dict[str, Any], dict[str, Any], Any]:
         """Accuracies by attack, signs of masked gradients, and PGD's images."""
         found = evaluate_robustness(
             self.scores,
@@ -134,7 +134,7 @@ class Attacks:
         )
         return dict(found.accuracies), dict(vars(found.signs)), found.attacked
 
-    def curve(self) -> list[dict]:
+    def curve(self) -> list[dict[str, Any]]:
         """Robust accuracy on a third of the attacked images for several radii, from one random start."""
         count = max(1, len(self.experiment.attacked[1]) // 3)
         budgets = [shrunk(self.experiment.budget, factor) for factor in RADII]

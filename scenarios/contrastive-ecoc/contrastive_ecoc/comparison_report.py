@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
     return f"\n{_budget(records[0])}\n{Table.from_records(rows).to_text()}\n\nreport: {path}"
 
 
-def summary_rows(records: list[dict], dataset: str) -> list[dict]:
+def summary_rows(records: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
     """One row a place and method: every attack's accuracy over the seeds, the paper's beside it."""
     rows = []
     for place, method, own in _by_model(records):
@@ -91,7 +92,7 @@ def summary_rows(records: list[dict], dataset: str) -> list[dict]:
     return [{key: value for key, value in row.items() if any(r.get(key) for r in rows)} for row in rows]
 
 
-def sign_rows(records: list[dict]) -> list[dict]:
+def sign_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a place and method: of how many seeds each sign of masked gradients was seen."""
     return [
         {"place": place, "method": method}
@@ -114,7 +115,7 @@ def spread(values: list[float]) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean
 
 
-def _by_model(records: list[dict]) -> list[tuple[str, str, list[dict]]]:
+def _by_model(records: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
     grouped = [
         (place, method, [r for r in records if (r["place"], r["method"]) == (place, method)])
         for place in TRAINERS
@@ -123,13 +124,13 @@ def _by_model(records: list[dict]) -> list[tuple[str, str, list[dict]]]:
     return [each for each in grouped if each[2]]
 
 
-def _of_groups(records: list[dict], groups: Sequence[Group]) -> list[dict]:
+def _of_groups(records: list[dict[str, Any]], groups: Sequence[Group]) -> list[dict[str, Any]]:
     asked = {(group.place, group.seed) for group in groups}
     return [record for record in records if (record["place"], record["seed"]) in asked]
 
 
 def _figures(
-    run: RunDirectory, groups: Sequence[Group], records: list[dict], curve: list[dict]
+    run: RunDirectory, groups: Sequence[Group], records: list[dict[str, Any]], curve: list[dict[str, Any]]
 ) -> dict[str, tuple[Figure, str]]:
     figures = {
         "accuracies": (
@@ -166,7 +167,7 @@ def separation_words(code: OutputCode) -> str:
     )
 
 
-def _bars(records: list[dict]) -> Figure:
+def _bars(records: list[dict[str, Any]]) -> Figure:
     places = [place for place in TRAINERS if any(r["place"] == place for r in records)]
     shown = [attack for attack in ATTACKS if any(r.get(attack) is not None for r in records)]
     figure = new_figure(len(places), 1, size=(9.5, 3.3 * len(places)))
@@ -195,7 +196,7 @@ def _bars(records: list[dict]) -> Figure:
     return figure
 
 
-def _curves(curve: list[dict]) -> Figure:
+def _curves(curve: list[dict[str, Any]]) -> Figure:
     places = [place for place in TRAINERS if any(r["place"] == place for r in curve)]
     figure = new_figure(1, len(places), size=(5.2 * len(places) + 1.2, 3.6))
     for axes, place in zip(figure.axes, places, strict=True):
@@ -212,28 +213,29 @@ def _curves(curve: list[dict]) -> Figure:
             axes=axes,
         )
     for axes in figure.axes[:-1]:
-        axes.get_legend().remove()
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
     return figure
 
 
-def _budget(record: dict) -> str:
+def _budget(record: dict[str, Any]) -> str:
     keys = ("epsilon", "step_size", "num_steps", "num_restarts")
     return f"White-box, maximum norm: {AttackBudget(*(record[key] for key in keys))}"
 
 
-def _about_curve(record: dict) -> str:
+def _about_curve(record: dict[str, Any]) -> str:
     return (
         "Worst case over FGSM and all PGD attacks against the radius; a third of the attacked images, one "
         f"start, {record['num_steps']} steps of {record['step_size'] / record['epsilon']:.2g} of the radius."
     )
 
 
-def _subtitle(records: list[dict], config: dict) -> str:
+def _subtitle(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, sorted({int(record["seed"]) for record in records})))
     return f"{config['dataset']}, {config['num-clients']} users, {config['num-bits']} bits, seeds {seeds}"
 
 
-def _about(records: list[dict], config: dict) -> str:
+def _about(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
     rounds = int(config["pretrain-rounds"]) + int(config["fine-tune-rounds"])
     images = int(config["samples-per-user"]) * int(config["num-clients"]) or "all"
     epochs = config["local-epochs"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from logging import INFO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.common.logger import log
@@ -24,7 +24,7 @@ def write_results(
     experiment: ContrastiveExperiment,
     strategy: ContrastiveECOC,
     softmax: State,
-    rounds: list[dict],
+    rounds: list[dict[str, Any]],
 ) -> None:
     """Attack both models, then write everything into the run's directory."""
     assert strategy.code_book is not None
@@ -70,7 +70,7 @@ def attack_all(
 
 def robustness_curve(
     experiment: ContrastiveExperiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Robust accuracy against the radius, on a third of the attacked images."""
     count = curve_size(experiment)
     images, labels = experiment.attacked[0][:count], experiment.attacked[1][:count]
@@ -101,9 +101,9 @@ def compose(
     experiment: ContrastiveExperiment,
     strategy: ContrastiveECOC,
     reports: dict[str, RobustnessReport],
-    table: list[dict],
-    rounds: list[dict],
-    curve: list[dict],
+    table: list[dict[str, Any]],
+    rounds: list[dict[str, Any]],
+    curve: list[dict[str, Any]],
 ) -> Report:
     """Text, tables and pictures in reading order."""
     assert strategy.code_book is not None

@@ -46,9 +46,9 @@ def main(grid: Grid, context: Context) -> None:
     write_results(experiment.run_directory("contrastive-ecoc"), experiment, strategy, softmax, rounds)
 
 
-def train_softmax(experiment: ContrastiveExperiment, grid: Grid) -> tuple[State, list[dict]]:
+def train_softmax(experiment: ContrastiveExperiment, grid: Grid) -> tuple[State, list[dict[str, Any]]]:
     """FedAvg on the same backbone, for as many rounds."""
-    rounds: list[dict] = []
+    rounds: list[dict[str, Any]] = []
 
     def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
         accuracy = experiment.accuracy({key: each.numpy() for key, each in arrays.items()})

@@ -157,7 +157,9 @@ class Federated:
         result = fedavg.start(grid, to_array_record(state), num_rounds=rounds)
         return Trained({key: each.numpy() for key, each in result.arrays.items()})
 
-    def _run(self, state: State, rounds: int, changes: dict, code_book: CodeBook | None = None) -> Trained:
+    def _run(
+        self, state: State, rounds: int, changes: dict[str, Any], code_book: CodeBook | None = None
+    ) -> Trained:
         changed = ContrastiveExperiment({**self.experiment.config, **changes})
         strategy = changed.strategy(code_book, with_evaluator=False)
         grid = InProcessGrid(app, changed.num_users, changed.config, wire=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -154,12 +155,16 @@ def _costs(task: Task, strategy: EncodedGradientDescent) -> list[Record]:
             "numbers per worker, stored": stored,
             "total storage / data": resources.storage_overhead(num_rows, num_columns),
             "multiplications per worker": resources.worker_per_iteration,
-            "worker ms": 1e3 * _median_seconds(lambda products=products: [a @ b for a, b in products]),
+            "worker ms": 1e3 * _median_seconds(partial(_multiply, products)),
             "multiplications of the master": resources.master_per_iteration,
             "master ms": 1e3 * decoding if resources.method == "encoded" else None,
         }
         for resources, stored, products in counted
     ]
+
+
+def _multiply(products: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+    return [left @ right for left, right in products]
 
 
 def _median_seconds(action: Callable[[], object]) -> float:

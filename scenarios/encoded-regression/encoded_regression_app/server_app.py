@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from encoded_regression_app.report import write_report
 from encoded_regression_app.task import Task, load_task
-from flower_coded.clients.encoded_gd import Faults, faults_from_config
+from flower_coded.clients.encoded_gd import faults_from_config
 from flower_coded.codes import RealErrorLocatingCode
 from flower_coded.errors import ParameterError
-from flower_coded.protocols.encoded_gradient import get_step_size_rule
+from flower_coded.protocols.encoded_gradient import Faults, get_step_size_rule
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import EncodedGradientDescent
 from flower_coded.threads import one_thread
@@ -30,7 +30,8 @@ def prepare(config: dict[str, Any]) -> tuple[Task, EncodedGradientDescent, Fault
         int(config["num-clients"]),
         int(config["num-errors"]),
         int(config["num-erasures"]),
-        str(config["locator"]),
+        # The constructors refuse other words than their own.
+        cast(Any, config["locator"]),
     )
     faults = faults_from_config(config, code.num_workers)
     strategy = EncodedGradientDescent(
@@ -39,7 +40,7 @@ def prepare(config: dict[str, Any]) -> tuple[Task, EncodedGradientDescent, Fault
         task.targets,
         task.objective,
         get_step_size_rule(str(config["step-size-rule"])),
-        verification=str(config["verification"]),
+        verification=cast(Any, config["verification"]),
         device=str(config["device"]),
         reply_timeout=float(config["reply-timeout"]),
     )

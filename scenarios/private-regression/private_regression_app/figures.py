@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,13 +140,13 @@ def _collusion_point(
     )
     lengths = (int(value),) if isinstance(attack, ConstraintLengthAware) else (8, 10)
     decoders: dict[str, Callable[[], Any]] = {
-        f"joint, v' = {length}, {choose_by}": lambda length=length, choose_by=choose_by: measure(
-            drawn, "joint", constraint_length=length, choose_by=choose_by
+        f"joint, v' = {length}, {choose_by}": partial(
+            measure, drawn, "joint", constraint_length=length, choose_by=choose_by
         )
         for length in lengths
         for choose_by in ("chance", "votes")
     }
-    decoders |= {name: lambda name=name: measure(drawn, name) for name in ("independent", "subspace", "keys")}
+    decoders |= {name: partial(measure, drawn, name) for name in ("independent", "subspace", "keys")}
     print(f"progress: {name} {value:g}", flush=True)
     records = []
     for decoder, run in decoders.items():

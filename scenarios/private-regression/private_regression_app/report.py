@@ -50,8 +50,8 @@ def write_report(
             found = solve_regression(
                 task.scaled, outcome.total, outcome.total_error_bound, accuracy=float(config["accuracy"])
             )
-        except DecodingError as error:
-            refusal = str(error)
+        except DecodingError as refused:
+            refusal = str(refused)
     if outcome is None or found is None:
         run.write_metrics([{"decoded": 0}])
         report.add_note(f"Nothing could be trusted: {refusal}.", kind="bad")
@@ -59,7 +59,7 @@ def write_report(
         print(f"progress: nothing could be trusted; report in {run.report_path}", flush=True)
         return
     expected = task.expected()
-    error = float(np.linalg.norm(found.scaled - expected) / max(1.0, np.linalg.norm(expected)))
+    error = float(np.linalg.norm(found.scaled - expected) / max(1.0, float(np.linalg.norm(expected))))
     summary = {
         "relative error": error,
         "error bound": found.error_bound,

@@ -35,7 +35,7 @@ def prepare(config: dict[str, Any]) -> tuple[Task, Plan, float, RobustALCC, Anal
             "verification", f"must be one of {', '.join(get_args(Verification))}", config["verification"]
         )
     verification = cast(Verification, config["verification"])
-    numbers = {
+    numbers: dict[str, Any] = {
         "num_byzantine": int(config["num-byzantine"]),
         "num_stragglers": int(config["num-stragglers"]),
         "verification": verification,
