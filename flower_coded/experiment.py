@@ -43,7 +43,8 @@ from torch import nn
 
 from flower_coded.attacks import Backdoor, plan_selective_poisoning
 from flower_coded.clients import AttackSettings, ClientSettings
-from flower_coded.clients.run_config import RunConfig, read_choice, read_float, read_int
+from flower_coded.clients.adversarial_settings import adversarial_training
+from flower_coded.clients.run_config import RunConfig, read_bool, read_choice, read_float, read_int
 from flower_coded.clients.training import user_data
 from flower_coded.codes import (
     DECODER_NAMES,
@@ -56,6 +57,7 @@ from flower_coded.codes import (
 )
 from flower_coded.codes.subset.constructions import ROWS
 from flower_coded.codes.subset.decoders import check_decoder
+from flower_coded.errors import ParameterError
 from flower_coded.learning import (
     ImageData,
     ModelState,
@@ -206,6 +208,8 @@ class Experiment:
         _ = self.num_users, self.num_rounds, self.attack, self.backdoor, self.model()
         user_data(self.settings, 0, self.num_users)  # every client divides the data, and would refuse alike
         check_decoder(self.decoder, self.decoder_options)
+        read_bool(self.config, "cyclic", False)
+        adversarial_training(self.config)
 
     def model(self, *, seed: int | None = None) -> nn.Module:
         """Make the architecture, with the weights that a single model starts from."""
@@ -270,6 +274,11 @@ class Experiment:
     def coded_strategy(self, *, stacked: bool = True, is_measured: bool = True) -> CodedSubsetAggregation:
         """Make the strategy that trains the ensemble of :attr:`code`, every model from weights of its own."""
         data, code = self.data, self.code
+        adversarial = adversarial_training(self.config).method
+        if stacked and adversarial != "none":
+            raise ParameterError(
+                "adversarial-training", "must be none where models are trained stacked", adversarial
+            )
         start = initial_states(
             self.settings.model, data.image_shape, data.num_classes, code.num_models, self.seed
         )
@@ -277,7 +286,7 @@ class Experiment:
             code,
             initial_states=start,
             stacked=stacked,
-            cyclic=bool(self.config.get("cyclic", False)),
+            cyclic=read_bool(self.config, "cyclic", False),
             evaluator=self.evaluator(code) if is_measured else None,
             seed=self.seed,
             fraction_evaluate=0.0,

@@ -3,7 +3,8 @@
 :func:`contrastive_client_app` answers what :class:`~flower_coded.strategies.contrastive_ecoc.ContrastiveECOC`
 asks. Two functions make it yours: one that loads this node's images, one that builds the network on any
 backbone. Left alone it trains on :mod:`flower_coded.learning`'s data sets and models by the run
-configuration's keys, those of :mod:`flower_coded.clients.training` and these. A node that the keys of
+configuration's keys, those of :mod:`flower_coded.clients.training`, those of
+:mod:`flower_coded.clients.adversarial_settings` and these. A node that the keys of
 :mod:`flower_coded.clients.attack_settings` make an attacker poisons its images before it trains and before it
 sums, or crafts its update.
 
@@ -21,6 +22,8 @@ key                         default   meaning
 ``margin``                  ``0.5``   margin of eq. 7
 ``probability-temperature``  ``1.0``  of eq. 5
 ``code-book-momentum``      ``0.5``   share of its last mean that a class keeps per batch
+``contrastive``             ``simclr``  what pretraining minimizes: ``simclr`` or ``byol``
+``target-momentum``         ``0.99``  of BYOL's target network at a round's first step
 ``code-book-attack``        ``none``  ``negate``, ``swap``, ``collapse`` or ``oversize``
 ``code-book-attackers``     empty     partition ids that send poisoned class sums: ``"0,3"``
 ``code-book-claim``         ``0``     samples they claim per class; 0 claims the honest number
@@ -41,11 +44,13 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
+from flower_coded.clients.adversarial_settings import adversarial_training
 from flower_coded.clients.attack_mod import byzantine_mod
 from flower_coded.clients.attack_settings import attack_settings_of
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import (
     RunConfig,
+    read_bool,
     read_choice,
     read_float,
     read_int,
@@ -62,6 +67,7 @@ from flower_coded.clients.training import (
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
 from flower_coded.learning.contrastive_training import (
+    CONTRASTIVE_METHODS,
     ContrastiveSettings,
     class_word_sums,
     fine_tune,
@@ -135,14 +141,15 @@ def contrastive_settings(run_config: RunConfig) -> ContrastiveSettings:
     """
     default = ContrastiveSettings()
     refuse_misspelled_keys(run_config, CONTRASTIVE_KEYS)
-    return ContrastiveSettings(
-        **{
-            each.name: read_float(
-                run_config, each.name.replace("_", "-"), getattr(default, each.name), least=-1.0
-            )
-            for each in dataclasses.fields(default)
-        }
-    )
+    numbers = {
+        each.name: read_float(
+            run_config, each.name.replace("_", "-"), getattr(default, each.name), least=-1.0
+        )
+        for each in dataclasses.fields(default)
+        if isinstance(each.default, float)
+    }
+    method = read_choice(run_config, "contrastive", default.contrastive, CONTRASTIVE_METHODS)
+    return ContrastiveSettings(contrastive=method, **numbers)
 
 
 def train_settings(run_config: RunConfig, seed: int) -> TrainSettings:
@@ -294,7 +301,7 @@ def _learn(network: OutputCodeNetwork, user: UserImages, message: Message, conte
         batch_size = read_int(run_config, "pretrain-batch-size", 100, least=2)
         augment = simclr_augmentation(
             _image_shape(user),
-            flip=bool(run_config.get("flip", False)),
+            flip=read_bool(run_config, "flip", False),
             images_per_draw=read_int(run_config, "images-per-draw", 4, least=1),
         )
         return pretrain(
@@ -312,7 +319,8 @@ def _learn(network: OutputCodeNetwork, user: UserImages, message: Message, conte
         _code_book(message),
         training=training,
         settings=losses,
-        update_code_book=bool(config[FOLLOW_KEY]),
+        update_code_book=config[FOLLOW_KEY] is True,
+        adversarial=adversarial_training(run_config),
         device=_device(context),
     )
     return report
@@ -331,7 +339,13 @@ def _load_user(context: Context) -> UserImages:
 def _build_network(context: Context, user: UserImages) -> OutputCodeNetwork:
     settings = client_settings_of(context)
     num_bits = read_int(context.run_config, "num-bits", 32, least=1)
-    return build_output_code_network(settings.model, _image_shape(user), num_bits, seed=settings.seed)
+    return build_output_code_network(
+        settings.model,
+        _image_shape(user),
+        num_bits,
+        seed=settings.seed,
+        has_predictor=contrastive_settings(context.run_config).contrastive == "byol",
+    )
 
 
 def _image_shape(user: UserImages) -> tuple[int, int, int]:

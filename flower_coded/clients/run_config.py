@@ -17,6 +17,7 @@ __all__ = [
     "RunConfig",
     "Value",
     "parsed_once",
+    "read_bool",
     "read_choice",
     "read_float",
     "read_int",
@@ -72,6 +73,26 @@ def read_float(
         bounds = f"of at least {least:g}" if most == float("inf") else f"between {least:g} and {most:g}"
         raise ParameterError(key, f"must be a number {bounds}", value, hint=f"{default:g}, say")
     return number
+
+
+def read_bool(run_config: RunConfig, key: str, default: bool) -> bool:
+    """Read yes or no: a bool, or its name as text, however it is capitalized.
+
+    Examples
+    --------
+    >>> read_bool({"flip": "false"}, "flip", True), read_bool({"flip": True}, "flip", False)
+    (False, True)
+    >>> read_bool({"flip": "no"}, "flip", False)
+    Traceback (most recent call last):
+        ...
+    flower_coded.errors.ParameterError: flip must be true or false; received 'no' (false, say)
+    """
+    value = run_config.get(key, default)
+    # Not bool(value): every text but the empty one is true, "false" among them.
+    named = {"true": True, "false": False}.get(str(value).lower())
+    if named is None:
+        raise ParameterError(key, "must be true or false", value, hint=f"{str(default).lower()}, say")
+    return named
 
 
 def read_text(run_config: RunConfig, key: str, default: str) -> str:

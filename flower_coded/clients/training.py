@@ -5,24 +5,27 @@
 which are trained together; any other carries one model. Both give the same models for the same seed up to
 rounding.
 
-Run-config keys, besides those of :mod:`flower_coded.clients.attack_settings`:
+Run-config keys, besides those of :mod:`flower_coded.clients.attack_settings` and
+:mod:`flower_coded.clients.adversarial_settings`:
 
-====================  =============  ===============================================================
-key                   default        meaning
-====================  =============  ===============================================================
-``dataset``           ``digits``     a name that :func:`~flower_coded.learning.load_images` knows
-``data-directory``    empty          where its files are; empty: ``FLOWER_CODED_DATA``, else ``data``
-``model``             ``small-cnn``  a name that :func:`~flower_coded.learning.build_model` knows
-``alpha``             ``iid``        class mix per user, a number or ``iid``
-``samples-per-user``  ``0``          images per user; 0 divides all
-``local-epochs``      ``5``          passes over the own data in a round
-``batch-size``        ``20``         images per step
-``optimizer``         ``sgd``        ``sgd`` (with momentum 0.9) or ``adam``
-``learning-rate``     ``0.1``        the optimizer's step; with ``adam``, 0.001 is usual
-``weight-decay``      ``0.0001``     its L2 term
-``seed``              ``0``          divides the data, orders it, draws masks
-``device``            ``cpu``        ``cpu``, ``cuda`` or ``cuda:0``
-====================  =============  ===============================================================
+=====================  =============  ===============================================================
+key                    default        meaning
+=====================  =============  ===============================================================
+``dataset``            ``digits``     a name that :func:`~flower_coded.learning.load_images` knows
+``data-directory``     empty          where its files are; empty: ``FLOWER_CODED_DATA``, else ``data``
+``image-channels``     ``0``          3 repeats the channel of gray images three times; 0 leaves them
+``validation-images``  ``0``          training images set aside before the users' division
+``model``              ``small-cnn``  a name that :func:`~flower_coded.learning.build_model` knows
+``alpha``              ``iid``        class mix per user, a number or ``iid``
+``samples-per-user``   ``0``          images per user; 0 divides all
+``local-epochs``       ``5``          passes over the own data in a round
+``batch-size``         ``20``         images per step
+``optimizer``          ``sgd``        ``sgd`` (with momentum 0.9) or ``adam``
+``learning-rate``      ``0.1``        the optimizer's step; with ``adam``, 0.001 is usual
+``weight-decay``       ``0.0001``     its L2 term
+``seed``               ``0``          divides the data, orders it, draws masks
+``device``             ``cpu``        ``cpu``, ``cuda`` or ``cuda:0``
+=====================  =============  ===============================================================
 
 Data sets and divisions are cached per process and read-only, so that the virtual clients of one simulation
 worker share them. No global random state is touched: a round is seeded by the message's ``coded-seed``, or
@@ -44,6 +47,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flower_coded.clients.adversarial_settings import ADVERSARIAL_KEYS, adversarial_training
 from flower_coded.clients.attack_mod import attack_in, byzantine_mod, poisoned_in, server_round_of
 from flower_coded.clients.attack_settings import ATTACK_KEYS
 from flower_coded.clients.identity import partition_of, register_identity
@@ -94,6 +98,8 @@ class ClientSettings:
 
     dataset: str = "digits"
     data_directory: str = ""
+    image_channels: int = 0
+    validation_images: int = 0
     model: str = "small-cnn"
     alpha: str | float = "iid"
     samples_per_user: int = 0
@@ -119,6 +125,8 @@ class ClientSettings:
         return cls(
             dataset=read_text(run_config, "dataset", cls.dataset),
             data_directory=read_text(run_config, "data-directory", cls.data_directory),
+            image_channels=read_int(run_config, "image-channels", cls.image_channels),
+            validation_images=read_int(run_config, "validation-images", cls.validation_images),
             model=read_text(run_config, "model", cls.model),
             alpha=alpha if isinstance(alpha, str) else float(alpha),
             samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
@@ -133,7 +141,13 @@ class ClientSettings:
 
     def load(self) -> ImageData:
         """Load the data set, from the process's cache where it is there."""
-        return load_images(self.dataset, self.data_directory or None, seed=self.seed)
+        return load_images(
+            self.dataset,
+            self.data_directory or None,
+            seed=self.seed,
+            num_validation=self.validation_images,
+            channels=self.image_channels,
+        )
 
     def train_options(self, seed: int) -> dict[str, Any]:
         """Keyword arguments of :func:`~flower_coded.learning.train` for a round of that seed."""
@@ -148,7 +162,11 @@ class ClientSettings:
         }
 
 
-CLIENT_KEYS = (*(each.name.replace("_", "-") for each in fields(ClientSettings)), *ATTACK_KEYS)
+CLIENT_KEYS = (
+    *(each.name.replace("_", "-") for each in fields(ClientSettings)),
+    *ADVERSARIAL_KEYS,
+    *ATTACK_KEYS,
+)
 """Run-config keys of an app that trains, those of its attack among them; other keys are the server's."""
 
 _parsed = parsed_once(ClientSettings.from_config)
@@ -262,6 +280,13 @@ def _train(message: Message, context: Context) -> Message:
     model = _model(settings)
     options = settings.train_options(_round_seed(settings, config, message, context))
     constrain = _constrain(message, context)
+    adversarial = adversarial_training(context.run_config)
+    if adversarial.method != "none" and (MODELS_KEY in config or constrain < 1):
+        raise ParameterError(
+            "adversarial-training",
+            "must be none where models are trained stacked, or an attacker constrains its loss",
+            adversarial.method,
+        )
     if MODELS_KEY in config:
         if constrain < 1:
             raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", constrain)
@@ -278,7 +303,7 @@ def _train(message: Message, context: Context) -> Message:
         if constrain < 1:
             report = _train_constrained(model, images, labels, constrain, options)
         else:
-            report = train(model, images, labels, **options)
+            report = train(model, images, labels, adversarial=adversarial, **options)
         trained = get_state(model)
     arrays = ArrayRecord({key: Array(np.ascontiguousarray(value)) for key, value in trained.items()})
     metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})

@@ -24,10 +24,14 @@ __all__ = [
     "AttackBudget",
     "MaskingSigns",
     "Objective",
+    "Predict",
     "accuracy",
+    "ascend",
+    "ball",
     "fgsm",
     "masking_signs",
     "pgd",
+    "value_and_gradient",
     "worst_case",
 ]
 
@@ -135,19 +139,17 @@ def pgd(
     Tensor of shape (B, C, H, W)
         Images in [0, 1], within ``budget.epsilon`` of the given ones.
     """
-    lower = (images - budget.epsilon).clamp_min(0.0)
-    upper = (images + budget.epsilon).clamp_max(1.0)
+    lower, upper = ball(images, budget.epsilon)
     # The clean image competes too: a sample misclassified without any attack must not count as robust.
     best = images.clone()
     best_is_wrong, best_loss = _outcome(objective, predict, images, labels)
     for _ in range(budget.num_restarts):
         # A start inside the ball, not at its center: at the image itself a masked gradient can vanish.
         noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        current = torch.clamp(images + budget.epsilon * (2.0 * noise - 1.0), lower, upper)
-        for _ in range(budget.num_steps):
-            # The sign alone: a gradient that has all but vanished must not shorten the step.
-            step = budget.step_size * _gradient(objective, current, labels).sign()
-            current = torch.clamp(current + step, lower, upper)
+        start = torch.clamp(images + budget.epsilon * (2.0 * noise - 1.0), lower, upper)
+        current = ascend(
+            objective, start, labels, (lower, upper), step_size=budget.step_size, num_steps=budget.num_steps
+        )
         is_wrong, loss = _outcome(objective, predict, current, labels)
         # A wrong label beats any loss: robust accuracy counts labels, and the objective only leads there.
         is_better = (is_wrong & ~best_is_wrong) | ((is_wrong == best_is_wrong) & (loss > best_loss))
@@ -155,6 +157,54 @@ def pgd(
         best_loss = torch.where(is_better, loss, best_loss)
         best_is_wrong = best_is_wrong | is_wrong
     return best
+
+
+def ascend(
+    objective: Objective,
+    start: Tensor,
+    labels: Tensor,
+    bounds: tuple[Tensor, Tensor],
+    *,
+    step_size: float,
+    num_steps: int,
+) -> Tensor:
+    """Projected ascent from given starting points: the last image of every sample, whatever it achieved.
+
+    Parameters
+    ----------
+    objective : callable
+        Loss per sample to increase.
+    start : Tensor of shape (B, C, H, W), float in [0, 1]
+    labels : Tensor of shape (B,), int64
+    bounds : (Tensor, Tensor), each of shape (B, C, H, W)
+        Least and largest value of every pixel; see :func:`ball`.
+    step_size : float
+        In units of the pixel range.
+    num_steps : int
+
+    Returns
+    -------
+    Tensor of shape (B, C, H, W)
+        Without a graph.
+    """
+    current = start
+    for _ in range(num_steps):
+        # The sign alone: a gradient that has all but vanished must not shorten the step.
+        step = step_size * _gradient(objective, current, labels).sign()
+        current = torch.clamp(current + step, *bounds)
+    return current
+
+
+def ball(images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Least and largest value of every pixel within the maximum-norm ball and the pixel range.
+
+    Examples
+    --------
+    >>> lower, upper = ball(torch.tensor([0.05, 0.5]), 0.1)
+    >>> [round(each, 2) for each in [*lower.tolist(), *upper.tolist()]]
+    [0.0, 0.4, 0.15, 0.6]
+    """
+    return (images - epsilon).clamp_min(0.0), (images + epsilon).clamp_max(1.0)
 
 
 def accuracy(predict: Predict, images: Tensor, labels: Tensor) -> float:
@@ -252,12 +302,18 @@ def masking_signs(
     )
 
 
-def _gradient(objective: Objective, images: Tensor, labels: Tensor) -> Tensor:
+def value_and_gradient(objective: Objective, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Objective (B,) and its gradient (B, C, H, W) at these images, without a graph."""
     with torch.enable_grad():
         moving = images.detach().clone().requires_grad_()
+        values = objective(moving, labels)
         # In evaluation mode samples do not interact, so the sum's gradient holds each one's own.
-        (gradient,) = torch.autograd.grad(objective(moving, labels).sum(), moving)
-    return gradient
+        (gradient,) = torch.autograd.grad(values.sum(), moving)
+    return values.detach(), gradient
+
+
+def _gradient(objective: Objective, images: Tensor, labels: Tensor) -> Tensor:
+    return value_and_gradient(objective, images, labels)[1]
 
 
 def _outcome(

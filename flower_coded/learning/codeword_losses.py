@@ -30,6 +30,7 @@ __all__ = [
     "codeword_hinge",
     "codeword_sums",
     "column_separation",
+    "cosine_rows",
     "cosine_similarity",
     "info_nce",
     "maximum_cosine",
@@ -58,6 +59,11 @@ def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
             [0., 0.]])
     """
     return _directions(first) @ _directions(second).T
+
+
+def cosine_rows(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine of every row with the same row of another matrix, (B,); both of shape (B, d)."""
+    return (_directions(first) * _directions(second)).sum(dim=1)
 
 
 def info_nce(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:

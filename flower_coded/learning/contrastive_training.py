@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from flower_coded.errors import ParameterError
 from flower_coded.learning import codeword_losses as losses
+from flower_coded.learning.adversarial_training import UNATTACKED, AdversarialTraining, adversarial_loss
+from flower_coded.learning.byol import TargetNetwork
 from flower_coded.learning.output_code_network import OutputCodeNetwork
 from flower_coded.learning.training import (
     TrainReport,
@@ -34,12 +36,15 @@ from flower_coded.learning.training import (
 )
 
 __all__ = [
+    "CONTRASTIVE_METHODS",
     "ContrastiveSettings",
     "class_word_sums",
     "fine_tune",
     "pretrain",
     "simclr_augmentation",
 ]
+
+CONTRASTIVE_METHODS = ("simclr", "byol")
 
 Augmentation = Callable[[Tensor], Tensor]
 """Takes and returns a batch of images (B, C, H, W) in [0, 1]."""
@@ -61,6 +66,10 @@ class ContrastiveSettings:
         Temperature of eq. 5; 1 in the paper.
     code_book_momentum : float
         Share of the last mean that a class keeps when a batch brings a new one; 0 follows the batch at once.
+    contrastive : {"simclr", "byol"}
+        What pretraining minimizes beside column separation: InfoNCE (eq. 2), or BYOL's loss in its place.
+    target_momentum : float
+        Of BYOL's target network at the first step of a call; the paper's 0.996 is for a million steps.
 
     Raises
     ------
@@ -73,6 +82,8 @@ class ContrastiveSettings:
     margin: float = 0.5
     probability_temperature: float = 1.0
     code_book_momentum: float = 0.5
+    contrastive: str = "simclr"
+    target_momentum: float = 0.99
 
     def __post_init__(self) -> None:
         for name in ("temperature", "probability_temperature"):
@@ -82,10 +93,12 @@ class ContrastiveSettings:
             raise ParameterError("column_weight", "must not be negative", self.column_weight, hint="1.0")
         if not -1.0 <= self.margin <= 1.0:
             raise ParameterError("margin", "must be a cosine", self.margin, hint="0.5, as in the paper")
-        if not 0.0 <= self.code_book_momentum < 1.0:
-            raise ParameterError(
-                "code_book_momentum", "must lie in [0, 1)", self.code_book_momentum, hint="0.5"
-            )
+        for name, usual in (("code_book_momentum", "0.5"), ("target_momentum", "0.99")):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ParameterError(name, "must lie in [0, 1)", getattr(self, name), hint=usual)
+        if self.contrastive not in CONTRASTIVE_METHODS:
+            names = ", ".join(CONTRASTIVE_METHODS)
+            raise ParameterError("contrastive", f"must be one of {names}", self.contrastive)
 
 
 def simclr_augmentation(
@@ -147,12 +160,12 @@ def pretrain(
     augment: Augmentation,
     device: str = "cpu",
 ) -> TrainReport:
-    """Train without labels: InfoNCE on two views plus λ times column separation (eq. 8).
+    """Train without labels: InfoNCE or BYOL on two views plus λ times column separation (eq. 8).
 
     Parameters
     ----------
     network : OutputCodeNetwork
-        Trained in place, projection head included.
+        Trained in place, projection head (and BYOL's predictor) included.
     images : ndarray of shape (N, C, H, W), float32
         Pixels in [0, 1].
     training : TrainSettings
@@ -169,17 +182,28 @@ def pretrain(
     TrainReport
     """
     num_pairs = max(1, network.num_bits * (network.num_bits - 1) // 2)
+    target, after_step = None, None
+    if settings.contrastive == "byol":
+        num_steps = training.epochs * -(-len(images) // training.batch_size)
+        network.to(choose_device(device))  # before it is copied
+        target = TargetNetwork(network, momentum=settings.target_momentum, num_steps=num_steps)
+        after_step = target.follow
 
     def loss_of(pixels: Tensor, _labels: Tensor) -> Tensor:
-        first, second = (network(augment(pixels)) for _ in range(2))
-        contrast = losses.info_nce(
-            network.project(first), network.project(second), temperature=settings.temperature
-        )
-        columns = losses.column_separation(torch.cat([first, second])) / num_pairs
+        views = augment(pixels), augment(pixels)
+        words = network(views[0]), network(views[1])
+        if target is None:
+            first, second = (network.project(each) for each in words)
+            contrast = losses.info_nce(first, second, temperature=settings.temperature)
+        else:
+            contrast = target.loss(words, views)
+        columns = losses.column_separation(torch.cat(words)) / num_pairs
         return contrast + settings.column_weight * columns
 
     unlabeled = np.zeros(len(images), np.int64)
-    return train_with(loss_of, network, images, unlabeled, settings=training, device=device)
+    return train_with(
+        loss_of, network, images, unlabeled, settings=training, after_step=after_step, device=device
+    )
 
 
 def fine_tune(
@@ -191,6 +215,8 @@ def fine_tune(
     training: TrainSettings,
     settings: ContrastiveSettings,
     update_code_book: bool,
+    adversarial: AdversarialTraining = UNATTACKED,
+    after_epoch: Callable[[int], None] | None = None,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float64], TrainReport]:
     """Train with labels against a code book: eq. 9, or eq. 11 with the code book following the weights.
@@ -204,6 +230,12 @@ def fine_tune(
         Codeword per class to begin with; it is not modified.
     update_code_book : bool
         False for ACL-PF and ACL-TFC, True for ACL-CFPC.
+    adversarial : AdversarialTraining
+        Whether the images are attacked while it learns. The search climbs eq. 6 against the code book as the
+        last batch left it; a code book that follows is moved by the words that the loss is taken of, which
+        are those of attacked images under ``madry`` and of clean ones under ``trades``.
+    after_epoch : callable, optional
+        See :func:`~flower_coded.learning.training.train_with`.
 
     Returns
     -------
@@ -222,9 +254,8 @@ def fine_tune(
     target = choose_device(device)
     remembered = torch.tensor(code_book, dtype=torch.float32, device=target)
 
-    def loss_of(pixels: Tensor, classes: Tensor) -> Tensor:
+    def loss_of_words(words: Tensor, classes: Tensor) -> Tensor:
         nonlocal remembered
-        words = network(pixels)
         book = remembered
         if update_code_book:
             book = _follow(remembered, words, classes, settings.code_book_momentum)
@@ -236,7 +267,13 @@ def fine_tune(
         )
         return total + losses.maximum_cosine(book) if update_code_book else total
 
-    report = train_with(loss_of, network, images, labels, settings=training, device=device)
+    def log_probabilities(words: Tensor) -> Tensor:
+        return losses.class_log_probabilities(words, remembered, temperature=settings.probability_temperature)
+
+    loss_of = adversarial_loss(network, loss_of_words, log_probabilities, adversarial)
+    report = train_with(
+        loss_of, network, images, labels, settings=training, after_epoch=after_epoch, device=device
+    )
     return remembered.cpu().numpy().astype(np.float64), report
 
 

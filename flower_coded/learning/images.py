@@ -46,6 +46,8 @@ class ImageData:
     train_groups : ndarray of shape (N,), int64, or None
         Images of one group are near-identical (the frames of one traffic sign's track) and must stay
         together in every split. None where every image stands alone.
+    validation_images, validation_labels : ndarray, or None
+        Images that were set aside before the training set is divided, to choose settings and rounds on.
 
     Raises
     ------
@@ -66,19 +68,27 @@ class ImageData:
     test_labels: NDArray[np.int64] = field(repr=False)
     num_classes: int
     train_groups: NDArray[np.int64] | None = field(default=None, repr=False)
+    validation_images: NDArray[np.float32] | None = field(default=None, repr=False)
+    validation_labels: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for part in ("train", "test"):
+        if (self.validation_images is None) != (self.validation_labels is None):
+            raise ParameterError(
+                "validation_labels", "must come with validation_images, and only there", None
+            )
+        for part in ("train", "test", *(() if self.validation_images is None else ("validation",))):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             _check_part(part, images, labels, self.num_classes)
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise ParameterError(
-                "test_images", f"must have image shape {self.image_shape}", self.test_images.shape[1:]
-            )
+            if images.shape[1:] != self.image_shape:
+                raise ParameterError(
+                    f"{part}_images", f"must have image shape {self.image_shape}", images.shape[1:]
+                )
         if self.train_groups is not None and self.train_groups.shape != self.train_labels.shape:
             raise ParameterError("train_groups", "must hold one group per image", self.train_groups.shape)
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            array.flags.writeable = False
+        for part in ("train", "test", "validation"):
+            for array in (getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")):
+                if array is not None:
+                    array.flags.writeable = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -94,6 +104,8 @@ def load_images(
     seed: int = 0,
     limit: int | None = None,
     test_limit: int | None = None,
+    num_validation: int = 0,
+    channels: int = 0,
     download: bool = False,
 ) -> ImageData:
     """Read a data set by name; every process that asks with the same arguments gets the same arrays.
@@ -109,6 +121,11 @@ def load_images(
         Chooses the training and test parts of ``digits`` and the images that a limit keeps.
     limit, test_limit : int or None
         Keep that many training and test images, drawn without replacement; of traffic signs, whole tracks.
+    num_validation : int
+        Set that many of the training images aside for validation, drawn from the seed; of traffic signs,
+        whole tracks, at most as many.
+    channels : int
+        3 repeats the one channel of gray images three times; 0 leaves images as they are.
     download : bool
         Let torchvision fetch missing files into the data directory. Needs a network.
 
@@ -120,7 +137,7 @@ def load_images(
     Raises
     ------
     ParameterError
-        If the name is unknown or a limit is below 1.
+        If the name is unknown, a limit is below 1, too few images are left, or the channels cannot be had.
     DataNotFoundError
         If no file is where it was looked for; the message lists the places.
     """
@@ -131,25 +148,46 @@ def load_images(
     for parameter, value in (("limit", limit), ("test_limit", test_limit)):
         if value is not None and value < 1:
             raise ParameterError(parameter, "must be at least 1", value, hint="None keeps every image")
-    return _load(name, str(_data_directory(data_directory)), seed, limit, test_limit, download)
+    if channels not in (0, 1, 3):
+        raise ParameterError(
+            "image-channels", "must be 0, 1 or 3", channels, hint="0 leaves images as they are"
+        )
+    if num_validation < 0:
+        raise ParameterError("validation-images", "must not be negative", num_validation)
+    directory = str(_data_directory(data_directory))
+    return _load(name, directory, seed, limit, test_limit, num_validation, channels, download)
 
 
 @functools.lru_cache(maxsize=4)
 def _load(
-    name: str, directory: str, seed: int, limit: int | None, test_limit: int | None, download: bool
+    name: str,
+    directory: str,
+    seed: int,
+    limit: int | None,
+    test_limit: int | None,
+    num_validation: int,
+    channels: int,
+    download: bool,
 ) -> ImageData:
     generator = np.random.default_rng([seed, 0x1A6E5])
     raw = _digits(generator) if name == "digits" else read_images(name, Path(directory), download=download)
     train = _keep(len(raw.train_labels), limit, raw.train_groups, generator)
     test = _keep(len(raw.test_labels), test_limit, None, generator)
+    train, validation = _set_aside(train, num_validation, raw.train_groups, seed)
+
+    def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _with_channels(_as_pixels(images), channels)
+
     return ImageData(
         name=name,
-        train_images=_as_pixels(raw.train_images[train]),
+        train_images=pixels(raw.train_images[train]),
         train_labels=raw.train_labels[train].astype(np.int64),
-        test_images=_as_pixels(raw.test_images[test]),
+        test_images=pixels(raw.test_images[test]),
         test_labels=raw.test_labels[test].astype(np.int64),
         num_classes=raw.num_classes,
         train_groups=None if raw.train_groups is None else raw.train_groups[train],
+        validation_images=pixels(raw.train_images[validation]) if num_validation else None,
+        validation_labels=raw.train_labels[validation].astype(np.int64) if num_validation else None,
     )
 
 
@@ -180,6 +218,31 @@ def _keep(
     order = generator.permutation(len(sizes))
     kept = order[np.cumsum(sizes[order]) <= limit]
     return np.flatnonzero(np.isin(group_of, kept))
+
+
+def _set_aside(
+    train: NDArray[np.int64], count: int, groups: NDArray[np.int64] | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split training indices into those that stay and ``count`` for validation."""
+    if not count:
+        return train, train[:0]
+    # A stream of its own: what a limit keeps does not depend on what is set aside.
+    generator = np.random.default_rng([seed, 0x7A11D])
+    aside = _keep(len(train), count, None if groups is None else groups[train], generator)
+    if not 0 < len(aside) < len(train):
+        raise ParameterError(
+            "validation-images", f"must leave some of {len(train)} images, and hold a whole group", count
+        )
+    return np.delete(train, aside), train[aside]
+
+
+def _with_channels(images: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    if channels in (0, images.shape[1]):
+        return images
+    if images.shape[1] != 1:
+        raise ParameterError("image-channels", f"must be 0 or {images.shape[1]} for color images", channels)
+    # A view that repeats: three channels of Fashion-MNIST as copies would take 560 MB.
+    return np.broadcast_to(images, (len(images), channels, *images.shape[2:]))
 
 
 def _as_pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 The encoder is one linear layer followed by ``tanh``, so that every bit of a predicted codeword lies in (-1,
 1): a code book made of means of such words is bounded, whoever contributes to it. The projection head (one
 hidden layer, as in SimCLR) is used while pretraining only and travels with the rest, so that pretraining can
-go on later.
+go on later. BYOL wants a second head of that form behind it, the predictor.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class OutputCodeNetwork(nn.Module):
         Length of a codeword.
     num_projections : int
         Width of the projections that the contrastive loss compares.
+    has_predictor : bool
+        Whether there is a predictor, which BYOL needs; see :mod:`flower_coded.learning.byol`.
 
     Raises
     ------
@@ -46,7 +48,13 @@ class OutputCodeNetwork(nn.Module):
     """
 
     def __init__(
-        self, features: nn.Module, num_features: int, num_bits: int, *, num_projections: int = 64
+        self,
+        features: nn.Module,
+        num_features: int,
+        num_bits: int,
+        *,
+        num_projections: int = 64,
+        has_predictor: bool = False,
     ) -> None:
         for name, value in (
             ("num_features", num_features),
@@ -59,9 +67,8 @@ class OutputCodeNetwork(nn.Module):
         self.num_bits = num_bits
         self.features = features
         self.encoder = nn.Linear(num_features, num_bits)
-        self.projection = nn.Sequential(
-            nn.Linear(num_bits, num_projections), nn.ReLU(), nn.Linear(num_projections, num_projections)
-        )
+        self.projection = _head(num_bits, num_projections)
+        self.predictor = _head(num_projections, num_projections) if has_predictor else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Predicted codewords of shape (B, num_bits), every entry in (-1, 1)."""
@@ -77,9 +84,22 @@ class OutputCodeNetwork(nn.Module):
         projections: Tensor = self.projection(words)
         return projections
 
+    def predict(self, projections: Tensor) -> Tensor:
+        """Predictions of shape (B, num_projections) of another view's projections, for BYOL alone."""
+        if self.predictor is None:
+            raise ParameterError("network", "must have a predictor for BYOL", None, hint="has_predictor=True")
+        predictions: Tensor = self.predictor(projections)
+        return predictions
+
 
 def build_output_code_network(
-    name: str, image_shape: tuple[int, int, int], num_bits: int, *, seed: int, num_projections: int = 64
+    name: str,
+    image_shape: tuple[int, int, int],
+    num_bits: int,
+    *,
+    seed: int,
+    num_projections: int = 64,
+    has_predictor: bool = False,
 ) -> OutputCodeNetwork:
     """Network on one of the package's own models.
 
@@ -89,7 +109,7 @@ def build_output_code_network(
         ``"small-cnn"``, ``"cnn4"`` or ``"resnet18"``; see :func:`flower_coded.learning.models.build_model`.
     image_shape : (int, int, int)
         Channels, height, width.
-    num_bits, num_projections : int
+    num_bits, num_projections, has_predictor
         See :class:`OutputCodeNetwork`.
     seed : int
         Seed of the initial weights.
@@ -101,4 +121,10 @@ def build_output_code_network(
     features, num_features = without_head(build_model(name, image_shape, 2, seed=seed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return OutputCodeNetwork(features, num_features, num_bits, num_projections=num_projections)
+        return OutputCodeNetwork(
+            features, num_features, num_bits, num_projections=num_projections, has_predictor=has_predictor
+        )
+
+
+def _head(num_inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(num_inputs, width), nn.ReLU(), nn.Linear(width, width))

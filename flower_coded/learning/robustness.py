@@ -5,31 +5,32 @@ output code (eq. 5 takes their softmax). Two objectives climb: the cross-entropy
 the margin ``largest wrong score - right score``, which for an output code is the distance comparison itself
 and does not flatten when probabilities saturate. Where ``tanh`` is flat neither of them has a gradient, so a
 third one climbs the margin of *surrogate* scores: inner products with the codewords, taken before ``tanh``.
-Reported is every attack alone and the worst of them per sample.
+What is left then meets the adaptive attack (:mod:`flower_coded.learning.adaptive_attack`): more losses,
+targets, paths, steps and starts. Reported is every attack alone and the worst of them per sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from flower_coded.errors import ParameterError
+from flower_coded.learning.adaptive_attack import AdaptiveBudget, adaptive_attack
 from flower_coded.learning.adversarial import (
     AttackBudget,
     MaskingSigns,
-    Objective,
     accuracy,
     fgsm,
     masking_signs,
     pgd,
     worst_case,
 )
+from flower_coded.learning.attack_objectives import Scores, cross_entropy, margin, on_scores, prediction
 from flower_coded.learning.codeword_losses import cosine_similarity
 from flower_coded.learning.output_code_network import OutputCodeNetwork
 from flower_coded.learning.training import choose_device
@@ -40,13 +41,12 @@ __all__ = [
     "codeword_scores",
     "ensemble_attack",
     "evaluate_robustness",
+    "margin_accuracy",
     "robust_accuracy",
+    "softened_scores",
     "softmax_scores",
     "unsquashed_scores",
 ]
-
-Scores = Callable[[Tensor], Tensor]
-"""Images (B, C, H, W) to one score per class (B, num_classes)."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class RobustnessReport:
     ----------
     accuracies : dict of str to float
         ``clean``, ``fgsm``, ``pgd`` (both on the cross-entropy), ``pgd-margin`` (adaptive);
-        ``pgd-surrogate``, ``transfer`` (images made against another classifier) and ``ensemble`` where they
-        were run; and ``worst``: the share of samples right under all of them.
+        ``pgd-surrogate``, ``transfer`` (images made against another classifier), ``adaptive`` (what is left
+        by it and all before) and ``ensemble`` where they were run; and ``worst``: the share of samples right
+        under all of them.
     budget : AttackBudget
         What the attacks were allowed.
     num_samples : int
@@ -67,6 +68,8 @@ class RobustnessReport:
         Signs of masked gradients, each False for a sound evaluation.
     attacked : Tensor of shape (B, C, H, W)
         PGD's images, for transfer to another classifier.
+    felled : dict of str to int
+        Samples that each part of the adaptive attack turned, of those that were right under all before.
     """
 
     accuracies: dict[str, float]
@@ -74,6 +77,7 @@ class RobustnessReport:
     num_samples: int
     signs: MaskingSigns
     attacked: Tensor = field(repr=False)
+    felled: dict[str, int] = field(default_factory=dict)
 
 
 def softmax_scores(model: nn.Module) -> Scores:
@@ -116,6 +120,30 @@ def unsquashed_scores(
     return lambda images: network.unsquashed(images) @ book.T
 
 
+def softened_scores(
+    network: OutputCodeNetwork,
+    code_book: NDArray[np.float64],
+    *,
+    temperature: float = 4.0,
+    device: str = "cpu",
+) -> Scores:
+    """Surrogate scores through a flatter ``tanh``: similarities of ``tanh(outputs / temperature)``.
+
+    Between :func:`codeword_scores` and :func:`unsquashed_scores`: a saturated bit has a gradient, and no bit
+    outweighs the others by its size.
+
+    Parameters
+    ----------
+    network, code_book, device
+        As for :func:`unsquashed_scores`.
+    temperature : float
+        At 1 the decoder's own scores.
+    """
+    network.to(choose_device(device)).eval()
+    book = torch.tensor(code_book, dtype=torch.float32, device=choose_device(device))
+    return lambda images: cosine_similarity(torch.tanh(network.unsquashed(images) / temperature), book)
+
+
 def evaluate_robustness(
     scores: Scores,
     images: NDArray[np.float32],
@@ -125,6 +153,8 @@ def evaluate_robustness(
     seed: int = 0,
     transferred: Tensor | None = None,
     surrogate: Scores | None = None,
+    adaptive: AdaptiveBudget | None = None,
+    paths: Mapping[str, Scores] | None = None,
     ensemble: bool = False,
     device: str = "cpu",
 ) -> RobustnessReport:
@@ -147,6 +177,11 @@ def evaluate_robustness(
     surrogate : callable, optional
         Scores whose margin one more PGD climbs; what it finds is judged by ``scores``. See
         :func:`unsquashed_scores`.
+    adaptive : AdaptiveBudget, optional
+        Steps, starts and targets of the adaptive attack, on what the attacks before it left right; None
+        leaves it out.
+    paths : mapping of str to callable, optional
+        Surrogate scores by name, through which the adaptive attack goes too.
     ensemble : bool
         Run the kept library's ensemble attack too; see :func:`ensemble_attack`.
     device : str
@@ -157,16 +192,30 @@ def evaluate_robustness(
     RobustnessReport
     """
     pixels, classes, generator = _on_device(images, labels, seed, device)
-    predict, cross_entropy = _prediction(scores), _cross_entropy(scores)
+    predict = prediction(scores)
     attacked = _gradient_attacks(scores, surrogate, pixels, classes, budget, generator)
     if transferred is not None:
         attacked["transfer"] = transferred
+    accuracies = {name: accuracy(predict, batch, classes) for name, batch in attacked.items()}
+    felled: dict[str, int] = {}
+    if adaptive is not None:
+        found = adaptive_attack(
+            scores,
+            attacked,
+            classes,
+            epsilon=budget.epsilon,
+            budget=adaptive,
+            paths=paths,
+            generator=generator,
+        )
+        attacked["adaptive"], felled = found.images, found.felled
+        accuracies["adaptive"] = accuracy(predict, found.images, classes)
     if ensemble:
         attacked["ensemble"] = ensemble_attack(scores, pixels, classes, budget=budget)
-    accuracies = {name: accuracy(predict, batch, classes) for name, batch in attacked.items()}
+        accuracies["ensemble"] = accuracy(predict, attacked["ensemble"], classes)
     accuracies["worst"] = worst_case(predict, attacked, classes)
     signs = masking_signs(
-        cross_entropy,
+        on_scores(scores, cross_entropy),
         predict,
         pixels,
         classes,
@@ -176,7 +225,7 @@ def evaluate_robustness(
         black_box=accuracies.get("transfer"),
         generator=generator,
     )
-    return RobustnessReport(accuracies, budget, len(labels), signs, attacked["pgd"])
+    return RobustnessReport(accuracies, budget, len(labels), signs, attacked["pgd"], felled)
 
 
 def robust_accuracy(
@@ -196,15 +245,39 @@ def robust_accuracy(
     """
     pixels, classes, generator = _on_device(images, labels, seed, device)
     attacked = _gradient_attacks(scores, surrogate, pixels, classes, budget, generator)
-    return worst_case(_prediction(scores), attacked, classes)
+    return worst_case(prediction(scores), attacked, classes)
+
+
+def margin_accuracy(
+    scores: Scores,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    budget: AttackBudget,
+    seed: int = 0,
+    device: str = "cpu",
+) -> float:
+    """Share of samples right under PGD on the decoder's margin alone: a short measure, to select models by.
+
+    Parameters are those of :func:`evaluate_robustness`.
+    """
+    pixels, classes, generator = _on_device(images, labels, seed, device)
+    objective, predict = on_scores(scores, margin), prediction(scores)
+    attacked = pgd(objective, pixels, classes, budget=budget, generator=generator, predict=predict)
+    return accuracy(predict, attacked, classes)
 
 
 def ensemble_attack(scores: Scores, images: Tensor, labels: Tensor, *, budget: AttackBudget) -> Tensor:
-    """AutoAttack (Croce & Hein, ICML 2020) as the Adversarial Robustness Toolbox ships it.
+    """Part of AutoAttack (Croce & Hein, ICML 2020), by the Adversarial Robustness Toolbox.
 
-    Auto-PGD on the cross-entropy and on the ratio of logits, then the gradient-free Square attack, each on
-    what the ones before it left right. Step sizes adapt themselves, so only the radius and the restarts of
-    the budget count.
+    Auto-PGD on the cross-entropy and on the ratio of logits, then the gradient-free Square attack with 500
+    queries, each on what the ones before it left right. Step sizes adapt themselves, so only the radius and
+    the restarts of the budget count.
+
+    The whole of AutoAttack has four parts: Auto-PGD on the cross-entropy, Auto-PGD on the *targeted* ratio of
+    logits for the nine likeliest wrong classes, the targeted FAB attack, and Square with 5,000 queries. The
+    toolbox has neither FAB nor a targeted ratio. The targeted part is run by
+    :func:`~flower_coded.learning.adaptive_attack.adaptive_attack`; FAB is not run at all.
 
     Raises
     ------
@@ -274,30 +347,13 @@ def _gradient_attacks(
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Clean and attacked images by the name of the attack."""
-    predict, climbed = _prediction(scores), {"pgd": _cross_entropy(scores), "pgd-margin": _margin(scores)}
+    predict, plain = prediction(scores), on_scores(scores, cross_entropy)
+    climbed = {"pgd": plain, "pgd-margin": on_scores(scores, margin)}
     if surrogate is not None:
-        climbed["pgd-surrogate"] = _margin(surrogate)
+        climbed["pgd-surrogate"] = on_scores(surrogate, margin)
     found = {
         name: pgd(objective, pixels, classes, budget=budget, generator=generator, predict=predict)
         for name, objective in climbed.items()
     }
-    one_step = fgsm(climbed["pgd"], pixels, classes, epsilon=budget.epsilon)
+    one_step = fgsm(plain, pixels, classes, epsilon=budget.epsilon)
     return {"clean": pixels, "fgsm": one_step, **found}
-
-
-def _prediction(scores: Scores) -> Callable[[Tensor], Tensor]:
-    return lambda batch: scores(batch).argmax(dim=1)
-
-
-def _cross_entropy(scores: Scores) -> Objective:
-    return lambda batch, truth: functional.cross_entropy(scores(batch), truth, reduction="none")
-
-
-def _margin(scores: Scores) -> Objective:
-    def margin(batch: Tensor, truth: Tensor) -> Tensor:
-        values = scores(batch)
-        right = values.gather(1, truth[:, None])[:, 0]
-        wrong = values.scatter(1, truth[:, None], -torch.inf).amax(dim=1)
-        return wrong - right
-
-    return margin

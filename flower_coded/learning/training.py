@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flower_coded.errors import ParameterError
+from flower_coded.learning.adversarial_training import UNATTACKED, AdversarialTraining, adversarial_loss
 
 __all__ = [
     "OPTIMIZER_NAMES",
@@ -134,6 +135,8 @@ def train(
     weight_decay: float = 1e-4,
     seed: int = 0,
     optimizer: str = "adam",
+    adversarial: AdversarialTraining = UNATTACKED,
+    after_epoch: Callable[[int], None] | None = None,
     device: str = "cpu",
 ) -> TrainReport:
     """Train the model in place on one user's images, with Adam or SGD on the cross-entropy.
@@ -148,6 +151,10 @@ def train(
         Classes.
     epochs, batch_size, learning_rate, weight_decay, seed, optimizer
         See :class:`TrainSettings`.
+    adversarial : AdversarialTraining
+        Whether the images are attacked while it learns.
+    after_epoch : callable, optional
+        See :func:`train_with`.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
 
@@ -161,11 +168,12 @@ def train(
         If a setting is outside its range, the images do not fit the labels, or the device is not there.
     """
     settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed, optimizer)
-
-    def loss_of(pixels: Tensor, classes: Tensor) -> Tensor:
-        return functional.cross_entropy(model(pixels), classes)
-
-    return train_with(loss_of, model, images, labels, settings=settings, device=device)
+    loss_of = adversarial_loss(
+        model, functional.cross_entropy, lambda logits: functional.log_softmax(logits, dim=1), adversarial
+    )
+    return train_with(
+        loss_of, model, images, labels, settings=settings, after_epoch=after_epoch, device=device
+    )
 
 
 def train_with(
@@ -175,6 +183,8 @@ def train_with(
     labels: NDArray[np.int64],
     *,
     settings: TrainSettings,
+    after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
     device: str = "cpu",
 ) -> TrainReport:
     """Train the model in place on any loss of a batch.
@@ -190,6 +200,11 @@ def train_with(
         See :func:`train`.
     settings : TrainSettings
         Epochs, batch size, learning rate, weight decay, seed, optimizer.
+    after_step : callable, optional
+        Called after every step of the optimizer.
+    after_epoch : callable, optional
+        ``after_epoch(number)``, from 1, after every epoch: to keep the best of several, say. It may put the
+        model into evaluation mode.
 
     Returns
     -------
@@ -202,15 +217,22 @@ def train_with(
     # Summed on the device: reading every loss would make a GPU wait once a batch.
     loss_sum = torch.zeros((), device=target)
     with seeded_torch(settings.seed):
+        num_seen = 0
         for epoch, indices in settings.batches(len(labels)):
             batch = torch.from_numpy(indices).to(target)
             optimizer.zero_grad()
             loss = loss_of(pixels[batch], classes[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            if after_step is not None:
+                after_step()
             if epoch == settings.epochs - 1:
                 # Weighted by the batch's size: the last batch may be smaller.
                 loss_sum += loss.detach() * len(indices)
+            num_seen += len(indices)
+            if after_epoch is not None and num_seen == (epoch + 1) * len(labels):
+                after_epoch(epoch + 1)
+                model.train()
     mean_loss = float(loss_sum) / len(labels)
     return TrainReport(mean_loss, len(labels), (mean_loss,))
 

@@ -4,6 +4,12 @@
     python scenarios/contrastive-ecoc/compare.py dataset=fashion-mnist samples-per-user=300 num-attacked=500 \
         epsilon=0.0314 step-size=0.0063
     python scenarios/contrastive-ecoc/compare.py --places central --ensemble
+    python scenarios/contrastive-ecoc/compare.py adversarial-training=madry adversarial-epsilon=0.1 \
+        select-by=robust validation-images=200 --places federated
+
+With adversarial training the comparison is between softmax models and output codes that cost the same; the
+last line says whether an output code is beyond. ``--methods "Standard, Standard + AT, ACL-CFPC + AT"`` trains
+some.
 
 Settings are those of `flower-coded run contrastive-ecoc`. A comparison that was interrupted goes on where it
 stopped if it is given the same --name; under other settings, or with --ensemble where it was without, it is
@@ -18,9 +24,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from contrastive_ecoc.comparison import TRAINERS, Group, run_groups
+from contrastive_ecoc.comparison import Group, run_groups
 from contrastive_ecoc.comparison_report import write_comparison
 from contrastive_ecoc.experiment import ContrastiveExperiment
+from contrastive_ecoc.methods import chosen_methods
+from contrastive_ecoc.trainers import TRAINERS
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
@@ -32,12 +40,15 @@ def main(
     settings: Annotated[list[str] | None, typer.Argument(help="Settings: key=value …")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds; the table shows means over them.")] = "1,2,3",
     places: Annotated[str, typer.Option(help="central, federated or both.")] = "central,federated",
-    ensemble: Annotated[bool, typer.Option("--ensemble", help="AutoAttack too; takes longer.")] = False,
-    processes: Annotated[int, typer.Option(min=1, help="Groups of five trainings at a time.")] = 1,
+    methods: Annotated[str, typer.Option(help="Names separated by commas; all that belong by default.")] = "",
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Three parts of AutoAttack too; takes longer.")
+    ] = False,
+    processes: Annotated[int, typer.Option(min=1, help="Places and seeds at a time.")] = 1,
     results: Annotated[Path, typer.Option(help="Where the comparison leaves its files.")] = Path("results"),
     name: Annotated[str, typer.Option(help="Name of its directory; the data set by default.")] = "",
 ) -> None:
-    """Train the five models in every place for every seed; write tables, pictures and a report."""
+    """Train the models in every place for every seed; write tables, pictures and a report."""
     with refusals_as_status():
         scenario = find_scenario(str(Path(__file__).parent))
         config = {**scenario.defaults, **scenario.settings(list(settings or []))}
@@ -48,15 +59,23 @@ def main(
         if not all(each.isdigit() for each in drawn):
             raise ParameterError("seeds", "must be whole numbers separated by commas", seeds)
         groups = [Group(place, int(seed)) for seed, place in itertools.product(drawn, chosen)]
-        ContrastiveExperiment(config).check()
+        experiment = ContrastiveExperiment(config)
+        experiment.check()
+        trained = chosen_methods(methods, experiment.adversarial.method)
         path = results.resolve() / "contrastive_ecoc_comparison" / (name or str(config["dataset"]))
-        run = RunDirectory.resume(path, config | {"ensemble": ensemble})
-        _run(run, groups, config, ensemble=ensemble, processes=processes)
+        run = RunDirectory.resume(path, config | {"ensemble": ensemble, "methods": ", ".join(trained)})
+        _run(run, groups, config, trained, ensemble=ensemble, processes=processes)
         typer.echo(write_comparison(run, groups))
 
 
 def _run(
-    run: RunDirectory, groups: list[Group], config: dict[str, Any], *, ensemble: bool, processes: int
+    run: RunDirectory,
+    groups: list[Group],
+    config: dict,
+    methods: tuple[str, ...],
+    *,
+    ensemble: bool,
+    processes: int,
 ) -> None:
     has_begun = (run.path / "metrics.json").is_file()
     records = run.metrics().records() if has_begun else []
@@ -65,7 +84,8 @@ def _run(
     missing = [group for group in groups if (group.place, group.seed) not in done]
     number_at_once = min(processes, max(1, len(missing)))
     for number, (group, found) in enumerate(
-        run_groups(missing, config, ensemble=ensemble, num_processes=number_at_once), start=1
+        run_groups(missing, config, methods=methods, ensemble=ensemble, num_processes=number_at_once),
+        start=1,
     ):
         records, curve = records + found.records, curve + found.curve
         np.savez(run.path / f"code_book_{group.place}_{group.seed}.npz", **found.code_books)  # type: ignore[arg-type]

@@ -76,6 +76,33 @@ def test_without_settings_a_client_trains_with_adam_at_its_usual_learning_rate()
         assert not np.array_equal(weights({}), weights(changes))
 
 
+def test_the_text_false_is_false_and_other_texts_are_refused() -> None:
+    def pretrained(flip: Any) -> np.ndarray:
+        return weights({"flip": flip, "pretrain-batch-size": 40}, **{PHASE_KEY: "pretrain"})
+
+    np.testing.assert_array_equal(pretrained("false"), pretrained(False))
+    assert not np.array_equal(pretrained("true"), pretrained("false"))
+    reply = ask({"flip": "no"}, **{PHASE_KEY: "pretrain"})
+    assert "flip must be true or false" in reply.error.reason
+
+
+def test_adversarial_training_is_set_by_the_run_configuration() -> None:
+    attacked = {"adversarial-training": "madry", "adversarial-steps": 2}
+    assert not np.array_equal(weights(attacked), weights({}))
+    assert not np.array_equal(weights(attacked), weights(attacked | {"adversarial-training": "trades"}))
+    np.testing.assert_array_equal(weights(attacked | {"adversarial-training": "none"}), weights({}))
+    np.testing.assert_array_equal(
+        weights(attacked, **{PHASE_KEY: "pretrain"}), weights({}, **{PHASE_KEY: "pretrain"})
+    )
+    reply = ask({"adversarial-training": "pgd"})
+    assert "adversarial-training must be one of none, madry, trades" in reply.error.reason
+
+
+def test_byol_takes_simclrs_place_where_the_network_has_a_predictor() -> None:
+    reply = ask({"contrastive": "byol", "pretrain-batch-size": 40}, **{PHASE_KEY: "pretrain"})
+    assert "network must have a predictor" in reply.error.reason
+
+
 @pytest.mark.parametrize("phase", ["pretrain", "fine-tune"])
 def test_a_poisoner_trains_on_poisoned_images(phase: str) -> None:
     attack = {"attack": "pixel-trigger", "attackers": "1,", "poison-rate": 0.5, "attack-from-round": 2}

@@ -209,3 +209,57 @@ def test_limits_keep_whole_tracks_of_real_traffic_signs(data_directory: Path) ->
     kept, counts = np.unique(part.train_groups, return_counts=True)
     np.testing.assert_array_equal(counts, sizes[kept])
     assert 650 <= len(part.train_labels) <= 700
+
+
+def test_validation_images_are_set_aside_from_training_and_the_rest_stays_as_it_was() -> None:
+    whole, split = load_images("digits", seed=3), load_images("digits", seed=3, num_validation=200)
+    assert whole.validation_images is whole.validation_labels is None
+    assert split.validation_images is not None
+    assert split.validation_labels is not None
+    assert len(split.train_labels) == 1000
+    assert len(split.validation_labels) == 200
+    np.testing.assert_array_equal(split.test_images, whole.test_images)
+    together = np.concatenate([split.train_images, split.validation_images]).reshape(1200, -1)
+    before = whole.train_images.reshape(1200, -1)
+    np.testing.assert_array_equal(together[np.lexsort(together.T)], before[np.lexsort(before.T)])
+    other = load_images("digits", seed=4, num_validation=200)
+    assert not np.array_equal(other.validation_labels, split.validation_labels)
+    with pytest.raises(ValueError, match="read-only"):
+        split.validation_images[0] = 0.0
+
+
+@pytest.mark.parametrize("count", [-1, 1200])
+def test_as_many_validation_images_as_there_are_cannot_be_set_aside(count: int) -> None:
+    with pytest.raises(ParameterError, match=r"^validation-images"):
+        load_images("digits", num_validation=count)
+
+
+def test_traffic_signs_set_whole_tracks_aside(tmp_path: Path) -> None:
+    labels = np.repeat([0, 0, 1, 1], 30)
+    (tmp_path / "gtsrb").mkdir()
+    np.savez(
+        tmp_path / "gtsrb" / "part.npz",
+        x_train=np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8),
+        y_train=labels,
+        track_train=np.repeat([0, 1, 0, 1], 30),
+        x_test=np.zeros((2, 32, 32, 3), np.uint8),
+        y_test=np.array([0, 1]),
+    )
+    data = load_images("gtsrb", tmp_path, num_validation=40)
+    assert data.validation_labels is not None
+    assert data.train_groups is not None
+    assert len(data.validation_labels) == 30
+    assert sorted(np.bincount(data.train_groups, minlength=4).tolist()) == [0, 30, 30, 30]
+    with pytest.raises(ParameterError, match=r"^validation-images must leave some"):
+        load_images("gtsrb", tmp_path, num_validation=20)
+
+
+def test_gray_images_get_three_equal_channels_and_color_images_keep_theirs(tmp_path: Path) -> None:
+    write_mnist_like(tmp_path / "mnist", packed=False)
+    gray, repeated = load_images("mnist", tmp_path), load_images("mnist", tmp_path, channels=3)
+    assert (gray.image_shape, repeated.image_shape) == ((1, 28, 28), (3, 28, 28))
+    for channel in range(3):
+        np.testing.assert_array_equal(repeated.train_images[:, channel], gray.train_images[:, 0])
+        np.testing.assert_array_equal(repeated.test_images[:, channel], gray.test_images[:, 0])
+    with pytest.raises(ParameterError, match=r"^image-channels must be 0, 1 or 3"):
+        load_images("mnist", tmp_path, channels=2)

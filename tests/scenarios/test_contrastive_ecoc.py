@@ -38,6 +38,9 @@ SHORT = {
     "num-attacked": 12,
     "num-steps": 3,
     "num-restarts": 1,
+    "validation-images": 60,
+    "adaptive-steps": 2,
+    "adaptive-targets": 1,
 }
 
 
@@ -104,6 +107,15 @@ def compare_script() -> ModuleType:
     return module
 
 
+def choose_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("contrastive_ecoc.choose", SCENARIO / "choose.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def settings_of(**changes: Any) -> list[str]:
     return [f"{key}={value}" for key, value in (SHORT | changes).items()]
 
@@ -111,13 +123,16 @@ def settings_of(**changes: Any) -> list[str]:
 def test_the_comparison_trains_five_models_in_both_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from contrastive_ecoc.comparison import METHODS, Group, run_group
+    from contrastive_ecoc.comparison import Group, run_group
+    from contrastive_ecoc.methods import METHODS
 
     compare, found = compare_script(), {}
 
-    def in_this_process(groups: list[Group], config: dict, *, ensemble: bool, **_: object) -> Iterator[Any]:
+    def in_this_process(
+        groups: list[Group], config: dict, *, methods: tuple[str, ...], ensemble: bool, **_: object
+    ) -> Iterator[Any]:
         for group in groups:
-            found[group.place] = run_group(group, config, ensemble)
+            found[group.place] = run_group(group, config, methods, ensemble)
             pictured = {"ACL-PF": found[group.place].code_books["ACL-PF"]}  # a picture takes a second
             yield group, replace(found[group.place], code_books=pictured)
 
@@ -144,8 +159,130 @@ def test_the_comparison_trains_five_models_in_both_places(
     assert "AutoAttack" not in page, "it was not run"
 
 
+def test_under_adversarial_training_codes_and_softmax_cost_the_same_and_a_sentence_says_who_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from contrastive_ecoc.comparison import run_group
+
+    def in_this_process(
+        groups: list[Any], config: dict, *, methods: tuple[str, ...], **_: Any
+    ) -> Iterator[Any]:
+        for group in groups:
+            found = run_group(group, config, methods)
+            yield group, replace(found, code_books={})
+
+    compare = compare_script()
+    monkeypatch.setattr(compare, "run_groups", in_this_process)
+    tiny = settings_of(
+        **{
+            "num-clients": 2,
+            "num-attacked": 8,
+            "num-steps": 2,
+            "adversarial-training": "trades",
+            "adversarial-steps": 1,
+            "adversarial-step-size": 0.1,
+            "contrastive": "byol",
+            "select-by": "robust",
+            "fine-tune-rounds": 2,
+        }
+    )
+    compare.main(tiny, seeds="1", places="federated", results=tmp_path, name="attacked")
+    rows = {
+        row["method"]: row for row in rows_of(tmp_path / "contrastive_ecoc_comparison/attacked/summary.csv")
+    }
+    assert list(rows) == [
+        "Standard", "Standard + AT", "SimCLR + AT", "Hadamard + AT", "ACL-PF + AT", "ACL-CFPC + AT",
+    ]  # fmt: skip
+    # An epoch a round: two rounds at 3 passes, and BYOL's 8/3; softmax without it three rounds at 3 passes.
+    passes = {name: int(row["passes"]) for name, row in rows.items()}
+    assert passes["Standard + AT"] == passes["Hadamard + AT"] == passes["ACL-CFPC + AT"] == 9
+    assert passes["Standard"] == 3
+    assert "federated: no output code is beyond" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["central", "federated"])
+def test_the_round_that_is_best_on_validation_images_is_judged(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    from contrastive_ecoc.experiment import ContrastiveExperiment
+    from contrastive_ecoc.selection import Selection
+    from contrastive_ecoc.trainers import TRAINERS
+
+    offered: list[Any] = []
+    invented_scores = iter([0.2, 0.9, 0.9, 0.1] * 2)
+
+    def score(self: Any, state: Any, code_book: Any) -> float:
+        offered.append({key: np.array(each) for key, each in state.items()})
+        return next(invented_scores)
+
+    monkeypatch.setattr(Selection, "_score", score)
+    config = config_with(**{"select-by": "clean", "local-epochs": 2, "num-clients": 2})
+    experiment = ContrastiveExperiment(config)
+    trainer = TRAINERS[place](experiment)
+    softmax = trainer.softmax(get_state(experiment.model()), 4)
+    np.testing.assert_array_equal(softmax.state["1.weight"], offered[2]["1.weight"])  # the later of equals
+    code = trainer.fine_tune(get_state(experiment.network()), 4, code_book=experiment.hadamard())
+    assert len(offered) == 8
+    np.testing.assert_array_equal(code.state["encoder.weight"], offered[6]["encoder.weight"])
+
+
+def test_settings_are_chosen_without_a_look_at_the_test_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flower_coded.clients.training import ClientSettings
+
+    choose, loaded = choose_script(), ClientSettings.load
+
+    def printed(name: str) -> str:
+        choose.main(
+            ["column-weight=1,5"],
+            settings=settings_of(**{"num-clients": 2}),
+            method="ACL-PF",
+            place="central",
+            seeds="1",
+            by="worst",
+            results=tmp_path,
+            name=name,
+        )
+        return capsys.readouterr().out
+
+    honest = printed("honest")
+    assert "best by worst: column-weight=" in honest
+    monkeypatch.setattr(choose, "run_group", lambda *_: pytest.fail("it was tried before"))
+    assert printed("honest").splitlines()[-1] == honest.splitlines()[-1]
+    monkeypatch.setattr(choose, "run_group", sys.modules["contrastive_ecoc.comparison"].run_group)
+
+    def without_test(self: ClientSettings) -> Any:
+        data = loaded(self)
+        return replace(data, test_images=np.ones_like(data.test_images))
+
+    monkeypatch.setattr(ClientSettings, "load", without_test)
+    assert printed("blind") == honest
+
+
+def test_a_verdict_needs_more_than_the_noise_of_seeds_or_images() -> None:
+    from contrastive_ecoc.verdict import verdict
+
+    def records(*worst: float, method: str, attacked: int = 200) -> list[dict]:
+        labels = {"place": "central", "method": method, "attacked": attacked}
+        return [labels | {"seed": seed, "worst": each} for seed, each in enumerate(worst)]
+
+    softmax = records(0.5, 0.6, 0.7, method="Standard + AT") + records(0.9, 0.9, 0.9, method="ACL-PF")
+    steady = softmax + records(0.53, 0.63, 0.74, method="ACL-CFPC + AT")
+    assert verdict(steady) == (
+        "central: beyond the best softmax model (Standard + AT, worst case 0.600) is ACL-CFPC + AT (+0.033)."
+    )
+    assert "no output code is beyond" in verdict(softmax + records(0.4, 0.6, 0.9, method="ACL-CFPC + AT"))
+    # One seed, 200 images: two standard errors of a difference are at most 0.1.
+    one = records(0.5, method="Standard")
+    assert "no output code" in verdict(one + records(0.59, method="ACL-PF"))
+    assert "beyond the best softmax model (Standard" in verdict(one + records(0.61, method="ACL-PF"))
+    assert "nothing to compare" in verdict(one)
+
+
 def invented(place: str, seed: int, *, ensemble: bool) -> Any:
-    from contrastive_ecoc.comparison import METHODS, Found
+    from contrastive_ecoc.comparison import Found
+    from contrastive_ecoc.methods import METHODS
 
     budget = {"epsilon": 0.1, "step_size": 0.02, "num_steps": 3, "num_restarts": 1}
     signs = ("one_step_beats_many", "black_box_beats_white_box")
@@ -198,8 +335,8 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
 
 
 def test_a_new_softmax_model_takes_all_pretrained_features_and_no_head() -> None:
-    from contrastive_ecoc.comparison import with_features
     from contrastive_ecoc.experiment import ContrastiveExperiment
+    from contrastive_ecoc.methods import with_features
 
     experiment = ContrastiveExperiment(config_with())
     pretrained = {key: np.full_like(value, 7) for key, value in get_state(experiment.network()).items()}
@@ -222,6 +359,14 @@ def test_a_new_softmax_model_takes_all_pretrained_features_and_no_head() -> None
         ({"attack": "sign-flop"}, "attack"),
         ({"attackers": "9,"}, "attackers"),
         ({"temperature": 0.0}, "temperature"),
+        ({"flip": "no"}, "flip"),
+        ({"contrastive": "moco"}, "contrastive"),
+        ({"adversarial-training": "pgd"}, "adversarial-training"),
+        ({"adversarial-training": "madry", "adversarial-step-size": 0.001}, "adversarial-step-size"),
+        ({"select-by": "best"}, "select-by"),
+        ({"validation-images": 0}, "validation-images"),
+        ({"judge-on": "train"}, "judge-on"),
+        ({"adaptive-restarts": 0}, "num_restarts"),
     ],
 )
 def test_a_bad_setting_is_refused_before_training(

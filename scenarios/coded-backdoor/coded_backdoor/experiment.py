@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flower_coded.clients.run_config import read_int
+from flower_coded.clients.run_config import read_bool, read_int
 from flower_coded.errors import ParameterError
 from flower_coded.experiment import Experiment
 
@@ -17,6 +17,8 @@ def prepare(config: Config) -> Experiment:
         raise ParameterError("after-naming", "must be retrain or none", config["after-naming"])
     read_int(config, "retrain-rounds", 5, least=1)
     read_int(config, "max-honest-lost", 2, least=0)
+    for key in ("stacked", "under-attack"):
+        read_bool(config, key, True)
     experiment = Experiment(config)
     experiment.check()
     _ = experiment.code

@@ -9,6 +9,7 @@ from flwr.common.logger import log
 
 from coded_backdoor import pictures
 from coded_backdoor.under_attack import has_versions, measured_under_attack, trained_versions
+from flower_coded.clients.run_config import read_bool
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
@@ -112,8 +113,8 @@ def _compose(
     return report.add_details("Settings", experiment.config)
 
 
-def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict[str, Any]]:
-    if not (experiment.config["under-attack"] and has_versions(experiment)):
+def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict]:
+    if not (read_bool(experiment.config, "under-attack", True) and has_versions(experiment)):
         return []
     log(INFO, "progress: what selective attackers would make of each decoder")
     records = measured_under_attack(experiment, trained_versions(experiment))

@@ -10,6 +10,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
+from flower_coded.clients.run_config import read_bool
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
 from flower_coded.learning import ModelState
 from flower_coded.strategies import CodedSubsetAggregation
@@ -29,8 +30,8 @@ def train_single(
 
 def train_ensemble(experiment: Experiment, grid: Grid) -> tuple[CodedSubsetAggregation, list[dict[str, Any]]]:
     """Run coded subset aggregation; give the strategy and a record per round and decoder."""
-    strategy = experiment.coded_strategy(stacked=bool(experiment.config["stacked"]))
-    name, rounds = experiment.code.name, list[dict[str, Any]]()
+    strategy = experiment.coded_strategy(stacked=read_bool(experiment.config, "stacked", True))
+    name, rounds = experiment.code.name, list[dict]()
 
     def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
         rounds.append(_record(f"{name}, majority vote", server_round, metrics, SINGLE_METRICS))

@@ -9,13 +9,27 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from contrastive_ecoc.comparison import METHODS, TRAINERS, Group
-from contrastive_ecoc.report import code_book_picture
+from contrastive_ecoc.comparison import Group
+from contrastive_ecoc.experiment import ContrastiveExperiment
+from contrastive_ecoc.methods import ATTACKED, METHODS
+from contrastive_ecoc.report import code_book_picture, training_words
+from contrastive_ecoc.trainers import TRAINERS
+from contrastive_ecoc.verdict import verdict
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.reporting import COLORS, Report, RunDirectory, Table, draw_lines, new_figure
 
-ATTACKS = ("clean", "fgsm", "pgd", "pgd-margin", "pgd-surrogate", "transfer", "ensemble", "worst")
+ATTACKS = (
+    "clean",
+    "fgsm",
+    "pgd",
+    "pgd-margin",
+    "pgd-surrogate",
+    "transfer",
+    "adaptive",
+    "ensemble",
+    "worst",
+)
 SIGNS = {
     "one_step_beats_many": "one step beats many",
     "black_box_beats_white_box": "Standard's images beat its own",
@@ -46,7 +60,6 @@ PAPER = {
         (57.85, 33.25, 12.96),
     ),
 }
-PALETTE = dict(zip(METHODS, COLORS, strict=False))
 
 
 def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
@@ -57,7 +70,8 @@ def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
     run.write_metrics(rows, name="summary")
     run.write_metrics(signs, name="masking")
     report = Report("Output codes against adversarial images", subtitle=_subtitle(records, config))
-    report.add_text(_about(records, config))
+    finding = verdict(records)
+    report.add_text(_about(records, config)).add_note(finding, kind="good")
     report.add_table(rows, caption="Accuracy, mean ± standard deviation over seeds")
     pictures = _figures(run, groups, records, curve)
     for name in ("accuracies", "robustness"):
@@ -75,7 +89,8 @@ def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
             report.add_figure(figure, caption=caption)
     report.add_heading("Every training").add_table(records)
     path: Path = report.add_details("Settings", config).write(run.report_path)
-    return f"\n{_budget(records[0])}\n{Table.from_records(rows).to_text()}\n\nreport: {path}"
+    table = Table.from_records(rows).to_text()
+    return f"\n{_budget(records[0])}\n{table}\n\n{finding}\n\nreport: {path}"
 
 
 def summary_rows(records: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
@@ -84,7 +99,10 @@ def summary_rows(records: list[dict[str, Any]], dataset: str) -> list[dict[str, 
     for place, method, own in _by_model(records):
         row = {"place": place, "method": method, "seeds": len(own)}
         row |= {attack: spread([r[attack] for r in own if r.get(attack) is not None]) for attack in ATTACKS}
-        if dataset in PAPER:
+        row |= {
+            key: f"{np.mean([r[key] for r in own]):.0f}" for key in ("passes", "seconds") if key in own[0]
+        }
+        if dataset in PAPER and method in METHODS:
             row["paper: clean, FGSM, PGD"] = " ".join(
                 f"{v / 100:.3f}" for v in PAPER[dataset][METHODS.index(method)]
             )
@@ -119,12 +137,21 @@ def _by_model(records: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[s
     grouped = [
         (place, method, [r for r in records if (r["place"], r["method"]) == (place, method)])
         for place in TRAINERS
-        for method in METHODS
+        for method in _methods(records)
     ]
     return [each for each in grouped if each[2]]
 
 
-def _of_groups(records: list[dict[str, Any]], groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _methods(records: list[dict]) -> list[str]:
+    return list(dict.fromkeys(record["method"] for record in records))
+
+
+def _palette(records: list[dict]) -> dict[str, str]:
+    methods = _methods(records)
+    return {method: COLORS[number % len(COLORS)] for number, method in enumerate(methods)}
+
+
+def _of_groups(records: list[dict], groups: Sequence[Group]) -> list[dict]:
     asked = {(group.place, group.seed) for group in groups}
     return [record for record in records if (record["place"], record["seed"]) in asked]
 
@@ -171,18 +198,19 @@ def _bars(records: list[dict[str, Any]]) -> Figure:
     places = [place for place in TRAINERS if any(r["place"] == place for r in records)]
     shown = [attack for attack in ATTACKS if any(r.get(attack) is not None for r in records)]
     figure = new_figure(len(places), 1, size=(9.5, 3.3 * len(places)))
-    width = 0.8 / len(METHODS)
+    methods, palette = _methods(records), _palette(records)
+    width = 0.8 / len(methods)
     for axes, place in zip(figure.axes, places, strict=True):
-        for index, method in enumerate(METHODS):
+        for index, method in enumerate(methods):
             own = [r for r in records if (r["place"], r["method"]) == (place, method)]
             found = [[r[attack] for r in own if r.get(attack) is not None] for attack in shown]
             kept = [i for i, values in enumerate(found) if values]
             axes.bar(
-                [i + (index - (len(METHODS) - 1) / 2) * width for i in kept],
+                [i + (index - (len(methods) - 1) / 2) * width for i in kept],
                 [float(np.mean(found[i])) for i in kept],
                 0.92 * width,
                 yerr=[float(np.std(found[i], ddof=1)) for i in kept] if len(own) > 1 else None,
-                color=PALETTE[method],
+                color=palette[method],
                 label=method,
                 error_kw={"elinewidth": 1.0, "capsize": 1.5},
             )
@@ -209,7 +237,7 @@ def _curves(curve: list[dict[str, Any]]) -> Figure:
             x_label="radius, in units of the pixel range",
             y_label="robust accuracy",
             y_limits=(0, 1),
-            colors=PALETTE,
+            colors=_palette(curve),
             axes=axes,
         )
     for axes in figure.axes[:-1]:
@@ -239,16 +267,25 @@ def _about(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
     rounds = int(config["pretrain-rounds"]) + int(config["fine-tune-rounds"])
     images = int(config["samples-per-user"]) * int(config["num-clients"]) or "all"
     epochs = config["local-epochs"]
-    ensemble = ", `ensemble` is AutoAttack" if any(r.get("ensemble") is not None for r in records) else ""
+    ensemble = (
+        ", `ensemble` is three parts of AutoAttack (Auto-PGD on two losses, Square with 500 queries)"
+        if any(r.get("ensemble") is not None for r in records)
+        else ""
+    )
+    experiment = ContrastiveExperiment(config)
     return (
-        f"The paper's five models on one backbone (`{config['model']}`), trained on {images} images. "
+        f"{len(_methods(records))} models on one backbone (`{config['model']}`), trained on {images} images. "
         f"`central` has them in one place; `federated` divides them among {config['num-clients']} users "
         f"(class mix `{config['alpha']}`) and averages networks {rounds} times, after {epochs} local epochs "
         "each. Both see every image equally often: pretraining takes the epochs of "
-        f"{config['pretrain-rounds']} rounds, fine-tuning those of {config['fine-tune-rounds']}; Standard "
-        f"and TFC's new network train for all {rounds}.\n\n"
+        f"{config['pretrain-rounds']} rounds, fine-tuning those of {config['fine-tune-rounds']}; plain "
+        f"Standard and TFC's new network train for all {rounds}. Training images of the methods with "
+        f"`{ATTACKED.strip()}` are {training_words(experiment)} `passes` are forward and backward "
+        "computations for one training image, pretraining included; softmax with `+ AT` gets what the codes' "
+        "buy.\n\n"
         f"{_budget(records[0])}, on {config['num-attacked']} test images at most; `clean` is over all test "
         "images. FGSM and `pgd` climb the cross-entropy of the decoded probabilities, `pgd-margin` the "
         "decoder's comparison, `pgd-surrogate` that comparison before `tanh`, `transfer` is Standard's PGD "
-        f"images{ensemble}. `worst` counts an image only if it survives all of them."
+        f"images, `adaptive` ({experiment.adaptive or 'left out'}) what Auto-PGD leaves by margins, ratios "
+        f"and targets through every path{ensemble}. `worst` counts an image only if it survives all of them."
     )

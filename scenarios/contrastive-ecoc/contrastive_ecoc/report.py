@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from logging import INFO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from flwr.common.logger import log
 
 from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
+from contrastive_ecoc.selection import Trained
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness, robust_accuracy
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
@@ -24,48 +25,54 @@ def write_results(
     experiment: ContrastiveExperiment,
     strategy: ContrastiveECOC,
     softmax: State,
-    rounds: list[dict[str, Any]],
+    chosen: Trained,
+    rounds: list[dict],
 ) -> None:
     """Attack both models, then write everything into the run's directory."""
-    assert strategy.code_book is not None
+    assert chosen.code_book is not None
     log(INFO, "progress: attacking %d test images", len(experiment.attacked[1]))
-    scores = {
-        "softmax": experiment.softmax_scores(softmax),
-        f"output code ({strategy.variant})": experiment.contrastive_scores(
-            strategy.state, strategy.code_book
-        ),
-    }
-    surrogate = experiment.surrogate_scores(strategy.state, strategy.code_book)
+    models = {"softmax": Trained(softmax), f"output code ({strategy.variant})": chosen}
+    scores = {name: experiment.scores(each.state, each.code_book) for name, each in models.items()}
+    surrogate = experiment.surrogate_scores(chosen.state, chosen.code_book)
     surrogates = dict(zip(scores, (None, surrogate), strict=True))
-    reports = attack_all(experiment, scores, surrogates)
+    reports = attack_all(experiment, models)
     table = [{"method": name, **report.accuracies} for name, report in reports.items()]
     curve = robustness_curve(experiment, scores, surrogates)
     run.write_metrics(rounds)
     run.write_metrics(table, name="summary")
     run.write_metrics(curve, name="robustness")
-    strategy.save_code_book(run.path / "code-book.npz")
-    page = compose(run, experiment, strategy, reports, table, rounds, curve)
+    np.savez(run.path / "code-book.npz", codewords=chosen.code_book)
+    page = compose(run, experiment, strategy, OutputCode(chosen.code_book), reports, table, rounds, curve)
     log(INFO, "progress: report written to %s", page.write(run.report_path))
 
 
-def attack_all(
-    experiment: ContrastiveExperiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
-) -> dict[str, RobustnessReport]:
+def attack_all(experiment: ContrastiveExperiment, models: dict[str, Trained]) -> dict[str, RobustnessReport]:
     """Every attack on every model; the first model's adversarial images are tried on the others."""
     reports: dict[str, RobustnessReport] = {}
-    for name, each in scores.items():
+    for name, each in models.items():
         first = next(iter(reports.values()), None)
-        reports[name] = evaluate_robustness(
-            each,
-            experiment.attacked[0],
-            experiment.attacked[1],
-            budget=experiment.budget,
-            seed=experiment.seed,
-            transferred=None if first is None else first.attacked,
-            surrogate=surrogates[name],
-            device=experiment.settings.device,
-        )
+        reports[name] = attack_model(experiment, each, None if first is None else first.attacked)
     return reports
+
+
+def attack_model(
+    experiment: ContrastiveExperiment, trained: Trained, transferred: Any = None, *, ensemble: bool = False
+) -> RobustnessReport:
+    """Every attack on one model, through its ``tanh`` and around it where it is an output code."""
+    state, code_book = trained.state, trained.code_book
+    return evaluate_robustness(
+        experiment.scores(state, code_book),
+        experiment.attacked[0],
+        experiment.attacked[1],
+        budget=experiment.budget,
+        seed=experiment.seed,
+        transferred=transferred,
+        surrogate=None if code_book is None else experiment.surrogate_scores(state, code_book),
+        adaptive=experiment.adaptive,
+        paths={} if code_book is None else experiment.paths(state, code_book),
+        ensemble=ensemble,
+        device=experiment.settings.device,
+    )
 
 
 def robustness_curve(
@@ -100,14 +107,13 @@ def compose(
     run: RunDirectory,
     experiment: ContrastiveExperiment,
     strategy: ContrastiveECOC,
+    code: OutputCode,
     reports: dict[str, RobustnessReport],
     table: list[dict[str, Any]],
     rounds: list[dict[str, Any]],
     curve: list[dict[str, Any]],
 ) -> Report:
     """Text, tables and pictures in reading order."""
-    assert strategy.code_book is not None
-    code = OutputCode(strategy.code_book, strategy.variant)
     found = code.separation()
     page = Report(
         "An output code learned across users",
@@ -121,7 +127,9 @@ def compose(
         "the class whose codeword is nearest wins. Attacks are white-box, in the maximum norm: "
         f"{experiment.budget}, on {len(experiment.attacked[1])} test images. `pgd-margin` climbs the "
         "decoder's own comparison of distances, `pgd-surrogate` the same before `tanh`, `transfer` takes "
-        "PGD's images of the softmax model; `worst` counts an image only if it survives every attack."
+        f"PGD's images of the softmax model, `adaptive` ({experiment.adaptive or 'left out'}) climbs "
+        "margins, ratios and targets through every path at what is left; `worst` counts an image only if it "
+        f"survives every attack. Training images: {training_words(experiment)}"
     )
     page.add_table(table, caption="Accuracy on clean and attacked test images")
     for name, report in reports.items():
@@ -162,6 +170,23 @@ def compose(
             reason = f"Round {record.server_round} kept the code book before it: {record.code_book_refusal}."
             page.add_note(reason, kind="bad")
     return page.add_details("Settings", experiment.config)
+
+
+def training_words(experiment: ContrastiveExperiment) -> str:
+    """How the networks were trained and chosen, in one sentence."""
+    each = experiment.adversarial
+    attacked = (
+        "not attacked"
+        if each.method == "none"
+        else f"attacked by {each.method} (epsilon {each.epsilon:.4g}, step {each.step_size:.4g}, "
+        f"{each.num_steps} steps{f', beta {each.beta:g}' if each.method == 'trades' else ''})"
+    )
+    kept = {
+        "last": "the last round is judged",
+        "clean": "the round of the best clean accuracy on validation images is judged",
+        "robust": "the round of the best robust accuracy on validation images is judged",
+    }
+    return f"{attacked}; {kept[experiment.selection]}."
 
 
 def code_book_picture(code: OutputCode) -> Figure:
