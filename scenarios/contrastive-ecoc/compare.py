@@ -71,7 +71,7 @@ def main(
 def _run(
     run: RunDirectory,
     groups: list[Group],
-    config: dict,
+    config: dict[str, Any],
     methods: tuple[str, ...],
     *,
     ensemble: bool,

@@ -113,7 +113,7 @@ def _compose(
     return report.add_details("Settings", experiment.config)
 
 
-def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict]:
+def _under_attack(run: RunDirectory, experiment: Experiment) -> list[dict[str, Any]]:
     if not (read_bool(experiment.config, "under-attack", True) and has_versions(experiment)):
         return []
     log(INFO, "progress: what selective attackers would make of each decoder")

@@ -31,7 +31,7 @@ def train_single(
 def train_ensemble(experiment: Experiment, grid: Grid) -> tuple[CodedSubsetAggregation, list[dict[str, Any]]]:
     """Run coded subset aggregation; give the strategy and a record per round and decoder."""
     strategy = experiment.coded_strategy(stacked=read_bool(experiment.config, "stacked", True))
-    name, rounds = experiment.code.name, list[dict]()
+    name, rounds = experiment.code.name, list[dict[str, Any]]()
 
     def collect(server_round: int, metrics: Mapping[str, Any]) -> None:
         rounds.append(_record(f"{name}, majority vote", server_round, metrics, SINGLE_METRICS))

@@ -94,7 +94,7 @@ def felled_words(felled: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in felled.items() if count)
 
 
-def curve(experiment: ContrastiveExperiment, trained: Trained) -> list[dict]:
+def curve(experiment: ContrastiveExperiment, trained: Trained) -> list[dict[str, Any]]:
     """Robust accuracy on a third of the attacked images for several radii, from one random start."""
     state, code_book = trained.state, trained.code_book
     count = max(1, len(experiment.attacked[1]) // 3)

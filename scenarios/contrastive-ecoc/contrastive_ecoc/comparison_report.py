@@ -142,16 +142,16 @@ def _by_model(records: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[s
     return [each for each in grouped if each[2]]
 
 
-def _methods(records: list[dict]) -> list[str]:
+def _methods(records: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(record["method"] for record in records))
 
 
-def _palette(records: list[dict]) -> dict[str, str]:
+def _palette(records: list[dict[str, Any]]) -> dict[str, str]:
     methods = _methods(records)
     return {method: COLORS[number % len(COLORS)] for number, method in enumerate(methods)}
 
 
-def _of_groups(records: list[dict], groups: Sequence[Group]) -> list[dict]:
+def _of_groups(records: list[dict[str, Any]], groups: Sequence[Group]) -> list[dict[str, Any]]:
     asked = {(group.place, group.seed) for group in groups}
     return [record for record in records if (record["place"], record["seed"]) in asked]
 

@@ -114,7 +114,7 @@ class Methods:
         name, is_attacked = method.removesuffix(ATTACKED), method.endswith(ATTACKED)
         epochs = self.experiment.settings.local_epochs
         labeled = epochs * (self.experiment.adversarial.passes_per_image if is_attacked else 1)
-        cost = self.rounds(method) * labeled
+        cost = float(self.rounds(method) * labeled)
         if name in {"SimCLR", "ACL-PF", "ACL-CFPC"}:
             cost += int(self.experiment.config["pretrain-rounds"]) * epochs * self._pretraining
         if name == "ACL-TFC":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from logging import INFO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.common.logger import log
@@ -26,7 +26,7 @@ def write_results(
     strategy: ContrastiveECOC,
     softmax: State,
     chosen: Trained,
-    rounds: list[dict],
+    rounds: list[dict[str, Any]],
 ) -> None:
     """Attack both models, then write everything into the run's directory."""
     assert chosen.code_book is not None

@@ -72,7 +72,7 @@ class Judge:
 
 def train_softmax(experiment: ContrastiveExperiment, grid: Grid) -> tuple[State, list[dict[str, Any]]]:
     """FedAvg on the same backbone, for as many rounds."""
-    rounds: list[dict] = []
+    rounds: list[dict[str, Any]] = []
     selection = Selection(experiment)
 
     def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:

@@ -194,7 +194,7 @@ class Federated:
         self,
         state: State,
         rounds: int,
-        changes: dict,
+        changes: dict[str, Any],
         code_book: CodeBook | None = None,
         *,
         is_chosen: bool = True,

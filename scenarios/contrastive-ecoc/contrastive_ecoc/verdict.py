@@ -8,6 +8,7 @@ the seeds, or, with one seed, beyond two of a difference of two shares of n imag
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _SOFTMAX = ("Standard", "SimCLR")
 _ATTACKED = " + AT"
 
 
-def verdict(records: list[dict]) -> str:
+def verdict(records: list[dict[str, Any]]) -> str:
     """Compare the worst-case accuracy of every output code with the best softmax model's.
 
     Parameters
@@ -39,7 +40,7 @@ def verdict(records: list[dict]) -> str:
     )
 
 
-def _of_place(place: str, records: list[dict]) -> str:
+def _of_place(place: str, records: list[dict[str, Any]]) -> str:
     methods = list(dict.fromkeys(r["method"] for r in records))
     is_attacked = any(name.endswith(_ATTACKED) for name in methods)
     judged = [name for name in methods if name.endswith(_ATTACKED) == is_attacked]
@@ -50,7 +51,8 @@ def _of_place(place: str, records: list[dict]) -> str:
     worst = {name: {r["seed"]: r["worst"] for r in records if r["method"] == name} for name in judged}
     best = max(softmax, key=lambda name: float(np.mean(list(worst[name].values()))))
     number = min((r.get("attacked", 150) for r in records), default=150)
-    seen, others = [], []
+    seen: list[str] = []
+    others: list[str] = []
     for name in codes:
         seeds = sorted(worst[name].keys() & worst[best].keys())
         differences = np.array([worst[name][seed] - worst[best][seed] for seed in seeds])
