@@ -10,6 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
+from toy_client_apps import moving_app
 
 from flower_coded.errors import ParameterError
 from flower_coded.testing import InProcessGrid, SentMessage, wire_round_trip
@@ -233,15 +234,9 @@ def test_bad_parameters_are_refused() -> None:
 
 def test_flowers_own_fedavg_runs_on_it() -> None:
     """Three nodes return 0, 1, 2 with 1, 2, 3 examples: the average is (0*1 + 1*2 + 2*3) / 6 = 4/3."""
-    app = ClientApp()
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        me = context.node_config["partition-id"]
-        arrays = ArrayRecord({"w": Array(np.full(2, float(me)))})
-        metrics = MetricRecord({"num-examples": me + 1})
-        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
-
+    app = moving_app(
+        lambda me, arrays, message: {"w": np.full(2, float(me))}, metrics=lambda me: {"num-examples": me + 1}
+    )
     strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=3, min_available_nodes=3)
     result = strategy.start(InProcessGrid(app, 3), ArrayRecord({"w": Array(np.zeros(2))}), num_rounds=1)
     np.testing.assert_allclose(result.arrays["w"].numpy(), [4 / 3, 4 / 3])

@@ -202,12 +202,16 @@ class EncodedGradientDescent(FederatedStrategy, Strategy):
             device=device,
             num_key_rows=num_key_rows,
         )
-        self.code = self._master.code
         self._evaluator = CodedEvaluator(self._scaled, self._table.targets, self._master.batches)
         self._state = DescentState(np.zeros(self._table.num_columns))
         self._holders: dict[int, int] = {}  # worker to the node that has confirmed its share
         self._to_append: list[tuple[Reals, Reals]] = []
         self.weights_history: list[Reals] = [self._state.weights]
+
+    @property
+    def code(self) -> RealErrorLocatingCode:
+        """The code in use; with keys one of a secret random basis."""
+        return self._master.code
 
     def initial_arrays(self) -> ArrayRecord:
         """Zero weights to start from."""

@@ -191,7 +191,7 @@ class RobustALCC(FederatedStrategy, Strategy):
         self.reply_timeout = reply_timeout
         self.scaled_table = ScaledTable.of(table)
         values: np.ndarray[Any, Any] = self.scaled_table.values
-        self._num_rows, self._num_columns = values.shape
+        num_columns = values.shape[1]
         self._left_columns = left_columns
         if chosen.form is None:
             # Nobody knows how a user's polynomial changes with the units of its columns.
@@ -212,7 +212,7 @@ class RobustALCC(FederatedStrategy, Strategy):
         )
         self.num_byzantine = self._master.num_byzantine
         self._master.deal(blocks)
-        first = self._request(np.zeros(self._num_columns - 1))
+        first = self._request(np.zeros(num_columns - 1))
         self.promised_accuracy = self._master.require_accuracy(first)
         self._result_shape = self._master.precision(first).noise_std.shape
         self._holders: dict[int, int] = {}  # by worker: the node that has its share
@@ -231,7 +231,7 @@ class RobustALCC(FederatedStrategy, Strategy):
     def initial_arrays(self) -> ArrayRecord:
         """Zeros to start from: the result, or the weights."""
         if self._is_descent:
-            return ArrayRecord({"weights": Array(np.zeros(self._num_columns - 1))})
+            return ArrayRecord({"weights": Array(np.zeros(self.scaled_table.values.shape[1] - 1))})
         return ArrayRecord({"result": Array(np.zeros(self._result_shape))})
 
     def summary(self) -> None:
@@ -243,8 +243,7 @@ class RobustALCC(FederatedStrategy, Strategy):
             "\t└──> %s of %d rows, %d columns; %d results needed, %d liars and %d silent survived (by %s); "
             "hidden from any %d, given away by %d",
             self.function,
-            self._num_rows,
-            self._num_columns,
+            *self.scaled_table.values.shape,
             code.dimension,
             self.num_byzantine,
             self.num_stragglers,
@@ -376,11 +375,14 @@ class RobustALCC(FederatedStrategy, Strategy):
         """Undo the scaling, and move the weights one step where they descend."""
         weights = self._arrays["weights"].numpy() if self._is_descent else None
         request = self._request(weights)
-        form = get_function(self.function).quadratic_form(self._num_columns, request.parameters)
+        form = get_function(self.function).quadratic_form(
+            self.scaled_table.values.shape[1], request.parameters
+        )
         total = outcome.total if form is None else self.scaled_table.restore(form, outcome.total, weights)
         if weights is None:
             return ArrayRecord({"result": Array(total)})
-        return ArrayRecord({"weights": Array(weights - self.step_size * total[:, 0] / self._num_rows)})
+        step = self.step_size * total[:, 0] / len(self.scaled_table.values)
+        return ArrayRecord({"weights": Array(weights - step)})
 
 
 def _has_answers(wanted: int) -> Callable[[list[Message]], bool]:

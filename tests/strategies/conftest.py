@@ -8,8 +8,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Message
 from flwr.clientapp import ClientApp
+from toy_client_apps import moving_app
 
 
 @pytest.fixture(scope="session")
@@ -27,27 +28,12 @@ def quickstart() -> ModuleType:
 @pytest.fixture
 def adding_app() -> ClientApp:
     """User ``j`` adds ``j + 1`` to every entry, claims ``10 (j + 1)`` examples, knows its partition id."""
-    app = ClientApp()
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        step = context.node_config["partition-id"] + 1
-        arrays = {
-            name: Array(np.asarray(each.numpy() + step, each.dtype))
-            for name, each in message.content["arrays"].items()
-        }
-        metrics = MetricRecord({"num-examples": 10 * step, "loss": 1.0 / step})
-        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
+    def add(me: int, arrays: dict[str, np.ndarray], message: Message) -> dict[str, np.ndarray]:
+        return {name: np.asarray(array + me + 1, array.dtype) for name, array in arrays.items()}
 
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        step = context.node_config["partition-id"] + 1
-        metrics = MetricRecord({"num-examples": 10 * step, "accuracy": step / 10})
-        return Message(RecordDict({"metrics": metrics}), reply_to=message)
-
-    @app.query("flower_coded_identity")
-    def identify(message: Message, context: Context) -> Message:
-        identity = ConfigRecord({"partition-id": context.node_config["partition-id"]})
-        return Message(RecordDict({"identity": identity}), reply_to=message)
-
-    return app
+    return moving_app(
+        add,
+        metrics=lambda me: {"num-examples": 10 * (me + 1), "loss": 1.0 / (me + 1)},
+        evaluation=lambda me: {"num-examples": 10 * (me + 1), "accuracy": (me + 1) / 10},
+    )

@@ -11,6 +11,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Result
+from toy_client_apps import echoing_app, moving_app
 
 from flower_coded.codes import SubsetCode, backdoor_correction_code, partition_code
 from flower_coded.errors import NodesMissingError, ParameterError
@@ -57,17 +58,12 @@ def run(
 
 def received_app(seen: list[dict[str, Any]]) -> ClientApp:
     """Note every train config, return the arrays as they came."""
-    app = ClientApp()
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
+    def note(message: Message, context: Context) -> None:
         shapes = {name: array.shape for name, array in message.content["arrays"].items()}
         seen.append({**message.content["config"], "node": context.node_id, "shapes": shapes})
-        metrics = MetricRecord({"num-examples": 1})
-        content = RecordDict({"arrays": message.content["arrays"], "metrics": metrics})
-        return Message(content, reply_to=message)
 
-    return app
+    return echoing_app(note)
 
 
 def test_every_model_is_averaged_over_its_own_users(adding_app: ClientApp) -> None:
@@ -140,20 +136,10 @@ def test_models_may_start_from_initializations_of_their_own() -> None:
 
 def test_a_boaster_counts_as_a_few_ordinary_users() -> None:
     """Users 0, 1 share model 0. Claims 10, 1e11, 10, 10: median 10, so user 1 counts 3 * 10, not 1e11."""
-    app = ClientApp()
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        me = context.node_config["partition-id"]
-        arrays = ArrayRecord({"w": Array(np.array([float(me)]))})
-        metrics = MetricRecord({"num-examples": 1e11 if me == 1 else 10})
-        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
-
-    @app.query("flower_coded_identity")
-    def identify(message: Message, context: Context) -> Message:
-        identity = ConfigRecord({"partition-id": context.node_config["partition-id"]})
-        return Message(RecordDict({"identity": identity}), reply_to=message)
-
+    app = moving_app(
+        lambda me, arrays, message: {"w": np.array([float(me)])},
+        metrics=lambda me: {"num-examples": 1e11 if me == 1 else 10},
+    )
     options: dict[str, Any] = {"code": partition_code(2, 4), "max_claim_ratio": 3, "fraction_evaluate": 0.0}
     code = options["code"]
     _, result, _ = run(app, start={"w": np.zeros(1)}, **options)
@@ -273,23 +259,15 @@ def digest(result: Result) -> str:
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_order_of_replies_and_nodes_does_not_show_in_a_single_bit(stacked: bool) -> None:
     """Sums of very different floats: another order of summation would show in the last bits."""
-    app = ClientApp()
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
+    def move(me: int, arrays: dict[str, np.ndarray], message: Message) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(message.content["config"][SEED_KEY])
-        arrays = {
-            name: Array(each.numpy() + generator.normal(size=each.shape) * 10.0 ** generator.integers(-6, 6))
-            for name, each in message.content["arrays"].items()
+        return {
+            name: array + generator.normal(size=array.shape) * 10.0 ** generator.integers(-6, 6)
+            for name, array in arrays.items()
         }
-        metrics = MetricRecord({"num-examples": int(generator.integers(1, 50))})
-        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
 
-    @app.query("flower_coded_identity")
-    def identify(message: Message, context: Context) -> Message:
-        identity = ConfigRecord({"partition-id": context.node_config["partition-id"]})
-        return Message(RecordDict({"identity": identity}), reply_to=message)
-
+    app = moving_app(move, metrics=lambda me: {"num-examples": 1 + 37 * me % 50})
     options: dict[str, Any] = {
         "code": backdoor_correction_code(2, 2, 6),
         "start": {"w": np.zeros(50)},

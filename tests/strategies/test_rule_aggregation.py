@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Result
+from toy_client_apps import moving_app
 
 from flower_coded.aggregation import AGGREGATION_RULES, get_aggregation_rule
-from flower_coded.clients.identity import register_identity
 from flower_coded.errors import NoRoundSucceededError, ParameterError
 from flower_coded.strategies.rule_aggregation import RuleAggregation
 from flower_coded.testing import InProcessGrid
@@ -23,17 +23,13 @@ START = np.array([1000.0, -1000.0])
 
 
 def stepping_app(steps: np.ndarray = STEPS) -> ClientApp:
-    app = register_identity(ClientApp())
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        step = steps[context.node_config["partition-id"]]
-        arrays = message.content["arrays"]
-        record = ArrayRecord({"w": Array(arrays["w"].numpy() + step), "count": arrays["count"]})
-        metrics = MetricRecord({"num-examples": 10 ** (1 + int(step[0] > 50)), "loss": float(step[0])})
-        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
-
-    return app
+    return moving_app(
+        lambda me, arrays, message: {"w": arrays["w"] + steps[me], "count": arrays["count"]},
+        metrics=lambda me: {
+            "num-examples": 10 ** (1 + int(steps[me][0] > 50)),
+            "loss": float(steps[me][0]),
+        },
+    )
 
 
 def run(strategy: RuleAggregation, num_rounds: int = 1, **options: Any) -> tuple[np.ndarray, Result, Any]:

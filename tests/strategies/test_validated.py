@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.exception import AggregationError
 from flwr.serverapp.strategy import (
@@ -32,8 +32,8 @@ from flwr.serverapp.strategy import (
     QFedAvg,
     Strategy,
 )
+from toy_client_apps import moving_app
 
-from flower_coded.clients.identity import register_identity
 from flower_coded.errors import NodesMissingError, NoRoundSucceededError, ParameterError
 from flower_coded.strategies.validated import ValidatedReplies, narrowed, widened
 from flower_coded.testing import InProcessGrid
@@ -61,21 +61,13 @@ OTHERS: dict[str, Callable[[], Strategy]] = {
 
 def training_app() -> ClientApp:
     """Everybody adds 1 to 1.07 by its number, and reports ten examples and a loss."""
-    app = register_identity(ClientApp())
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        step = np.float32(1 + context.node_config["partition-id"] / 100)
-        arrays = {name: Array(array.numpy() + step) for name, array in message.content["arrays"].items()}
-        metrics = MetricRecord({"num-examples": 10, "train-loss": 0.5})
-        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
-
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        metrics = MetricRecord({"num-examples": 10, "accuracy": 0.5})
-        return Message(RecordDict({"metrics": metrics}), reply_to=message)
-
-    return app
+    return moving_app(
+        lambda me, arrays, message: {
+            name: array + np.float32(1 + me / 100) for name, array in arrays.items()
+        },
+        metrics=lambda me: {"num-examples": 10, "train-loss": 0.5},
+        evaluation=lambda me: {"num-examples": 10, "accuracy": 0.5},
+    )
 
 
 def with_arrays(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Message], Message]:
@@ -301,21 +293,15 @@ TYPED = (
 
 def batch_norm_app() -> ClientApp:
     """Steps on what is floating, counts on, and answers in the types that a framework has."""
-    app = register_identity(ClientApp())
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
+    def move(me: int, arrays: dict[str, np.ndarray], message: Message) -> dict[str, np.ndarray]:
         assert {k: v.dtype for k, v in arrays.items()} == {k: v.dtype for k, v in BATCH_NORM.items()}
         assert {k: v.shape for k, v in arrays.items()} == {k: v.shape for k, v in BATCH_NORM.items()}
-        step = 0.1 + context.node_config["partition-id"] / 1000
+        step = 0.1 + me / 1000
         moved = {k: (v + step).astype(v.dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
-        moved["num_batches_tracked"] = np.asarray(arrays["num_batches_tracked"] + 7)
-        record = ArrayRecord({name: Array(np.asarray(array)) for name, array in moved.items()})
-        metrics = MetricRecord({"num-examples": 10, "train-loss": 0.5})
-        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+        return moved | {"num_batches_tracked": np.asarray(arrays["num_batches_tracked"] + 7)}
 
-    return app
+    return moving_app(move, metrics=lambda me: {"num-examples": 10, "train-loss": 0.5})
 
 
 @pytest.mark.parametrize("name", TYPED)
