@@ -175,14 +175,14 @@ def unstack_states(stacked_state: Mapping[str, NDArray[np.generic]]) -> list[Mod
     return [{key: array[i] for key, array in stacked_state.items()} for i in range(lengths.pop())]
 
 
-class _Center(nn.Module):
+class Center(nn.Module):
     """Pixels in [0, 1] moved to [-1, 1]."""
 
     def forward(self, images: Tensor) -> Tensor:
         return 2.0 * images - 1.0
 
 
-class _Dropout(nn.Module):
+class SeededDropout(nn.Module):
     """Dropout whose mask is drawn on the CPU, hence the same on every device and under ``vmap``."""
 
     def __init__(self, probability: float) -> None:
@@ -192,14 +192,18 @@ class _Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training:
             return values
-        kept = (torch.rand(values.shape) >= self.probability).to(values.device)
+        return self.thinned(values, torch.rand(values.shape))
+
+    def thinned(self, values: Tensor, uniform: Tensor) -> Tensor:
+        """Values with zeros where a number drawn uniformly from [0, 1) is too small."""
+        kept = (uniform >= self.probability).to(values.device)
         return values * kept / (1.0 - self.probability)
 
 
 def _small_cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     channels, height, width = image_shape
     return nn.Sequential(
-        _Center(),
+        Center(),
         nn.Conv2d(channels, 16, 3),
         nn.ReLU(),
         nn.Flatten(),
@@ -212,13 +216,13 @@ def _small_cnn(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module
 def _cnn4(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     channels, height, width = image_shape
     return nn.Sequential(
-        _Center(),
+        Center(),
         nn.Conv2d(channels, 32, 3),
         nn.ReLU(),
         nn.Conv2d(32, 64, 3),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        _Dropout(0.25),
+        SeededDropout(0.25),
         nn.Flatten(),
         nn.Linear(64 * ((height - 4) // 2) * ((width - 4) // 2), 128),
         nn.ReLU(),
@@ -234,7 +238,7 @@ def _resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     )
     model.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
     model.maxpool = nn.Identity()
-    return nn.Sequential(_Center(), model)
+    return nn.Sequential(Center(), model)
 
 
 _BUILDERS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {

@@ -16,7 +16,7 @@ from torch.nn import functional
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
 
-__all__ = ["OutputCodeClassifier", "OutputCodeHead", "with_output_code", "without_head"]
+__all__ = ["OutputCodeClassifier", "OutputCodeHead", "code_scores", "with_output_code", "without_head"]
 
 
 class OutputCodeHead(nn.Module):
@@ -61,10 +61,28 @@ class OutputCodeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Scores of shape (B, num_classes)."""
-        words = torch.tanh(self.encoder(features))
-        lengths = (words.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
-        scores: Tensor = (words / lengths) @ self.get_buffer("directions").T / self.temperature
-        return scores
+        return code_scores(self.encoder(features), self.get_buffer("directions"), self.temperature)
+
+
+def code_scores(encoded: Tensor, directions: Tensor, temperature: float) -> Tensor:
+    """Scores of classes: cosines between words and codewords, divided by the temperature.
+
+    Parameters
+    ----------
+    encoded : Tensor of shape (..., num_bits)
+        What the last linear layer gives; ``tanh`` makes words of it.
+    directions : Tensor of shape (num_classes, num_bits)
+        Codewords of length one.
+    temperature : float
+
+    Returns
+    -------
+    Tensor of shape (..., num_classes)
+    """
+    words = torch.tanh(encoded)
+    lengths = (words.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
+    scores: Tensor = (words / lengths) @ directions.T / temperature
+    return scores
 
 
 class OutputCodeClassifier(nn.Module):

@@ -1,11 +1,7 @@
 """Training and prediction of many models of one architecture at once.
 
-The models of one user see the same images in the same order, so their states can be stacked and pushed
-through ``torch.func.functional_call`` under ``torch.func.vmap``: one pass over the data trains them all.
-Losses are summed before the backward pass; as no model's loss depends on another's weights, each gets the
-gradient it would get alone. The optimizers work entry by entry, so a stacked step is every model's own
-step. With the same seed the result equals :func:`flower_coded.learning.training.train` model by model up to
-rounding, dropout masks included.
+All models of a stack see the same images in the same order: what one user does with its models of a coded
+ensemble. It is one job of :mod:`flower_coded.learning.cohort`, which trains those of all users together.
 
 Left out: models with batch normalization (refused; see :mod:`flower_coded.learning.models`) and models of
 different architectures.
@@ -18,17 +14,15 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn import functional
+from torch import nn
 
 from flower_coded.errors import ParameterError
+from flower_coded.learning.cohort import TrainJob, train_jobs
 from flower_coded.learning.models import ModelState
-from flower_coded.learning.training import TrainReport, TrainSettings, as_tensors, choose_device, seeded_torch
+from flower_coded.learning.stacked_program import StackedProgram
+from flower_coded.learning.training import TrainReport, TrainSettings, choose_device
 
 __all__ = ["predict_stacked", "predict_stacked_logits", "train_stacked"]
-
-_Tensors = dict[str, Tensor]
 
 
 def train_stacked(
@@ -70,28 +64,10 @@ def train_stacked(
         outside its range.
     """
     settings = TrainSettings(epochs, batch_size, learning_rate, weight_decay, seed, optimizer)
-    target = choose_device(device)
-    pixels, classes = as_tensors(images, labels, target)
-    model.to(target).train()
-    parameters, buffers = _stacked_tensors(model, stacked_state, target)
-    for parameter in parameters.values():
-        parameter.requires_grad_()
-    stepper = settings.make_optimizer(parameters.values())
-    num_models = len(next(iter(parameters.values())))
-    loss_sums = torch.zeros(num_models, device=target)
-    with seeded_torch(seed):
-        for epoch, indices in settings.batches(len(labels)):
-            batch = torch.from_numpy(indices).to(target)
-            stepper.zero_grad()
-            losses = _losses(_forward(model, parameters, buffers, pixels[batch]), classes[batch])
-            # No model's loss depends on another's weights: the sum's gradient is everybody's own.
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            stepper.step()
-            if epoch == epochs - 1:
-                loss_sums += losses.detach() * len(indices)
-    model_losses = tuple((loss_sums / len(labels)).tolist())
-    report = TrainReport(float(np.mean(model_losses)), len(labels), model_losses)
-    return _as_state(model, parameters, buffers), report
+    job = TrainJob(stacked_state, images, labels, seed)
+    (trained,) = train_jobs(model, [job], settings=settings, device=device)
+    model.train()
+    return trained
 
 
 def predict_stacked(
@@ -137,13 +113,15 @@ def predict_stacked_logits(
     """Logits (m, B, c) of every image by every model; parameters as for :func:`predict_stacked`."""
     if len(images) == 0:
         raise ParameterError("images", "must hold at least one image", images.shape)
-    target = choose_device(device)
-    model.to(target).eval()
-    parameters, buffers = _stacked_tensors(model, stacked_state, target)
+    program = StackedProgram(model, choose_device(device))
+    program.model.eval()
+    num_models = program.check(stacked_state)
+    weights = program.stacked([(stacked_state, i) for i in range(num_models)])
     with torch.no_grad():
         parts = [
-            _forward(
-                model, parameters, buffers, torch.tensor(images[start : start + batch_size], device=target)
+            # A first axis of 1: all models see the same images.
+            program(
+                weights, torch.tensor(images[start : start + batch_size], device=program.device)[None], None
             )
             .cpu()
             .numpy()
@@ -151,59 +129,3 @@ def predict_stacked_logits(
         ]
     logits: NDArray[np.float32] = np.concatenate(parts, axis=1)
     return logits
-
-
-def _forward(model: nn.Module, parameters: _Tensors, buffers: _Tensors, images: Tensor) -> Tensor:
-    """Logits (m, B, c): every model on the same images, with the same random numbers."""
-
-    def single(own_parameters: _Tensors, own_buffers: _Tensors) -> Tensor:
-        logits: Tensor = functional_call(model, (own_parameters, own_buffers), (images,))
-        return logits
-
-    # The same dropout mask in every model, as each would draw with this seed when trained alone.
-    logits: Tensor = vmap(single, randomness="same")(parameters, buffers)
-    return logits
-
-
-def _losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each model, shape (m,)."""
-    num_models, num_images, num_classes = logits.shape
-    flat = functional.cross_entropy(
-        logits.reshape(-1, num_classes), labels.repeat(num_models), reduction="none"
-    )
-    return flat.reshape(num_models, num_images).mean(dim=1)
-
-
-def _stacked_tensors(
-    model: nn.Module, stacked_state: Mapping[str, NDArray[np.generic]], device: torch.device
-) -> tuple[_Tensors, _Tensors]:
-    """Stacked parameters and buffers as tensors, checked against the architecture."""
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        raise ParameterError(
-            "model",
-            "must have no batch normalization to be trained stacked",
-            type(model).__name__,
-            hint="use GroupNorm, or train its models one by one",
-        )
-    own = model.state_dict()
-    if list(own) != list(stacked_state):
-        raise ParameterError("stacked_state", f"must have the keys {list(own)}", list(stacked_state))
-    num_models = {array.shape[0] if array.ndim else 0 for array in stacked_state.values()}
-    for key, value in own.items():
-        if len(num_models) != 1 or tuple(value.shape) != stacked_state[key].shape[1:]:
-            raise ParameterError(
-                f"stacked_state[{key!r}]",
-                f"must have a leading axis of models before {tuple(value.shape)}",
-                stacked_state[key].shape,
-            )
-    names = {name for name, _ in model.named_parameters()}
-    tensors = {key: torch.tensor(np.asarray(array), device=device) for key, array in stacked_state.items()}
-    return (
-        {key: tensor for key, tensor in tensors.items() if key in names},
-        {key: tensor for key, tensor in tensors.items() if key not in names},
-    )
-
-
-def _as_state(model: nn.Module, parameters: _Tensors, buffers: _Tensors) -> ModelState:
-    together = {**parameters, **buffers}
-    return {key: together[key].detach().cpu().numpy() for key in model.state_dict()}

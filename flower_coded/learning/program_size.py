@@ -1,0 +1,92 @@
+"""How many models make one program: measured over a few steps, once per architecture, batch and device.
+
+Stacking saves calls, and costs cache: many small models are fastest together, one large model is fastest
+alone, and where the border is depends on the machine. So candidates 1, 4, 16, ... are tried for two steps
+each, until one is slower per model than the one before. Where one step of one model takes long on a CPU,
+calls are no part of it, and nothing is tried. Nothing but speed depends on the answer (see
+:mod:`flower_coded.learning.cohort`), which is kept as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Hashable
+
+import torch
+
+__all__ = ["models_at_a_time"]
+
+_LONG_STEP = 5e-3  # seconds; a step's calls take some tenths of a millisecond
+_FACTOR = 4
+_GAIN = 0.97  # of the time per model: what is no clear gain is noise, and more models take more memory
+
+_measured: dict[Hashable, tuple[int, int]] = {}
+
+
+def models_at_a_time(
+    two_steps: Callable[[int], object], most: int, situation: Hashable, *, is_cpu: bool
+) -> int:
+    """Choose the number of models in one program.
+
+    Parameters
+    ----------
+    two_steps : callable
+        ``two_steps(k)`` trains ``k`` models for two steps.
+    most : int
+        Models that could be in one program, at least 1.
+    situation : hashable
+        What the answer depends on besides: architecture, batch, optimizer, device.
+    is_cpu : bool
+        Whether the calling thread computes; else a GPU is waited for.
+
+    Returns
+    -------
+    int
+        At most ``most``.
+
+    Examples
+    --------
+    >>> models_at_a_time(lambda k: sum(range(100_000)), 12, "only calls cost", is_cpu=True)
+    12
+    >>> models_at_a_time(lambda k: sum(range(100_000 * k**2)), 12, "many are slow", is_cpu=True)
+    1
+    """
+    if most == 1:
+        return 1
+    tried, best = _measured.get(situation, (1, 1))
+    # An answer below the most that was tried is final; at the most, more might be better still.
+    if situation not in _measured or (best == tried and most > tried):
+        best = _measure(two_steps, most, is_cpu=is_cpu)
+        _measured[situation] = most, best
+    return min(best, most)
+
+
+def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> int:
+    candidates = [_FACTOR**i for i in range(int(math.log(most, _FACTOR)) + 1)]
+    candidates += [most] if most not in candidates else []
+    best, least = 1, math.inf
+    for count in candidates:
+        try:
+            seconds = _seconds(lambda count=count: two_steps(count), is_cpu=is_cpu) / count  # type: ignore[misc]
+        except torch.OutOfMemoryError:
+            break
+        if seconds > _GAIN * least:
+            break
+        best, least = count, seconds
+        if is_cpu and seconds > 2 * _LONG_STEP:
+            break
+    return best
+
+
+def _seconds(run: Callable[[], object], *, is_cpu: bool) -> float:
+    """Least of two times, after nothing: the first warms up."""
+    clock = time.thread_time if is_cpu else time.perf_counter  # other work on the machine counts nothing
+    times = []
+    for _ in range(2):
+        start = clock()
+        run()
+        if not is_cpu:
+            torch.cuda.synchronize()
+        times.append(clock() - start)
+    return min(times)
