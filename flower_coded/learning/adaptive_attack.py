@@ -18,7 +18,6 @@ from torch import Tensor
 from flower_coded.errors import ParameterError
 from flower_coded.learning.attack_objectives import (
     ScoreLoss,
-    Scores,
     cross_entropy,
     dlr,
     margin,
@@ -28,6 +27,7 @@ from flower_coded.learning.attack_objectives import (
     targeted_margin,
 )
 from flower_coded.learning.auto_pgd import auto_pgd
+from flower_coded.learning.class_scores import Scores
 
 __all__ = ["AdaptiveBudget", "AdaptiveOutcome", "adaptive_attack"]
 

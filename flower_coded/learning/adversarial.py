@@ -5,9 +5,6 @@ starts and projects back (Madry et al., ICLR 2018). Both climb an *objective*: a
 labels to one loss per sample. A defense whose output is decoded is attacked through the decoded probabilities
 and, adaptively, through the distances that the decoder compares; what counts is the worst of all attacks for
 every single sample.
-
-Figures that look better than they are mostly come from gradients that do not point anywhere (Athalye et al.,
-ICML 2018). :func:`masking_signs` runs the usual checks.
 """
 
 from __future__ import annotations
@@ -22,14 +19,12 @@ from flower_coded.errors import ParameterError
 
 __all__ = [
     "AttackBudget",
-    "MaskingSigns",
     "Objective",
     "Predict",
     "accuracy",
     "ascend",
     "ball",
     "fgsm",
-    "masking_signs",
     "pgd",
     "value_and_gradient",
     "worst_case",
@@ -234,72 +229,6 @@ def worst_case(predict: Predict, attacked: Mapping[str, Tensor], labels: Tensor)
         survives = torch.stack([predict(images) == labels for images in attacked.values()])
     # All, not the mean: the attacker picks the attack for each sample singly.
     return float(survives.all(dim=0).double().mean())
-
-
-@dataclass(frozen=True)
-class MaskingSigns:
-    """Signs that an accuracy comes from useless gradients; each would be False for a sound evaluation.
-
-    Attributes
-    ----------
-    one_step_beats_many : bool
-        FGSM leaves less accuracy than PGD at the same radius.
-    black_box_beats_white_box : bool
-        Images made for another model leave less accuracy than those made for this one.
-    unbounded_attack_survives : bool
-        Some accuracy is left when every pixel may take any value.
-    noise_beats_gradient : bool
-        Uniform noise in the ball leaves less accuracy than PGD.
-    """
-
-    one_step_beats_many: bool
-    black_box_beats_white_box: bool
-    unbounded_attack_survives: bool
-    noise_beats_gradient: bool
-
-    @property
-    def any(self) -> bool:
-        """Whether one of the signs is there."""
-        return any(vars(self).values())
-
-
-def masking_signs(
-    objective: Objective,
-    predict: Predict,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    budget: AttackBudget,
-    many_steps: float,
-    one_step: float,
-    black_box: float | None,
-    generator: torch.Generator,
-) -> MaskingSigns:
-    """Check an evaluation for masked gradients (Carlini et al., arXiv 1902.06705).
-
-    The attacks that the evaluation ran are not run again: their accuracies are what is judged.
-
-    Parameters
-    ----------
-    objective, predict, images, labels, budget, generator
-        As for :func:`pgd`.
-    many_steps, one_step : float
-        Accuracy under PGD and under FGSM, with that objective and budget.
-    black_box : float or None
-        Accuracy under images made against another model at the same radius; None leaves that check out
-        (False).
-    """
-    # Radius 1 reaches every pixel value, and 40 steps of 0.05 cross that range twice.
-    unbounded = AttackBudget(epsilon=1.0, step_size=0.05, num_steps=max(40, budget.num_steps))
-    anywhere = pgd(objective, images, labels, budget=unbounded, generator=generator, predict=predict)
-    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    noisy = (images + budget.epsilon * (2.0 * noise - 1.0)).clamp(0.0, 1.0)
-    return MaskingSigns(
-        one_step_beats_many=one_step < many_steps,
-        black_box_beats_white_box=black_box is not None and black_box < many_steps,
-        unbounded_attack_survives=accuracy(predict, anywhere, labels) > 0.0,
-        noise_beats_gradient=accuracy(predict, noisy, labels) < many_steps,
-    )
 
 
 def value_and_gradient(objective: Objective, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from flower_coded.errors import ParameterError
 from flower_coded.learning.adversarial import Objective
+from flower_coded.learning.class_scores import Scores
 
 __all__ = [
     "ScoreLoss",
-    "Scores",
     "cross_entropy",
     "dlr",
     "margin",
@@ -30,9 +30,6 @@ __all__ = [
     "targeted_dlr",
     "targeted_margin",
 ]
-
-Scores = Callable[[Tensor], Tensor]
-"""Images (B, C, H, W) to one score per class (B, num_classes)."""
 
 ScoreLoss = Callable[[Tensor, Tensor], Tensor]
 """Scores (B, num_classes) and labels (B,) to one loss per sample (B,), which the attacker makes large."""

@@ -17,35 +17,27 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from flower_coded.errors import ParameterError
 from flower_coded.learning.adaptive_attack import AdaptiveBudget, adaptive_attack
 from flower_coded.learning.adversarial import (
     AttackBudget,
-    MaskingSigns,
     accuracy,
     fgsm,
-    masking_signs,
     pgd,
     worst_case,
 )
-from flower_coded.learning.attack_objectives import Scores, cross_entropy, margin, on_scores, prediction
-from flower_coded.learning.codeword_losses import cosine_similarity
-from flower_coded.learning.output_code_network import OutputCodeNetwork
+from flower_coded.learning.attack_objectives import cross_entropy, margin, on_scores, prediction
+from flower_coded.learning.class_scores import Scores
+from flower_coded.learning.ensemble_attack import ensemble_attack
+from flower_coded.learning.gradient_masking import MaskingSigns, masking_signs
 from flower_coded.learning.training import choose_device
 
 __all__ = [
     "RobustnessReport",
-    "Scores",
-    "codeword_scores",
-    "ensemble_attack",
     "evaluate_robustness",
     "margin_accuracy",
     "robust_accuracy",
-    "softened_scores",
-    "softmax_scores",
-    "unsquashed_scores",
 ]
 
 
@@ -78,70 +70,6 @@ class RobustnessReport:
     signs: MaskingSigns
     attacked: Tensor = field(repr=False)
     felled: dict[str, int] = field(default_factory=dict)
-
-
-def softmax_scores(model: nn.Module) -> Scores:
-    """Scores of a classifier that ends in logits; puts the model into evaluation mode."""
-    model.eval()
-    return model
-
-
-def codeword_scores(network: nn.Module, code_book: NDArray[np.float64], *, device: str = "cpu") -> Scores:
-    """Scores of an output-code network: similarities with the codewords (eq. 5 before its softmax).
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Images to predicted codewords; put into evaluation mode.
-    code_book : ndarray of shape (num_classes, num_bits)
-    device : str
-        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
-    """
-    network.to(choose_device(device)).eval()
-    book = torch.tensor(code_book, dtype=torch.float32, device=choose_device(device))
-    return lambda images: cosine_similarity(network(images), book)
-
-
-def unsquashed_scores(
-    network: OutputCodeNetwork, code_book: NDArray[np.float64], *, device: str = "cpu"
-) -> Scores:
-    """Surrogate scores to attack an output-code network through: inner products without the ``tanh``.
-
-    Parameters
-    ----------
-    network : OutputCodeNetwork
-        Put into evaluation mode.
-    code_book : ndarray of shape (num_classes, num_bits)
-    device : str
-        ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
-    """
-    network.to(choose_device(device)).eval()
-    book = torch.tensor(code_book, dtype=torch.float32, device=choose_device(device))
-    return lambda images: network.unsquashed(images) @ book.T
-
-
-def softened_scores(
-    network: OutputCodeNetwork,
-    code_book: NDArray[np.float64],
-    *,
-    temperature: float = 4.0,
-    device: str = "cpu",
-) -> Scores:
-    """Surrogate scores through a flatter ``tanh``: similarities of ``tanh(outputs / temperature)``.
-
-    Between :func:`codeword_scores` and :func:`unsquashed_scores`: a saturated bit has a gradient, and no bit
-    outweighs the others by its size.
-
-    Parameters
-    ----------
-    network, code_book, device
-        As for :func:`unsquashed_scores`.
-    temperature : float
-        At 1 the decoder's own scores.
-    """
-    network.to(choose_device(device)).eval()
-    book = torch.tensor(code_book, dtype=torch.float32, device=choose_device(device))
-    return lambda images: cosine_similarity(torch.tanh(network.unsquashed(images) / temperature), book)
 
 
 def evaluate_robustness(
@@ -265,69 +193,6 @@ def margin_accuracy(
     objective, predict = on_scores(scores, margin), prediction(scores)
     attacked = pgd(objective, pixels, classes, budget=budget, generator=generator, predict=predict)
     return accuracy(predict, attacked, classes)
-
-
-def ensemble_attack(scores: Scores, images: Tensor, labels: Tensor, *, budget: AttackBudget) -> Tensor:
-    """Part of AutoAttack (Croce & Hein, ICML 2020), by the Adversarial Robustness Toolbox.
-
-    Auto-PGD on the cross-entropy and on the ratio of logits, then the gradient-free Square attack with 500
-    queries, each on what the ones before it left right. Step sizes adapt themselves, so only the radius and
-    the restarts of the budget count.
-
-    The whole of AutoAttack has four parts: Auto-PGD on the cross-entropy, Auto-PGD on the *targeted* ratio of
-    logits for the nine likeliest wrong classes, the targeted FAB attack, and Square with 5,000 queries. The
-    toolbox has neither FAB nor a targeted ratio. The targeted part is run by
-    :func:`~flower_coded.learning.adaptive_attack.adaptive_attack`; FAB is not run at all.
-
-    Raises
-    ------
-    ParameterError
-        If the toolbox is not installed; the message says how to install it.
-    """
-    try:
-        from art.attacks.evasion import AutoAttack, AutoProjectedGradientDescent, SquareAttack
-        from art.estimators.classification import PyTorchClassifier
-    except ImportError as error:
-        raise ParameterError(
-            "ensemble",
-            "needs the Adversarial Robustness Toolbox",
-            str(error),
-            hint="pip install 'flower-coded[adversarial]'",
-        ) from error
-
-    class Classifier(nn.Module):
-        def forward(self, batch: Tensor) -> Tensor:
-            return scores(batch)
-
-    with torch.no_grad():
-        num_classes = int(scores(images[:1]).shape[1])
-    estimator = PyTorchClassifier(
-        Classifier(),
-        loss=nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=num_classes,
-        clip_values=(0.0, 1.0),
-        device_type="gpu" if images.is_cuda else "cpu",
-    )
-    limits = {"norm": np.inf, "eps": budget.epsilon, "batch_size": len(images), "verbose": False}
-    losses = ["cross_entropy"] + ["difference_logits_ratio"] * (num_classes > 2)
-    climbers = [
-        AutoProjectedGradientDescent(
-            estimator, eps_step=budget.step_size, loss_type=loss, nb_random_init=budget.num_restarts, **limits
-        )
-        for loss in losses
-    ]
-    attack = AutoAttack(
-        estimator,
-        norm=np.inf,
-        eps=budget.epsilon,
-        eps_step=budget.step_size,
-        attacks=[*climbers, SquareAttack(estimator, max_iter=500, **limits)],
-        batch_size=len(images),
-    )
-    one_hot = np.eye(num_classes, dtype=np.float32)[labels.cpu().numpy()]
-    adversarial = attack.generate(images.cpu().numpy(), one_hot)
-    return torch.tensor(adversarial, device=images.device)
 
 
 def _on_device(

@@ -10,13 +10,9 @@ from torch import Tensor, nn
 from flower_coded.errors import ParameterError
 from flower_coded.learning.adaptive_attack import AdaptiveBudget, adaptive_attack
 from flower_coded.learning.adversarial import AttackBudget
+from flower_coded.learning.class_scores import codeword_scores, softened_scores, unsquashed_scores
 from flower_coded.learning.output_code_network import OutputCodeNetwork
-from flower_coded.learning.robustness import (
-    codeword_scores,
-    evaluate_robustness,
-    softened_scores,
-    unsquashed_scores,
-)
+from flower_coded.learning.robustness import evaluate_robustness
 
 LABELS = torch.zeros(3, dtype=torch.int64)
 CLEAN = torch.full((3, 1, 2, 1), 0.4)

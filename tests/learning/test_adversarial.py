@@ -8,16 +8,8 @@ import pytest
 import torch
 
 from flower_coded.errors import ParameterError
-from flower_coded.learning.adversarial import (
-    AttackBudget,
-    MaskingSigns,
-    Objective,
-    accuracy,
-    fgsm,
-    masking_signs,
-    pgd,
-    worst_case,
-)
+from flower_coded.learning.adversarial import AttackBudget, Objective, accuracy, fgsm, pgd, worst_case
+from flower_coded.learning.gradient_masking import MaskingSigns, masking_signs
 
 BUDGET = AttackBudget(epsilon=0.1, step_size=0.02, num_steps=10)
 LABELS = torch.zeros(4, dtype=torch.int64)

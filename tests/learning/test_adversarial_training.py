@@ -16,10 +16,10 @@ from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model, get_state, load_images, train
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.learning.adversarial_training import UNATTACKED, AdversarialTraining, adversarial_loss
-from flower_coded.learning.attack_objectives import Scores
+from flower_coded.learning.class_scores import Scores, codeword_scores, softmax_scores
 from flower_coded.learning.contrastive_training import ContrastiveSettings, fine_tune
 from flower_coded.learning.output_code_network import build_output_code_network
-from flower_coded.learning.robustness import codeword_scores, margin_accuracy, softmax_scores
+from flower_coded.learning.robustness import margin_accuracy
 from flower_coded.learning.training import TrainSettings
 
 MADRY = AdversarialTraining("madry", epsilon=0.1, step_size=0.05, num_steps=5)

@@ -13,7 +13,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model, load_images, train
 from flower_coded.learning.attack_objectives import dlr, on_scores, prediction
 from flower_coded.learning.auto_pgd import auto_pgd, checkpoints
-from flower_coded.learning.robustness import softmax_scores
+from flower_coded.learning.class_scores import softmax_scores
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -9,15 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flower_coded.learning.adversarial import AttackBudget, MaskingSigns
+from flower_coded.learning.adversarial import AttackBudget
+from flower_coded.learning.class_scores import codeword_scores, softmax_scores, unsquashed_scores
+from flower_coded.learning.gradient_masking import MaskingSigns
 from flower_coded.learning.output_code_network import OutputCodeNetwork
-from flower_coded.learning.robustness import (
-    codeword_scores,
-    evaluate_robustness,
-    robust_accuracy,
-    softmax_scores,
-    unsquashed_scores,
-)
+from flower_coded.learning.robustness import evaluate_robustness, robust_accuracy
 
 BUDGET = AttackBudget(epsilon=0.1, step_size=0.02, num_steps=12)
 

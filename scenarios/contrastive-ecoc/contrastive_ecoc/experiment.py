@@ -18,15 +18,15 @@ from flower_coded.experiment import Experiment
 from flower_coded.learning.adaptive_attack import AdaptiveBudget
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.learning.adversarial_training import AdversarialTraining
-from flower_coded.learning.models import get_state, set_state
-from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
-from flower_coded.learning.robustness import (
+from flower_coded.learning.class_scores import (
     Scores,
     codeword_scores,
     softened_scores,
     softmax_scores,
     unsquashed_scores,
 )
+from flower_coded.learning.models import get_state, set_state
+from flower_coded.learning.output_code_network import OutputCodeNetwork, build_output_code_network
 from flower_coded.learning.training import predict_labels, predict_logits
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC, Evaluator
 from flower_coded.wire.model_state import State

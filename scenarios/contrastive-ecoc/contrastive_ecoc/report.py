@@ -11,7 +11,8 @@ from flwr.common.logger import log
 from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
 from contrastive_ecoc.selection import Trained
 from flower_coded.codes.output_code import OutputCode
-from flower_coded.learning.robustness import RobustnessReport, Scores, evaluate_robustness, robust_accuracy
+from flower_coded.learning.class_scores import Scores
+from flower_coded.learning.robustness import RobustnessReport, evaluate_robustness, robust_accuracy
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
 from flower_coded.wire.model_state import State
