@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flower_coded.clients.attack_mod import attack_mod, byzantine_mod
 from flower_coded.clients.attack_settings import AttackSettings, attackers_from_config
+from flower_coded.clients.frozen import frozen_mod
 from flower_coded.clients.identity import answer_identity, identity_mod, register_identity
 from flower_coded.clients.model_state import separate_models_mod
 
@@ -25,6 +26,7 @@ __all__ = [
     "attack_mod",
     "attackers_from_config",
     "byzantine_mod",
+    "frozen_mod",
     "identity_mod",
     "register_identity",
     "separate_models_mod",

@@ -1,5 +1,6 @@
 """Data sets, partitions, models and training loops in torch."""
 
+from flower_coded.learning.adapters import LowRankLinear, add_adapters, frozen_state, product_gap
 from flower_coded.learning.ensemble import CodedEnsemble
 from flower_coded.learning.images import DATASET_NAMES, ImageData, load_images
 from flower_coded.learning.model_versions import ModelVersions, train_versions
@@ -7,6 +8,7 @@ from flower_coded.learning.models import (
     MODEL_NAMES,
     ModelState,
     build_model,
+    federated_names,
     get_state,
     initial_states,
     set_state,
@@ -31,12 +33,16 @@ __all__ = [
     "OPTIMIZER_NAMES",
     "CodedEnsemble",
     "ImageData",
+    "LowRankLinear",
     "ModelState",
     "ModelVersions",
     "TrainReport",
     "TrainSettings",
+    "add_adapters",
     "build_model",
     "choose_device",
+    "federated_names",
+    "frozen_state",
     "get_state",
     "initial_states",
     "load_images",
@@ -46,6 +52,7 @@ __all__ = [
     "predict_logits",
     "predict_stacked",
     "predict_stacked_logits",
+    "product_gap",
     "set_state",
     "stack_states",
     "train",

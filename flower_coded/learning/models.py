@@ -11,6 +11,8 @@ well. ResNet-18 therefore normalizes over groups of channels (Wu and He 2018), a
 learning since Hsieh et al. 2020. A model of your own may keep batch normalization for training one by one;
 stacked training refuses it.
 
+Where some of a model's parameters are frozen, its state is what is left: see :func:`federated_names`.
+
 Dropout draws its mask on the CPU from torch's generator, so that one seed gives the same mask on CPU and
 GPU and, under ``vmap(randomness="same")``, the same mask for every stacked model as for that model alone.
 """
@@ -33,6 +35,7 @@ __all__ = [
     "OUTPUT_CODE_NAMES",
     "ModelState",
     "build_model",
+    "federated_names",
     "get_state",
     "initial_states",
     "set_state",
@@ -123,27 +126,60 @@ def initial_states(
     )
 
 
+def federated_names(model: nn.Module) -> list[str]:
+    """Names of the arrays that a model federates, in ``state_dict`` order.
+
+    All of them, unless some of its parameters are frozen (``requires_grad`` false): then the trainable
+    parameters, and the buffers of modules that have one. What is frozen is the same everywhere already, and
+    is neither sent nor averaged; adapters (:mod:`flower_coded.learning.adapters`, or a model of the package
+    ``peft``) are the trainable part of a frozen network.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    >>> _ = model[0].requires_grad_(False), model[1].requires_grad_(False)
+    >>> federated_names(model)
+    ['2.weight', '2.bias']
+    """
+    parameters = dict(model.named_parameters())
+    if all(each.requires_grad for each in parameters.values()):
+        return list(model.state_dict())
+    if not any(each.requires_grad for each in parameters.values()):
+        raise ParameterError("model", "must have a parameter that is not frozen", type(model).__name__)
+    trained = {name for name, each in parameters.items() if each.requires_grad}
+    owners = {name.rpartition(".")[0] for name in trained}
+    return [
+        name
+        for name in model.state_dict()
+        if name in trained or (name not in parameters and name.rpartition(".")[0] in owners)
+    ]
+
+
 def get_state(model: nn.Module) -> ModelState:
-    """Copy of the model's state as arrays, in ``state_dict`` order."""
-    return {key: value.detach().cpu().numpy().copy() for key, value in model.state_dict().items()}
+    """Copy of what the model federates (:func:`federated_names`) as arrays, in ``state_dict`` order."""
+    own = model.state_dict()
+    return {name: own[name].detach().cpu().numpy().copy() for name in federated_names(model)}
 
 
 def set_state(model: nn.Module, state: Mapping[str, NDArray[np.generic]]) -> None:
-    """Load arrays into the model, whatever device it is on.
+    """Load arrays into the model, whatever device it is on; what is frozen stays.
 
     Raises
     ------
     ParameterError
-        If keys or shapes are not the model's; a stacked state is refused here.
+        If keys or shapes are not those that the model federates; a stacked state is refused here.
     """
     own = model.state_dict()
-    if list(own) != list(state):
-        differing = sorted(set(own) ^ set(state)) or list(state)
+    names = federated_names(model)
+    if names != list(state):
+        differing = sorted(set(names) ^ set(state)) or list(state)
         raise ParameterError("state", f"must have the keys of {type(model).__name__}", differing)
-    for key, value in own.items():
-        if tuple(value.shape) != tuple(state[key].shape):
-            raise ParameterError(f"state[{key!r}]", f"must have shape {tuple(value.shape)}", state[key].shape)
-    model.load_state_dict({key: torch.tensor(np.asarray(array)) for key, array in state.items()})
+    for key in names:
+        shape = tuple(own[key].shape)
+        if shape != tuple(state[key].shape):
+            raise ParameterError(f"state[{key!r}]", f"must have shape {shape}", state[key].shape)
+    tensors = {key: torch.tensor(np.asarray(array)) for key, array in state.items()}
+    model.load_state_dict(tensors, strict=False)  # names were compared above; the frozen ones are not there
 
 
 def stack_states(states: Sequence[Mapping[str, NDArray[np.generic]]]) -> ModelState:
