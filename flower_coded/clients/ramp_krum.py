@@ -4,8 +4,9 @@
 phase; its arrays never leave the node. The update (arrays sent back minus arrays received, floating-point
 ones only) is quantized and kept until shares are asked for; only its commitments, encrypted shares of it, and
 what follows from others' shares are sent. Train messages of other strategies pass through. The metrics that
-the app reports travel in the clear as ever; to them is added ``clipped-share``, the share of the update's
-entries that were cut to the clipping bound, without which a bound too small goes unnoticed.
+the app reports travel in the clear as ever; to them is added ``clipped-share``, the share of the weights'
+entries that were cut to the clipping bound, without which a bound too small goes unnoticed. Running
+statistics of batch normalization travel in units of their own (:mod:`flower_coded.wire.running_statistics`).
 
 The server sets a round's parameters; a node takes part if they satisfy its own policy
 (:class:`flower_coded.protocols.ramp_krum.policy.UserPolicy`) and do not change within the round. Keys of the
@@ -59,6 +60,7 @@ from flower_coded.wire.ramp_krum import (
     records_to_message,
     settings_to_parameters,
 )
+from flower_coded.wire.running_statistics import is_weight, to_bounded_units
 
 __all__ = ["policy_of", "ramp_krum_mod", "take_part"]
 
@@ -151,8 +153,12 @@ def _train(
     if reply.has_error():
         return reply, None
     update = flatten_update(_arrays_of(reply.content), received)
-    quantized = parameters.fixed_point.quantize(update, np.random.default_rng(seed))
-    share = quantized.num_clipped / max(len(update), 1)
+    bound = parameters.fixed_point.clipping
+    quantized = parameters.fixed_point.quantize(
+        to_bounded_units(update, received, bound), np.random.default_rng(seed)
+    )
+    weights = update[is_weight(received)]
+    share = float(np.mean(np.abs(weights) > bound)) if len(weights) else 0.0
     for metrics in reply.content.metric_records.values():
         metrics[CLIPPED_SHARE] = share
     return reply, quantized.integers

@@ -47,6 +47,7 @@ from flower_coded.wire.model_state import (
     update_length,
 )
 from flower_coded.wire.ramp_krum import reference_size
+from flower_coded.wire.running_statistics import from_bounded_units
 from flower_coded.wire.validation import Accepted, Rejected, Update, read_report
 
 __all__ = ["RampKrumRound", "RampSharedMultiKrum"]
@@ -128,8 +129,9 @@ class RampSharedMultiKrum(FederatedAveraging):
         m; None takes the largest that works.
     clipping : float
         Entries of an update are clipped to ``[-clipping, clipping]``; choose it just above what training
-        moves a weight in a round. Each client reports the share of its entries that were cut, and the metric
-        ``clipped-share`` is their mean: above some hundredths, training is cut short.
+        moves a weight in a round. Each client reports the share of its weights that were cut, and the metric
+        ``clipped-share`` is their mean: above some hundredths, training is cut short. Running means and
+        variances of batch normalization have units of their own, in which they may grow 2,981 times.
     num_bits : int
         Bits per entry.
     chunk_size, is_blinded, hides_products, soundness_bits, block_columns, block_norm, waives_colluder_bound
@@ -295,7 +297,9 @@ class RampSharedMultiKrum(FederatedAveraging):
         try:
             outcome = run_server(self._schemes, transport, known_liars=banned)
             misbehavior = outcome.status.misbehavior
-            arrays = to_array_record(add_to_state(read_state(self._arrays), outcome.mean))
+            before = read_state(self._arrays)
+            mean = from_bounded_units(outcome.mean, before, self.fixed_point.clipping)
+            arrays = to_array_record(add_to_state(before, mean))
         except RoundRefusedError as error:
             refusal, misbehavior = str(error), error.misbehavior
         reported, unusable = self._reported(transport.trained)

@@ -45,9 +45,9 @@ def state_digest(state: Mapping[str, NDArray[Any]]) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(state):
-        array = np.ascontiguousarray(state[name])
+        array = np.asarray(state[name])
         digest.update(f"{len(name)} {name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.tobytes())
+        digest.update(array.tobytes())  # in C order, whatever the layout in memory
     return digest.hexdigest()[:32]
 
 

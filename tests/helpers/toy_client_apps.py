@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def moving_app(
     *,
     metrics: Measure = lambda me: {"num-examples": 10},
     evaluation: Measure | None = None,
+    mods: Sequence[Any] = (),
 ) -> ClientApp:
     """Answer a training message with ``move(partition id, arrays, message)``, and know one's partition id.
 
@@ -35,8 +36,10 @@ def moving_app(
         Partition id to the metrics of a training reply; ten examples by default.
     evaluation : callable, optional
         The same of an evaluation reply; without it such messages are errors.
+    mods : sequence of Mod
+        Around both.
     """
-    app = register_identity(ClientApp())
+    app = register_identity(ClientApp(mods=list(mods)))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
