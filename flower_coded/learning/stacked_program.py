@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from flower_coded.errors import ParameterError
+from flower_coded.learning.models import federated_names
 from flower_coded.learning.stacked_layers import Draw, Tensors, stacked_layers
 
 __all__ = ["StackedProgram"]
@@ -26,7 +27,8 @@ class StackedProgram:
     Parameters
     ----------
     model : torch.nn.Module
-        The architecture; its own weights are neither used nor changed. Put onto ``device``.
+        The architecture; of its own weights those that are frozen are used, none is changed. Put onto
+        ``device``.
     device : torch.device
         Where everything is.
 
@@ -65,11 +67,15 @@ class StackedProgram:
                 hint="use GroupNorm, or train its models one by one",
             )
         self.model, self.device = model.to(device), device
-        self.layers = stacked_layers(model)
+        state = model.state_dict()
+        self.names = federated_names(model)
+        self.shapes = {key: tuple(state[key].shape) for key in self.names}
+        # Our own layers take all weights from the stack; what is frozen stands in the module, once.
+        self.layers = stacked_layers(model) if len(self.names) == len(state) else None
         self.is_explicit = self.layers is not None
-        self.shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        self.names = list(self.shapes)
-        self.parameter_names = frozenset(name for name, _ in model.named_parameters())
+        self.parameter_names = frozenset(
+            name for name, each in model.named_parameters() if each.requires_grad
+        )
 
     def check(self, stacked_state: Mapping[str, NDArray[np.generic]]) -> int:
         """Refuse what is no stacked state of this architecture.
