@@ -113,10 +113,13 @@ class EnsembleEvaluator:
         named by more than half, together with those whose columns of the code are the same (the decoder
         names the first of them). The second is left out when it would be empty.
     ``true-positives``, ``false-positives``
-        Right and wrong accusations per triggered sample, on average, by the decoder's standard of proof.
-        Users whose columns are the same are one accusation, which is right if one of them attacks.
+        Right and wrong accusations per triggered sample of another class, on average, by the decoder's
+        standard of proof. Users whose columns are the same are one accusation, which is right if one of them
+        attacks. On images of the target class a trigger changes no answer, so they tell of nobody.
     ``suspected-attackers``, ``suspected-innocents``
         The same of the likeliest set, of which nothing is proved (the paper's Table 1).
+    ``run-suspected-attackers``, ``run-suspected-innocents``
+        The same of ``suspected-users``: one answer for the whole stream.
     ``named-users``
         Users accused by the decoder's standard of proof on more than half of the samples held for attacked,
         with those whose columns are the same. Left out when it would be empty: nobody, or "cannot tell".
@@ -297,9 +300,15 @@ class EnsembleEvaluator:
             "attack-probability-triggered": float(decoded.attack_probability.mean()),
         }
         if self.attackers:
-            metrics["true-positives"], metrics["false-positives"] = self._right_and_wrong(decoded.named)
-            right, wrong = self._right_and_wrong(decoded.suspects)
+            right, wrong = self._right_and_wrong(decoded.named[others])
+            metrics |= {"true-positives": right, "false-positives": wrong}
+            right, wrong = self._right_and_wrong(decoded.suspects[others])
             metrics |= {"suspected-attackers": right, "suspected-innocents": wrong}
+            of_run = np.isin(
+                np.arange(self.code.num_users), self._suspects(decoded).get("suspected-users", [])
+            )
+            right, wrong = self._right_and_wrong(of_run[None])
+            metrics |= {"run-suspected-attackers": right, "run-suspected-innocents": wrong}
         return metrics
 
     def _right_and_wrong(self, marked: NDArray[np.bool_]) -> tuple[float, float]:
@@ -307,7 +316,7 @@ class EnsembleEvaluator:
         columns, group_of = np.unique(self.code.matrix, axis=1, return_inverse=True)
         member = group_of.ravel() == np.arange(columns.shape[1])[:, None]  # (groups, n)
         # One mark or several within a group say the same: one of these did it.
-        marks = (marked[:, None] & member).any(axis=2).mean(axis=0)
+        marks = (marked[:, None] & member).any(axis=2).sum(axis=0) / max(1, len(marked))
         is_right = member[:, self.attackers].any(axis=1)
         return float(marks[is_right].sum()), float(marks[~is_right].sum())
 

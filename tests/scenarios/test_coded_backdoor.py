@@ -233,6 +233,8 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
     assert compared(methods="FedAvg;6 groups of 2") == [("FedAvg", "one model"), *groups]
     assert trained == [("6 groups of 2", 0, 1), ("6 groups of 2", 2, 1)], "FedAvg was there"
     assert compared(methods="6 groups of 2") == groups, "only what was asked for"
+    (row,) = rows_of(directory / "suspects.csv")
+    assert (row["attackers"], row["paper (MNIST) true"], row["paper (MNIST) false"]) == ("2", "0.5", "1.1")
     assert trained == []
     before = (directory / "config.json").read_text()
     for settings, attackers, named in (
@@ -297,6 +299,7 @@ def test_tracking_reports_attackers_and_innocents_suspected(tmp_path: Path) -> N
     write_comparison(run, [training], tracking=True)
     (row,) = rows_of(run.path / "summary.csv")
     assert 0 <= float(row["attackers suspected"]) <= 2
+    assert 0 <= float(row["of the run"]) <= 2
     assert row["paper (MNIST) true"] == "1.99"
 
 

@@ -114,9 +114,9 @@ def test_the_decoder_withstands_and_names_the_attacker_where_the_majority_falls(
     assert metrics["attack-probability-triggered"] > 0.5 > metrics["attack-probability-clean"]
     assert metrics["suspected-users"] == [attacker]
     assert metrics["suspect-rates"][attacker] > 0.9
-    # On samples of the target's own class (a fifth) all models agree, and any user may be named.
-    assert metrics["suspected-attackers"] == pytest.approx(0.8, abs=0.1)
-    assert metrics["suspected-innocents"] == pytest.approx(0.2, abs=0.1)
+    # On samples of the target's own class all models agree, and anybody may be suspected: they do not count.
+    assert metrics["suspected-attackers"] == metrics["run-suspected-attackers"] == 1.0
+    assert metrics["suspected-innocents"] == metrics["run-suspected-innocents"] == 0.0
 
 
 def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None:
@@ -137,10 +137,11 @@ def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None
     assert metrics["ensemble-accuracy"] == metrics["accuracy-under-attack"] == 1.0
     assert metrics["majority-attack-success-rate"] == 1.0
     assert metrics["named-users"] == guilty
-    # Two accusations, of users 1 or 7 and of 2 or 8, on all samples but the target's own (a fifth); the two
-    # twins are not two more.
-    assert metrics["true-positives"] == metrics["suspected-attackers"] == pytest.approx(1.6, abs=0.1)
-    assert metrics["false-positives"] == 0.0
+    # Two accusations, of users 1 or 7 and of 2 or 8, on all samples but the target's own, which tell of nobody;
+    # the two twins are not two more.
+    assert metrics["true-positives"] == metrics["suspected-attackers"] == 2.0
+    assert metrics["false-positives"] == metrics["run-suspected-innocents"] == 0.0
+    assert metrics["run-suspected-attackers"] == 2.0
     assert metrics["framed-rate"] == 0.0
 
 

@@ -54,7 +54,15 @@ TRACKING_METHODS = (
     Method("BTC(1,11,16)", "", {"code": "tracking", "tolerated-attackers": 1, "row-weight": 11}),
     Method("BTC(2,4,16)", "", {"code": "tracking", "tolerated-attackers": 2, "row-weight": 4}),
 )
-_TOLD_OF_DECODERS = ("suspected-attackers", "suspected-innocents", "suspect-rates")
+_TOLD_OF_DECODERS = (
+    "suspected-attackers",
+    "suspected-innocents",
+    "run-suspected-attackers",
+    "run-suspected-innocents",
+    "true-positives",
+    "false-positives",
+    "suspect-rates",
+)
 
 METHODS = {method.name: method for method in SINGLE_MODELS + CODED_METHODS + TRACKING_METHODS}
 

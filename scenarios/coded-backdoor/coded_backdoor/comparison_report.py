@@ -33,6 +33,8 @@ PAPER_TRACKING = {
     ("BTC(2,4,16)", 2): (1.99, 0.01),
     ("BTC(2,4,16)", 3): (2.68, 0.31),
 }
+# The same as means over codes (a) to (f), by number of attackers (paper, Sec. 6).
+PAPER_GUESSES = {1: (0.2, 0.8), 2: (0.5, 1.1), 3: (0.5, 1.2)}
 SHOWN = (("FedAvg", "one model"), ("MultiKrum", "one model"), *PAPER_MNIST)
 _HUES = (COLORS[1], COLORS[4], COLORS[6], COLORS[7], COLORS[0], COLORS[5], COLORS[2], "#7fc8ae")
 PALETTE = dict(zip((f"{m}, {r}" for m, r in SHOWN), (*_HUES, COLORS[3], "#e3b3cf"), strict=True))
@@ -58,9 +60,15 @@ def write_comparison(run: RunDirectory, trainings: Sequence[Training], *, tracki
         run.write_figure(figure, name)
         report.add_figure(figure, caption=caption)
     report.add_heading("Means over seeds").add_table(rows)
+    shown = Table.from_records(rows).to_text()
+    suspected = [] if tracking else _tracking_rows(records)
+    if suspected:
+        run.write_metrics(suspected, name="suspects")
+        report.add_heading("Who was it?").add_table(suspected)
+        shown += f"\n\n{Table.from_records(suspected).to_text()}"
     report.add_heading("Every training").add_table(_without_lists(records))
     path: Path = report.add_details("Settings", config).write(run.report_path)
-    return f"\n{Table.from_records(rows).to_text()}\n\nreport: {path}"
+    return f"\n{shown}\n\nreport: {path}"
 
 
 def _summary_rows(records: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
@@ -83,13 +91,18 @@ def _tracking_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     decoded = [record for record in records if record["readout"] == "decoder" and record["attackers"]]
     for method, number in dict.fromkeys((r["method"], r["attackers"]) for r in decoded):
         own = [r for r in decoded if (r["method"], r["attackers"]) == (method, number)]
-        paper = PAPER_TRACKING.get((method, number), (None, None))
+        guesses = PAPER_GUESSES.get(number) if METHODS[method] in CODED_METHODS else None
+        paper = PAPER_TRACKING.get((method, number), guesses or (None, None))
         rows.append(
             {
                 "code": method,
                 "attackers": number,
                 "attackers suspected": _mean(own, "suspected-attackers"),
                 "innocents suspected": _mean(own, "suspected-innocents"),
+                "of the run": _mean(own, "run-suspected-attackers"),
+                "innocents of the run": _mean(own, "run-suspected-innocents"),
+                "attackers named": _mean(own, "true-positives"),
+                "innocents named": _mean(own, "false-positives"),
                 KEY: _mean(own, KEY),
                 "paper (MNIST) true": paper[0],
                 "paper (MNIST) false": paper[1],
