@@ -137,7 +137,7 @@ def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None
     assert metrics["ensemble-accuracy"] == metrics["accuracy-under-attack"] == 1.0
     assert metrics["majority-attack-success-rate"] == 1.0
     assert metrics["named-users"] == guilty
-    # Two accusations, of users 1 or 7 and of 2 or 8, on all samples but the target's own, which tell of nobody;
+    # Two accusations, of users 1 or 7 and of 2 or 8; samples of the target's own class tell of nobody, and
     # the two twins are not two more.
     assert metrics["true-positives"] == metrics["suspected-attackers"] == 2.0
     assert metrics["false-positives"] == metrics["run-suspected-innocents"] == 0.0
