@@ -287,6 +287,7 @@ class Experiment:
             initial_states=start,
             stacked=stacked,
             cyclic=read_bool(self.config, "cyclic", False),
+            tell_models=self.attack.needs_models,
             evaluator=self.evaluator(code) if is_measured else None,
             seed=self.seed,
             fraction_evaluate=0.0,

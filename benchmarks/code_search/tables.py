@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import flower_coded.codes
+import flower_coded.codes.subset
 from flower_coded.codes import SubsetCode, backdoor_correction_code, backdoor_detection_code
 
-FOLDER = Path(flower_coded.codes.__file__).parent
+FOLDER = Path(flower_coded.codes.subset.__file__).parent
 LETTERS = {"detection": "D", "correction": "C"}
 
 

@@ -7,9 +7,9 @@ train messages are touched. Honest nodes, and attackers before ``attack-from-rou
 * Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
   crafted one. Colluders share their data: each runs the app once for every colluder, with a context that
   carries that colluder's partition id, and so knows all their honest updates; with ``attack-knowledge =
-  "all"`` every user's. The generator is seeded by (seed, round, model of an ensemble) and the known updates
-  are ordered by partition id, so that all colluders send the same vector. An attack of ``k`` colluders costs
-  each of them ``k`` trainings.
+  "all"`` every user's. The generator is seeded by (seed, round, model of an ensemble) and the
+  known updates are ordered by partition id, so that all colluders send the same vector. An attack of ``k``
+  colluders costs each of them ``k`` trainings.
 * ``model-replacement``, ``neurotoxin`` and ``edge-case`` do both: the own update is trained on poisoned
   data, the known ones honestly.
 * Attacks that learn over rounds (``mimic``, ``neurotoxin``) keep what they learn in the node's state, under
@@ -30,6 +30,7 @@ known updates of a model come from all colluders (or users), whether the code as
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import Any, cast
 
 import numpy as np
@@ -174,15 +175,20 @@ def _craft(
 ) -> NDArray[np.floating[Any]]:
     """Craft model by model, with the node's memory where the attack has one."""
     attack = settings.update_attack()
-    numbers = models_in(message)
+    labels = models_in(message)
     entropy = [settings.seed, server_round_of(message), 0xC0F]
-    generators = [np.random.default_rng([*entropy, *numbers[i : i + 1]]) for i in range(len(own))]
+    # Colluders who are not told its number recognize a model that they share by its weights.
+    drawn = [
+        _digest(model) if isinstance(label, str) else label
+        for label, model in zip(labels, models, strict=False)
+    ]
+    generators = [np.random.default_rng([*entropy, *drawn[i : i + 1]]) for i in range(len(own))]
     if not isinstance(attack, StatefulAttack):
         return np.stack([attack.craft(own[i], known[:, i], generators[i]) for i in range(len(own))])
     remembered = context.state.array_records.get(MEMORY_KEY, ArrayRecord())
     crafted, kept = [], dict(remembered)
     for i, generator in enumerate(generators):
-        model_key = f"{numbers[i] if numbers else i}."
+        model_key = f"{labels[i] if labels else i}."
         memory: Memory = {
             key.removeprefix(model_key): array.numpy()
             for key, array in remembered.items()
@@ -193,6 +199,11 @@ def _craft(
         kept |= {model_key + key: Array(value) for key, value in memory.items()}
     context.state[MEMORY_KEY] = ArrayRecord(kept)
     return np.stack(crafted)
+
+
+def _digest(model: NDArray[np.float64]) -> int:
+    """64 bits that tell one model's weights from another's."""
+    return int.from_bytes(hashlib.blake2b(model.tobytes(), digest_size=8).digest(), "big")
 
 
 def _honest_update(

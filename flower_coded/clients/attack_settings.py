@@ -192,17 +192,34 @@ class AttackSettings:
         attack: ReplyAttack = self.row.replies.made(None, self.options)
         return attack
 
-    def poisons(self, model: int) -> bool:
+    def poisons(self, model: int | str) -> bool:
         """Whether attackers poison a model of an ensemble.
 
         Which models serve them best says :func:`flower_coded.attacks.plan_selective_poisoning`.
+
+        Raises
+        ------
+        ParameterError
+            If only some models are poisoned, and the server does not tell which one this is.
         """
         chosen = str(self.option("attack-models"))
         if chosen in GOALS:
             raise ParameterError(
                 "attack-models", "must list models here: only a sweep plans them", chosen, hint="'0,3,5'"
             )
+        if chosen and isinstance(model, str):
+            raise ParameterError(
+                "attack-models",
+                "must be empty where clients are not told which models they train",
+                chosen,
+                hint="an experiment tells them: CodedSubsetAggregation(tell_models=True)",
+            )
         return not chosen or model in _numbers(chosen)
+
+    @property
+    def needs_models(self) -> bool:
+        """Whether attackers have to know which models they train: the server of an experiment then tells."""
+        return self.option("attack-models") != OPTIONS["attack-models"]
 
     def known_users(self, user: int) -> tuple[int, ...]:
         """Partition ids, ascending, whose honest updates an attacker knows."""

@@ -46,14 +46,17 @@ def separate_models_mod(message: Message, context: Context, call_next: ClientApp
     return reply
 
 
-def models_in(message: Message) -> list[int]:
-    """Numbers of the models of a coded ensemble in a message; none where there is no such number."""
+def models_in(message: Message) -> list[int | str]:
+    """Labels of the models of a coded ensemble in a message, or their numbers where the server tells them.
+
+    Empty where the message is about no ensemble.
+    """
     if not message.has_content():
         return []
     for record in message.content.config_records.values():
         models, model = record.get(MODELS_KEY), record.get(MODEL_KEY)
         if isinstance(models, list):
-            return [int(each) for each in models]
-        if isinstance(model, int):
+            return [each for each in models if isinstance(each, int | str)]
+        if isinstance(model, int | str):
             return [model]
     return []

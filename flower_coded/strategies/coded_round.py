@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flower_coded.codes import SubsetCode
 from flower_coded.strategies.ensemble_states import select_models, weighted_average
 from flower_coded.strategies.federation import Assignment
+from flower_coded.strategies.model_labels import ModelLabels
 from flower_coded.strategies.rounds import RoundRecord
 from flower_coded.wire.array_reading import ArrayTemplate
 from flower_coded.wire.keys import MODEL_KEY, MODELS_KEY
@@ -57,18 +58,25 @@ class CodedRound(RoundRecord):
         return metrics
 
 
-def assignments_of(code: SubsetCode, users: Iterable[int], *, stacked: bool) -> list[Assignment]:
+def assignments_of(
+    code: SubsetCode, users: Iterable[int], labels: ModelLabels, *, stacked: bool
+) -> list[Assignment]:
     """Return every (user, model) that is asked; one per user, with no model, where models are stacked.
 
     Examples
     --------
     >>> code = SubsetCode([[True, True], [False, True]])
-    >>> [tuple(each) for each in assignments_of(code, [0, 1], stacked=False)]
+    >>> labels = ModelLabels(code, 0, told=True)
+    >>> [tuple(each) for each in assignments_of(code, [0, 1], labels, stacked=False)]
     [(0, 0), (1, 0), (1, 1)]
     """
     if stacked:
         return [Assignment(user) for user in users if code.matrix[:, user].any()]
-    return [Assignment(user, model) for user in users for model in code.models_of(user).tolist()]
+    return [
+        Assignment(user, model)
+        for user in users
+        for model in labels.ordered(user, code.models_of(user).tolist())
+    ]
 
 
 def turn_of_round(code: SubsetCode, server_round: int) -> SubsetCode:
@@ -105,8 +113,9 @@ def coded_contents(
     states: Mapping[str, NDArray[Any]],
     configs: Mapping[Assignment, Mapping[str, Any]],
     keys: tuple[str, str],
+    labels: ModelLabels,
 ) -> dict[Assignment, RecordDict]:
-    """Make what is sent: a user's models under one key, its config and which models they are under the other.
+    """Make what is sent: a user's models under one key, its config and the models' labels under the other.
 
     Parameters
     ----------
@@ -117,19 +126,21 @@ def coded_contents(
         Every user's config, without the models.
     keys : (str, str)
         Names of the ArrayRecord and the ConfigRecord.
+    labels : ModelLabels
+        What users are told of their models.
     """
     records: dict[int, ArrayRecord] = {}
     contents = {}
     for assignment, config in configs.items():
         user, model = assignment
         if model is None:
-            models = code.models_of(user).tolist()
+            models = labels.ordered(user, code.models_of(user).tolist())
             record = to_array_record(select_models(states, models))
-            named: dict[str, Any] = {MODELS_KEY: models}
+            named: dict[str, Any] = {MODELS_KEY: labels.of(user, models)}
         else:
             if model not in records:  # one record serves all users of a model
                 records[model] = to_array_record(select_models(states, model))
-            record, named = records[model], {MODEL_KEY: model}
+            record, named = records[model], {MODEL_KEY: labels.of(user, [model])[0]}
         contents[assignment] = RecordDict({keys[0]: record, keys[1]: ConfigRecord({**config, **named})})
     return contents
 
@@ -151,6 +162,7 @@ def average_models(
     states: Mapping[str, NDArray[Any]],
     accepted: Sequence[Accepted[Update]],
     weights: Sequence[float],
+    labels: ModelLabels,
 ) -> tuple[State, list[int]]:
     """Average every model over the replies that hold it.
 
@@ -164,6 +176,8 @@ def average_models(
         Replies, in canonical order.
     weights : sequence of float
         One per reply; a reply that weighs nothing is no part of the average.
+    labels : ModelLabels
+        Knows the order of stacked models.
 
     Returns
     -------
@@ -174,7 +188,7 @@ def average_models(
     """
     received: list[list[tuple[State, float]]] = [[] for _ in range(code.num_models)]
     for reply, weight in zip(accepted, weights, strict=True):
-        for model, state in _states_by_model(code, reply) if weight > 0 else ():
+        for model, state in _states_by_model(code, reply, labels) if weight > 0 else ():
             received[model].append((state, weight))
     averaged = {name: each.copy() for name, each in states.items()}
     for model, contributions in enumerate(received):
@@ -185,8 +199,10 @@ def average_models(
     return averaged, [model for model, contributions in enumerate(received) if not contributions]
 
 
-def _states_by_model(code: SubsetCode, reply: Accepted[Update]) -> list[tuple[int, State]]:
+def _states_by_model(
+    code: SubsetCode, reply: Accepted[Update], labels: ModelLabels
+) -> list[tuple[int, State]]:
     if reply.model is not None:
         return [(reply.model, reply.content.state)]
-    models = code.models_of(reply.participant).tolist()
+    models = labels.ordered(reply.participant, code.models_of(reply.participant).tolist())
     return [(model, select_models(reply.content.state, row)) for row, model in enumerate(models)]

@@ -37,6 +37,7 @@ from flower_coded.strategies.coded_round import (
 from flower_coded.strategies.ensemble_evaluation import EnsembleEvaluator
 from flower_coded.strategies.ensemble_states import expand_initial
 from flower_coded.strategies.federation import Assignment
+from flower_coded.strategies.model_labels import ModelLabels
 from flower_coded.strategies.rounds import nothing_usable
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY, USER_KEY
 from flower_coded.wire.model_state import State, check_parameters, read_state, to_array_record
@@ -70,12 +71,15 @@ class CodedSubsetAggregation(FederatedAveraging):
     initial_arrays : {"auto", "single", "stacked"}
         What ``start`` is given; see :func:`~flower_coded.strategies.ensemble_states.expand_initial`.
     stacked : bool
-        Send every user one message with all its models stacked (``coded-models`` names them) instead of one
-        message per model; for a ClientApp that trains them together.
+        Send every user one message with all its models stacked (``coded-models`` holds a label for each)
+        instead of one message per model; for a ClientApp that trains them together.
     cyclic : bool
         In every round each model visits one of its users, another one each round, instead of all of them at
         once. Nothing is averaged, as in the paper, so a backdoor is not diluted, and a round costs ``m``
         trainings; one pass through all data takes as many rounds as models have users.
+    tell_models : bool
+        Tell clients the numbers of their models, in ascending order, instead of labels that say nothing
+        (:mod:`~flower_coded.strategies.model_labels`): for experiments with attackers who know them.
     evaluator : EnsembleEvaluator, optional
         Measures the decoded ensemble on the server; its metrics join the round's train metrics.
     evaluate_every : int
@@ -135,6 +139,7 @@ class CodedSubsetAggregation(FederatedAveraging):
         initial_arrays: str = "auto",
         stacked: bool = False,
         cyclic: bool = False,
+        tell_models: bool = False,
         evaluator: EnsembleEvaluator | None = None,
         evaluate_every: int = 1,
         max_claim_ratio: float = 10.0,
@@ -144,7 +149,8 @@ class CodedSubsetAggregation(FederatedAveraging):
         super().__init__(num_participants=code.num_users, max_claim_ratio=max_claim_ratio, **options)
         if evaluator is not None and evaluator.code != code:
             raise ParameterError("evaluator", "must be made for the same code", evaluator.code)
-        self.code, self.stacked, self.cyclic = code, stacked, cyclic
+        self.code, self.stacked, self.cyclic, self.tell_models = code, stacked, cyclic, tell_models
+        self._labels = ModelLabels(code, self.seed, told=tell_models)
         self._asked = code  # who trains what in this round
         self.initial_states = None if initial_states is None else dict(initial_states)
         self.initial_arrays = initial_arrays
@@ -218,9 +224,10 @@ class CodedSubsetAggregation(FederatedAveraging):
                 USER_KEY: each.participant,
                 SEED_KEY: seeds[each.participant],
             }
-            for each in assignments_of(code, participants, stacked=self.stacked)
+            for each in assignments_of(code, participants, self._labels, stacked=self.stacked)
         }
-        return coded_contents(code, self.states, configs, (self.arrayrecord_key, self.configrecord_key))
+        keys = (self.arrayrecord_key, self.configrecord_key)
+        return coded_contents(code, self.states, configs, keys, self._labels)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -234,7 +241,9 @@ class CodedSubsetAggregation(FederatedAveraging):
                 content, template_for(self._asked, self.states, each), weighted_by_key=self.count_key
             ),
         )
-        following, unchanged = average_models(self._asked, self.states, accepted, self.weights(accepted))
+        following, unchanged = average_models(
+            self._asked, self.states, accepted, self.weights(accepted), self._labels
+        )
         metrics = self.train_metrics(accepted)
         refusal = ""
         if len(unchanged) == self.code.num_models:

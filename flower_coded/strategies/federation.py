@@ -266,8 +266,8 @@ class Federation:
                     node_id, assignment.participant, "not connected", "not-connected", assignment.model
                 )
                 continue
-            parts = [str(server_round), group, "" if assignment.model is None else str(assignment.model)]
-            group_id = "/".join(part for part in parts if part)
+            # Not the model: which of its models a client trains is for nobody to read off a message.
+            group_id = f"{server_round}/{group}" if group else str(server_round)
             requests.messages[assignment] = Message(content, node_id, message_type, group_id=group_id)
         return requests
 

@@ -33,10 +33,12 @@ USER_KEY = "coded-user"
 """int: the receiver's index among the participants."""
 
 MODEL_KEY = "coded-model"
-"""int: the model this message is about; only where it carries one model."""
+"""str: a label by which the receiver recognizes the model of this message; only where it carries one model.
+The model's number (int) where the strategy tells it."""
 
 MODELS_KEY = "coded-models"
-"""list of int: the models stacked along the leading axis of every array; only where they are stacked."""
+"""list of str, or of int as above: the models stacked along the leading axis of every array; only where they
+are stacked."""
 
 IDENTITY_MESSAGE_TYPE = "query.flower_coded_identity"
 """Asks a node who it is; the reply holds one ConfigRecord with the partition id."""

@@ -141,6 +141,23 @@ def test_colluders_agree_on_every_model_of_an_ensemble_though_they_hold_others()
     assert (sent[1, 0] != sent[1, 2]).all()
 
 
+def test_colluders_who_are_told_no_numbers_know_a_common_model_by_its_weights() -> None:
+    config = {"attack": "gaussian", "attackers": "1,3", "attack-scale": 4.0, "seed": 3}
+    weights = {0: 0.0, 2: 1.0, 5: 2.0}
+    held, sent = {1: [0, 2], 3: [5, 2]}, {}
+    grid = InProcessGrid(plain_app(), NUM_NODES, config)
+    for node, models in held.items():
+        stacks = {key: [value + weights[model] for model in models] for key, value in SENT.items()}
+        arrays = ArrayRecord({key: Array(np.stack(stack)) for key, stack in stacks.items()})
+        labels = [f"{node}, {model}" for model in models]  # of the user's own
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"coded-models": labels})})
+        [reply] = grid.send_and_receive([Message(content, grid.node_ids[node], "train")], timeout=60)
+        received = reply.content["arrays"]["weight"].numpy() - arrays["weight"].numpy()
+        sent |= {(node, model): received[i] for i, model in enumerate(models)}
+    np.testing.assert_allclose(sent[1, 2], sent[3, 2], rtol=1e-6)
+    assert (sent[1, 0] != sent[1, 2]).all()
+
+
 def test_min_max_and_min_sum_hide_within_the_spread_of_the_colluders() -> None:
     # Updates 2v and 4v: mean 3v, deviation |v|, as long as their distances from it: min-sum sends 3v - |v|.
     # Min-max sends the point of the same ray that is |2v| away from the farther of the two.

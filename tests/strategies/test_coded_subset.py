@@ -79,14 +79,14 @@ def test_every_model_is_averaged_over_its_own_users(adding_app: ClientApp) -> No
 def test_users_get_one_message_per_model_that_accepts_them(adding_app: ClientApp) -> None:
     _, _, grid = run(adding_app, fraction_evaluate=0.0)
     train = [(each.partition_id, each.group_id) for each in grid.traffic if each.message_type == "train"]
-    assert train == [(0, "1/0"), (0, "1/2"), (1, "1/0"), (1, "1/1"), (2, "1/1"), (3, "1/2")]
+    assert train == [(0, "1"), (0, "1"), (1, "1"), (1, "1"), (2, "1"), (3, "1")]
 
 
 def test_stacked_users_get_one_message_with_all_their_models(adding_app: ClientApp) -> None:
     seen: list[dict[str, Any]] = []
     _, _, grid = run(received_app(seen), stacked=True, fraction_evaluate=0.0)
     assert [each.group_id for each in grid.traffic if each.message_type == "train"] == ["1"] * 4
-    assert sorted(each[MODELS_KEY] for each in seen) == [[0, 1], [0, 2], [1], [2]]
+    assert sorted(len(each[MODELS_KEY]) for each in seen) == [1, 1, 2, 2]
     assert all(each["shapes"]["w"] == (len(each[MODELS_KEY]), 2, 3) for each in seen)
     assert all(MODEL_KEY not in each for each in seen)
 
@@ -111,6 +111,47 @@ def test_messages_carry_round_user_model_and_a_seed_that_all_models_of_a_user_sh
     assert all(len(each) == 1 for each in seeds.values())
     assert len(set.union(*seeds.values())) == 8, "another seed for every user and round"
     assert all(0 <= seed < 2**32 for each in seeds.values() for seed in each)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_nobody_is_told_which_models_it_trains_but_recognizes_them(stacked: bool) -> None:
+    seen: list[dict[str, Any]] = []
+    run(received_app(seen), num_rounds=2, fraction_evaluate=0.0, stacked=stacked)
+    told: dict[tuple[int, int], list[Any]] = {}
+    for each in seen:
+        labels = each[MODELS_KEY] if stacked else [each[MODEL_KEY]]
+        told.setdefault((each[SERVER_ROUND_KEY], each[USER_KEY]), []).extend(labels)
+    for user in range(4):
+        assert told[1, user] == told[2, user], "the same labels in the same order"
+        assert all(isinstance(label, str) for label in told[1, user])
+    labels = [label for user in range(4) for label in told[1, user]]
+    assert len(set(labels)) == CODE.matrix.sum(), "two users have no label in common"
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_models_come_in_an_order_of_the_servers_own(stacked: bool) -> None:
+    many = SubsetCode(np.ones((12, 2), dtype=bool))
+    start = {"w": np.arange(12, dtype=np.float32)[:, None, None] * np.ones((12, 1, 1), np.float32)}
+    for tell_models in (False, True):
+        orders: dict[int, list[float]] = {}
+        app = ClientApp()
+
+        @app.train()
+        def train(message: Message, context: Context, orders: Any = orders) -> Message:
+            values = message.content["arrays"]["w"].numpy()[..., 0, 0] if stacked else [0.0]
+            if not stacked:
+                values = message.content["arrays"]["w"].numpy().ravel()
+            orders.setdefault(message.content["config"][USER_KEY], []).extend(map(float, values))
+            metrics = MetricRecord({"num-examples": 1})
+            content = RecordDict({"arrays": message.content["arrays"], "metrics": metrics})
+            return Message(content, reply_to=message)
+
+        options = {"code": many, "stacked": stacked, "tell_models": tell_models, "initial_arrays": "stacked"}
+        _, result, _ = run(app, start=start, fraction_evaluate=0.0, **options)
+        np.testing.assert_array_equal(result.arrays["w"].numpy(), start["w"])
+        assert all(sorted(order) == list(range(12)) for order in orders.values())
+        in_order = [order == list(range(12)) for order in orders.values()]
+        assert all(in_order) if tell_models else not all(in_order), "chance: 1 in (12!)^2"
 
 
 def test_one_model_to_start_from_is_copied_to_all() -> None:
@@ -161,7 +202,7 @@ def test_a_model_nobody_answered_for_keeps_its_state(adding_app: ClientApp) -> N
 
 def test_a_round_without_any_reply_changes_nothing_and_the_next_one_works(adding_app: ClientApp) -> None:
     def lost(partition_id: int, message: Message) -> bool:
-        return message.metadata.group_id.startswith("1/")
+        return message.metadata.group_id == "1" and message.metadata.message_type == "train"
 
     strategy, result, _ = run(adding_app, num_rounds=2, grid_options={"drop": lost})
     assert strategy.history[0].accepted == ()
