@@ -305,7 +305,7 @@ def test_a_comparison_goes_on_where_it_stopped_and_only_under_its_own_settings(
 
     monkeypatch.setattr(compare, "run_groups", counted)
     blank = {name: (new_figure(size=(1, 1)), "") for name in ("accuracies", "robustness")}
-    monkeypatch.setattr("contrastive_ecoc.comparison_report._figures", lambda *_: blank)
+    monkeypatch.setattr("contrastive_ecoc.comparison_report.comparison_figures", lambda *_: blank)
     directory = tmp_path / "contrastive_ecoc_comparison" / "digits"
 
     def compared(*settings: str, **options: Any) -> list[str]:

@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
+from contrastive_ecoc.experiment import ContrastiveExperiment
 from contrastive_ecoc.methods import Methods
-from contrastive_ecoc.report import attack_model
-from contrastive_ecoc.selection import Trained
+from contrastive_ecoc.report import attack_model, robustness_curve
 from contrastive_ecoc.trainers import TRAINERS
-from flower_coded.learning.robustness import robust_accuracy
 from flower_coded.sweep.workers import work_through
 
 
@@ -76,7 +74,7 @@ def run_group(group: Group, config: dict[str, Any], methods: Sequence[str], ense
         }
         rest = {"attacked": report.num_samples} | vars(report.signs) | asdict(experiment.budget) | cost
         found.records.append(labels | whole | accuracies | rest | {"felled": felled_words(report.felled)})
-        found.curve.extend(labels | point for point in curve(experiment, trained))
+        found.curve.extend(labels | point for point in robustness_curve(experiment, trained))
         if trained.code_book is not None:
             found.code_books[method] = trained.code_book
         started = time.monotonic()
@@ -92,25 +90,3 @@ def felled_words(felled: dict[str, int]) -> str:
     'margin of scores 2'
     """
     return ", ".join(f"{name} {count}" for name, count in felled.items() if count)
-
-
-def curve(experiment: ContrastiveExperiment, trained: Trained) -> list[dict[str, Any]]:
-    """Robust accuracy on a third of the attacked images for several radii, from one random start."""
-    state, code_book = trained.state, trained.code_book
-    count = max(1, len(experiment.attacked[1]) // 3)
-    budgets = [shrunk(experiment.budget, factor) for factor in RADII]
-    return [
-        {
-            "epsilon": budget.epsilon,
-            "worst": robust_accuracy(
-                experiment.scores(state, code_book),
-                experiment.attacked[0][:count],
-                experiment.attacked[1][:count],
-                budget=budget,
-                seed=experiment.seed,
-                surrogate=None if code_book is None else experiment.surrogate_scores(state, code_book),
-                device=experiment.settings.device,
-            ),
-        }
-        for budget in budgets
-    ]

@@ -7,29 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from contrastive_ecoc.comparison import Group
+from contrastive_ecoc.comparison_pictures import ATTACKS, budget_words, comparison_figures, methods_of
 from contrastive_ecoc.experiment import ContrastiveExperiment
 from contrastive_ecoc.methods import ATTACKED, METHODS
-from contrastive_ecoc.report import code_book_picture, training_words
+from contrastive_ecoc.report import training_words
 from contrastive_ecoc.trainers import TRAINERS
 from contrastive_ecoc.verdict import verdict
-from flower_coded.codes.output_code import OutputCode
-from flower_coded.learning.adversarial import AttackBudget
-from flower_coded.reporting import COLORS, Report, RunDirectory, Table, draw_lines, new_figure
+from flower_coded.reporting import Report, RunDirectory, Table
 
-ATTACKS = (
-    "clean",
-    "fgsm",
-    "pgd",
-    "pgd-margin",
-    "pgd-surrogate",
-    "transfer",
-    "adaptive",
-    "ensemble",
-    "worst",
-)
 SIGNS = {
     "one_step_beats_many": "one step beats many",
     "black_box_beats_white_box": "Standard's images beat its own",
@@ -71,9 +58,9 @@ def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
     run.write_metrics(signs, name="masking")
     report = Report("Output codes against adversarial images", subtitle=_subtitle(records, config))
     finding = verdict(records)
-    report.add_text(_about(records, config)).add_note(finding, kind="good")
+    report.add_text(_about(records, config)).add_note(finding)
     report.add_table(rows, caption="Accuracy, mean ± standard deviation over seeds")
-    pictures = _figures(run, groups, records, curve)
+    pictures = comparison_figures(run, groups, records, curve)
     for name in ("accuracies", "robustness"):
         run.write_figure(pictures[name][0], name)
         report.add_figure(pictures[name][0], caption=pictures[name][1])
@@ -90,7 +77,7 @@ def write_comparison(run: RunDirectory, groups: Sequence[Group]) -> str:
     report.add_heading("Every training").add_table(records)
     path: Path = report.add_details("Settings", config).write(run.report_path)
     table = Table.from_records(rows).to_text()
-    return f"\n{_budget(records[0])}\n{table}\n\n{finding}\n\nreport: {path}"
+    return f"\n{budget_words(records[0])}\n{table}\n\n{finding}\n\nreport: {path}"
 
 
 def summary_rows(records: list[dict[str, Any]], dataset: str) -> list[dict[str, Any]]:
@@ -137,125 +124,14 @@ def _by_model(records: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[s
     grouped = [
         (place, method, [r for r in records if (r["place"], r["method"]) == (place, method)])
         for place in TRAINERS
-        for method in _methods(records)
+        for method in methods_of(records)
     ]
     return [each for each in grouped if each[2]]
-
-
-def _methods(records: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(record["method"] for record in records))
-
-
-def _palette(records: list[dict[str, Any]]) -> dict[str, str]:
-    methods = _methods(records)
-    return {method: COLORS[number % len(COLORS)] for number, method in enumerate(methods)}
 
 
 def _of_groups(records: list[dict[str, Any]], groups: Sequence[Group]) -> list[dict[str, Any]]:
     asked = {(group.place, group.seed) for group in groups}
     return [record for record in records if (record["place"], record["seed"]) in asked]
-
-
-def _figures(
-    run: RunDirectory, groups: Sequence[Group], records: list[dict[str, Any]], curve: list[dict[str, Any]]
-) -> dict[str, tuple[Figure, str]]:
-    figures = {
-        "accuracies": (
-            _bars(records),
-            f"Accuracy under each attack, mean and standard deviation over seeds. {_budget(records[0])}.",
-        ),
-        "robustness": (
-            _curves(curve),
-            _about_curve(records[0]),
-        ),
-    }
-    for group in sorted(groups, key=lambda each: (each.place, each.seed)):
-        place, seed = group.place, group.seed
-        with np.load(run.path / f"code_book_{place}_{seed}.npz", allow_pickle=False) as file:
-            for method in file.files:
-                name = f"code_book_{place}_{method}"
-                if name not in figures:
-                    code = OutputCode(file[method])
-                    caption = (
-                        f"{place}, {method}, seed {seed}: codewords as an image, and their cosine matrix. "
-                        f"{separation_words(code)}"
-                    )
-                    figures[name] = (code_book_picture(code), caption)
-    return figures
-
-
-def separation_words(code: OutputCode) -> str:
-    """Row separation and column correlation in one sentence."""
-    found = code.separation()
-    return (
-        f"Largest cosine of two classes {found.maximum_cosine:.2f}, mean {found.mean_cosine:.2f}; smallest "
-        f"Hamming distance of signs {found.minimum_hamming:.0f} of {code.num_bits}; mean correlation of two "
-        f"bits {found.mean_column_correlation:.2f}."
-    )
-
-
-def _bars(records: list[dict[str, Any]]) -> Figure:
-    places = [place for place in TRAINERS if any(r["place"] == place for r in records)]
-    shown = [attack for attack in ATTACKS if any(r.get(attack) is not None for r in records)]
-    figure = new_figure(len(places), 1, size=(9.5, 3.3 * len(places)))
-    methods, palette = _methods(records), _palette(records)
-    width = 0.8 / len(methods)
-    for axes, place in zip(figure.axes, places, strict=True):
-        for index, method in enumerate(methods):
-            own = [r for r in records if (r["place"], r["method"]) == (place, method)]
-            found = [[r[attack] for r in own if r.get(attack) is not None] for attack in shown]
-            kept = [i for i, values in enumerate(found) if values]
-            axes.bar(
-                [i + (index - (len(methods) - 1) / 2) * width for i in kept],
-                [float(np.mean(found[i])) for i in kept],
-                0.92 * width,
-                yerr=[float(np.std(found[i], ddof=1)) for i in kept] if len(own) > 1 else None,
-                color=palette[method],
-                label=method,
-                error_kw={"elinewidth": 1.0, "capsize": 1.5},
-            )
-        axes.set_xticks(range(len(shown)), shown)
-        axes.set_ylim(0, 1.03)
-        axes.grid(visible=False, axis="x")
-        axes.set_axisbelow(True)
-        axes.set_ylabel("accuracy")
-        axes.set_title(place.capitalize(), loc="left", fontweight="bold")
-    figure.axes[0].legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
-
-
-def _curves(curve: list[dict[str, Any]]) -> Figure:
-    places = [place for place in TRAINERS if any(r["place"] == place for r in curve)]
-    figure = new_figure(1, len(places), size=(5.2 * len(places) + 1.2, 3.6))
-    for axes, place in zip(figure.axes, places, strict=True):
-        draw_lines(
-            [r for r in curve if r["place"] == place],
-            x="epsilon",
-            y="worst",
-            group="method",
-            title=place.capitalize(),
-            x_label="radius, in units of the pixel range",
-            y_label="robust accuracy",
-            y_limits=(0, 1),
-            colors=_palette(curve),
-            axes=axes,
-        )
-    for axes in figure.axes[:-1]:
-        if (legend := axes.get_legend()) is not None:
-            legend.remove()
-    return figure
-
-
-def _budget(record: dict[str, Any]) -> str:
-    keys = ("epsilon", "step_size", "num_steps", "num_restarts")
-    return f"White-box, maximum norm: {AttackBudget(*(record[key] for key in keys))}"
-
-
-def _about_curve(record: dict[str, Any]) -> str:
-    return (
-        "Worst case over FGSM and all PGD attacks against the radius; a third of the attacked images, one "
-        f"start, {record['num_steps']} steps of {record['step_size'] / record['epsilon']:.2g} of the radius."
-    )
 
 
 def _subtitle(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
@@ -274,8 +150,8 @@ def _about(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
     )
     experiment = ContrastiveExperiment(config)
     return (
-        f"{len(_methods(records))} models on one backbone (`{config['model']}`), trained on {images} images. "
-        f"`central` has them in one place; `federated` divides them among {config['num-clients']} users "
+        f"{len(methods_of(records))} models on one backbone (`{config['model']}`), trained on {images} "
+        f"images. `central` has them in one place; `federated` divides them among {config['num-clients']} users "
         f"(class mix `{config['alpha']}`) and averages networks {rounds} times, after {epochs} local epochs "
         "each. Both see every image equally often: pretraining takes the epochs of "
         f"{config['pretrain-rounds']} rounds, fine-tuning those of {config['fine-tune-rounds']}; plain "
@@ -283,8 +159,8 @@ def _about(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
         f"`{ATTACKED.strip()}` are {training_words(experiment)} `passes` are forward and backward "
         "computations for one training image, pretraining included; softmax with `+ AT` gets what the codes' "
         "buy.\n\n"
-        f"{_budget(records[0])}, on {config['num-attacked']} test images at most; `clean` is over all test "
-        "images. FGSM and `pgd` climb the cross-entropy of the decoded probabilities, `pgd-margin` the "
+        f"{budget_words(records[0])}, on {config['num-attacked']} test images at most; `clean` is over all "
+        "test images. FGSM and `pgd` climb the cross-entropy of the decoded probabilities, `pgd-margin` the "
         "decoder's comparison, `pgd-surrogate` that comparison before `tanh`, `transfer` is Standard's PGD "
         f"images, `adaptive` ({experiment.adaptive or 'left out'}) what Auto-PGD leaves by margins, ratios "
         f"and targets through every path{ensemble}. `worst` counts an image only if it survives all of them."

@@ -11,7 +11,6 @@ from flwr.common.logger import log
 from contrastive_ecoc.experiment import RADII, ContrastiveExperiment, shrunk
 from contrastive_ecoc.selection import Trained
 from flower_coded.codes.output_code import OutputCode
-from flower_coded.learning.class_scores import Scores
 from flower_coded.learning.robustness import RobustnessReport, evaluate_robustness, robust_accuracy
 from flower_coded.reporting import Report, RunDirectory, draw_lines, new_figure
 from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
@@ -33,12 +32,13 @@ def write_results(
     assert chosen.code_book is not None
     log(INFO, "progress: attacking %d test images", len(experiment.attacked[1]))
     models = {"softmax": Trained(softmax), f"output code ({strategy.variant})": chosen}
-    scores = {name: experiment.scores(each.state, each.code_book) for name, each in models.items()}
-    surrogate = experiment.surrogate_scores(chosen.state, chosen.code_book)
-    surrogates = dict(zip(scores, (None, surrogate), strict=True))
     reports = attack_all(experiment, models)
     table = [{"method": name, **report.accuracies} for name, report in reports.items()]
-    curve = robustness_curve(experiment, scores, surrogates)
+    curve = [
+        {"method": name, **point}
+        for name, each in models.items()
+        for point in robustness_curve(experiment, each)
+    ]
     run.write_metrics(rounds)
     run.write_metrics(table, name="summary")
     run.write_metrics(curve, name="robustness")
@@ -76,26 +76,24 @@ def attack_model(
     )
 
 
-def robustness_curve(
-    experiment: ContrastiveExperiment, scores: dict[str, Scores], surrogates: dict[str, Scores | None]
-) -> list[dict[str, Any]]:
-    """Robust accuracy against the radius, on a third of the attacked images."""
+def robustness_curve(experiment: ContrastiveExperiment, trained: Trained) -> list[dict[str, Any]]:
+    """Robust accuracy against the radius, on a third of the attacked images, from one random start."""
     count = curve_size(experiment)
     images, labels = experiment.attacked[0][:count], experiment.attacked[1][:count]
+    state, code_book = trained.state, trained.code_book
     records = []
-    for name, each in scores.items():
-        for factor in RADII:
-            budget = shrunk(experiment.budget, factor)
-            left = robust_accuracy(
-                each,
-                images,
-                labels,
-                budget=budget,
-                seed=experiment.seed,
-                surrogate=surrogates[name],
-                device=experiment.settings.device,
-            )
-            records.append({"method": name, "epsilon": budget.epsilon, "worst": left})
+    for factor in RADII:
+        budget = shrunk(experiment.budget, factor)
+        left = robust_accuracy(
+            experiment.scores(state, code_book),
+            images,
+            labels,
+            budget=budget,
+            seed=experiment.seed,
+            surrogate=None if code_book is None else experiment.surrogate_scores(state, code_book),
+            device=experiment.settings.device,
+        )
+        records.append({"epsilon": budget.epsilon, "worst": left})
     return records
 
 
