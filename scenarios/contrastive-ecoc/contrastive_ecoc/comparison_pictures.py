@@ -35,8 +35,7 @@ def comparison_figures(
     figures = {
         "accuracies": (
             _bars(records),
-            "Accuracy under each attack, mean and standard deviation over seeds. "
-            f"{budget_words(records[0])}.",
+            f"Accuracy under each attack, mean and deviation over seeds. {budget_words(records[0])}.",
         ),
         "robustness": (
             _curves(curve),

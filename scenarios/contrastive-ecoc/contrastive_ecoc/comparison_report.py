@@ -151,9 +151,9 @@ def _about(records: list[dict[str, Any]], config: dict[str, Any]) -> str:
     experiment = ContrastiveExperiment(config)
     return (
         f"{len(methods_of(records))} models on one backbone (`{config['model']}`), trained on {images} "
-        f"images. `central` has them in one place; `federated` divides them among {config['num-clients']} users "
-        f"(class mix `{config['alpha']}`) and averages networks {rounds} times, after {epochs} local epochs "
-        "each. Both see every image equally often: pretraining takes the epochs of "
+        "images. `central` has them in one place; `federated` divides them among "
+        f"{config['num-clients']} users (class mix `{config['alpha']}`) and averages networks {rounds} times, "
+        f"after {epochs} local epochs each. Both see every image equally often: pretraining takes the epochs of "
         f"{config['pretrain-rounds']} rounds, fine-tuning those of {config['fine-tune-rounds']}; plain "
         f"Standard and TFC's new network train for all {rounds}. Training images of the methods with "
         f"`{ATTACKED.strip()}` are {training_words(experiment)} `passes` are forward and backward "
