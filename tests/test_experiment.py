@@ -113,3 +113,14 @@ def test_a_wrong_value_is_refused_before_anything_is_trained(changes: dict[str, 
 def test_a_code_that_there_is_not_is_refused(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(ParameterError, match=named):
         _ = experiment(**changes).code
+
+
+def test_the_text_false_is_false_and_stacked_models_are_not_trained_plainly_in_silence() -> None:
+    assert not experiment(cyclic="false").coded_strategy(is_measured=False).cyclic
+    assert experiment(cyclic="true").coded_strategy(is_measured=False).cyclic
+    with pytest.raises(ParameterError, match=r"^cyclic must be true or false"):
+        experiment(cyclic="no").check()
+    attacked = experiment(adversarial_training="madry")
+    with pytest.raises(ParameterError, match=r"^adversarial-training must be none where models are trained"):
+        attacked.coded_strategy(is_measured=False)
+    assert not attacked.coded_strategy(stacked=False, is_measured=False).stacked

@@ -21,7 +21,8 @@ from flower_coded.clients import (
     user_data,
 )
 from flower_coded.errors import ParameterError
-from flower_coded.learning import ModelState, get_state, initial_states, stack_states, unstack_states
+from flower_coded.learning import ModelState, get_state, initial_states, stack_states, train, unstack_states
+from flower_coded.learning.adversarial_training import AdversarialTraining
 from flower_coded.learning.models import build_model
 from flower_coded.strategies.federation import Federation
 from flower_coded.strategies.participants import Participants
@@ -55,6 +56,9 @@ def send(
 
 def state_of(reply: Message) -> ModelState:
     return {key: array.numpy() for key, array in reply.content["arrays"].items()}
+
+
+ATTACKED = {"adversarial-training": "madry", "adversarial-epsilon": 0.1, "adversarial-steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,31 @@ def test_stacked_and_single_messages_train_the_same_models() -> None:
     )
     for key in alone:
         np.testing.assert_allclose(together[key], alone[key], rtol=1e-4, atol=1e-5)
+
+
+def test_a_client_trains_on_attacked_images_where_the_configuration_says_so(single: ModelState) -> None:
+    settings = ClientSettings.from_config(CONFIG)
+    images, labels = user_data(settings, 0, NUM_USERS)
+    trained = {}
+    for method in ("none", "madry", "trades"):
+        model = build_model("small-cnn", (1, 8, 8), 10, seed=1)
+        adversarial = AdversarialTraining(method, epsilon=0.1, step_size=0.125, num_steps=2)
+        train(model, images, labels, adversarial=adversarial, **settings.train_options(5))
+        config = {**CONFIG, **ATTACKED, "adversarial-training": method}
+        trained[method] = state_of(send(config, single, coded_seed=5))["1.weight"]
+        np.testing.assert_allclose(trained[method], get_state(model)["1.weight"], atol=1e-6)
+    assert not np.allclose(trained["madry"], trained["none"], atol=1e-4)
+    assert not np.allclose(trained["madry"], trained["trades"], atol=1e-4)
+
+
+def test_stacked_models_and_constrained_losses_are_not_trained_plainly_in_silence() -> None:
+    states = initial_states("small-cnn", (1, 8, 8), 10, num_models=2)
+    stacked = send({**CONFIG, **ATTACKED}, states, coded_models=[0, 1], coded_seed=5)
+    liar = {"attack": "model-replacement", "attackers": "0,", "attack-constrain": 0.5}
+    single = {key: array[0] for key, array in states.items()}
+    constrained = send({**CONFIG, **ATTACKED, **liar}, single, coded_seed=5, server_round=1)
+    for reply in (stacked, constrained):
+        assert "adversarial-training must be none" in reply.error.reason
 
 
 def test_evaluation_measures_the_users_share_of_the_test_images(single: ModelState) -> None:
