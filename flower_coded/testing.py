@@ -4,7 +4,7 @@
 ``Context`` per node, and hands the replies back, as Flower's simulation engine would: an exception in a
 client becomes an error reply, its state changes are then lost, a handler that returns nothing gives no
 reply. Hooks drop, delay and tamper. What it leaves out: processes (module globals are shared by all nodes),
-parallelism (nodes run one after another, in the order of the messages) and time-to-live.
+parallelism (exactly one handler runs at any time) and time-to-live.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal, cast
 
@@ -27,6 +26,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from flower_coded.errors import ParameterError
+from flower_coded.rendezvous import meet
 
 try:  # Messages made outside a run ask this class who they come from; older Flower releases do not have it.
     from flwr.supercore.task_identity import TaskIdentity
@@ -79,6 +79,11 @@ class InProcessGrid(Grid):
         Nodes, at least 1; node ``i`` has ``node_config["partition-id"] == i``.
     run_config : mapping, optional
         What the handlers find in ``context.run_config``.
+    together : int
+        Handlers that may be under way at a time. Exactly one of them runs; those of our training ClientApp
+        wait until all have asked for their training, which is then one stacked program
+        (:mod:`flower_coded.clients.cohort`). 1: each is trained before the next one begins. For an app that
+        trains by itself the number changes nothing.
     wire : bool
         Send every message and reply through Flower's own serialization (default). Without it they are deep
         copied, which is faster and hides what cannot be serialized.
@@ -133,6 +138,7 @@ class InProcessGrid(Grid):
         num_nodes: int,
         run_config: Mapping[str, Any] | None = None,
         *,
+        together: int = 64,
         wire: bool = True,
         seed: int = 0,
         drop: Callable[[int, Message], bool] | None = None,
@@ -142,9 +148,11 @@ class InProcessGrid(Grid):
     ) -> None:
         if num_nodes < 1:
             raise ParameterError("num_nodes", "must be at least 1", num_nodes)
+        if together < 1:
+            raise ParameterError("together", "must be at least 1", together)
         if order not in ("sent", "reversed", "shuffled"):
             raise ParameterError("order", 'must be "sent", "reversed" or "shuffled"', order)
-        self.client_app, self.wire, self.order = client_app, wire, order
+        self.client_app, self.wire, self.order, self.together = client_app, wire, order, together
         self.drop, self.tamper, self.delay = drop, tamper, delay
         self._generator = np.random.default_rng(seed)
         self._run = SimpleNamespace(run_id=int(self._generator.integers(1, 2**62)))
@@ -182,8 +190,9 @@ class InProcessGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Deliver messages, run the handlers, keep their replies; return one message id each."""
-        with ThreadPoolExecutor(max_workers=1) as worker:
-            return [self._deliver(message, worker) for message in messages]
+        listed = list(messages)
+        parts = [listed[i : i + self.together] for i in range(0, len(listed), self.together)]
+        return [message_id for part in parts for message_id in self._deliver(part)]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Hand out the replies to these messages, each once, whatever their delay."""
@@ -213,48 +222,50 @@ class InProcessGrid(Grid):
             self._run.run_id, self.node_ids[partition_id], node_config, RecordDict(), dict(run_config)
         )
 
-    def _deliver(self, message: Message, worker: ThreadPoolExecutor) -> str:
-        message_id = f"message-{next(self._message_numbers)}"
-        _set_metadata(message, message_id=message_id, run_id=self._run.run_id)
-        partition_id = self._partition_of(message.metadata.dst_node_id)
-        self.traffic.append(
-            SentMessage(partition_id, message.metadata.message_type, message.metadata.group_id)
-        )
-        if self.drop is not None and self.drop(partition_id, message):
-            return message_id
-        started = time.perf_counter()
-        reply = self._run_client(partition_id, message, worker)
-        seconds = time.perf_counter() - started
-        delay = 0.0 if self.delay is None else self.delay(partition_id, message)
-        replies = [] if reply is None else self._tampered(partition_id, message, reply)
-        if replies:
-            self._arrivals[message_id] = _Arrival(delay, seconds + delay, replies)
-        return message_id
+    def _deliver(self, messages: Sequence[Message]) -> list[str]:
+        """Run the handlers of messages that may wait for one another, and keep their replies."""
+        message_ids, asked = [], []
+        for message in messages:
+            message_id = f"message-{next(self._message_numbers)}"
+            message_ids.append(message_id)
+            _set_metadata(message, message_id=message_id, run_id=self._run.run_id)
+            partition_id = self._partition_of(message.metadata.dst_node_id)
+            self.traffic.append(
+                SentMessage(partition_id, message.metadata.message_type, message.metadata.group_id)
+            )
+            if self.drop is None or not self.drop(partition_id, message):
+                asked.append((message_id, partition_id, message))
+        calls = [
+            (partition_id, partial(self._run_client, partition_id, message))
+            for _, partition_id, message in asked
+        ]
+        for (message_id, partition_id, message), ended in zip(asked, meet(calls), strict=True):
+            reply = ended.value
+            if ended.error is not None:
+                code = _CLIENT_APP_RAISED if isinstance(ended.error, Exception) else _UNKNOWN_ERROR
+                reply = Message(Error(code, f"{type(ended.error).__name__}: {ended.error}"), reply_to=message)
+            delay = 0.0 if self.delay is None else self.delay(partition_id, message)
+            replies = [] if reply is None else self._tampered(partition_id, message, reply)
+            if replies:
+                self._arrivals[message_id] = _Arrival(delay, ended.seconds + delay, replies)
+        return message_ids
 
     def _partition_of(self, node_id: int) -> int:
         if node_id not in self.node_ids:
             raise ParameterError("dst_node_id", "must be a node of this grid", node_id)
         return self.node_ids.index(node_id)
 
-    def _run_client(self, partition_id: int, message: Message, worker: ThreadPoolExecutor) -> Message | None:
+    def _run_client(self, partition_id: int, message: Message) -> Message | None:
         # The state is kept only if the handler returns, as in Flower's engine. (Copies share the bytes.)
         remembered = self.contexts[partition_id]
         context = copy.copy(remembered)
         context.state, context.run_config = copy.deepcopy(remembered.state), dict(remembered.run_config)
-
-        def handle() -> Message | None:
-            reply = self.client_app(self._carry(message), context)
-            return self._carry(reply) if isinstance(reply, Message) else None
-
-        future = worker.submit(handle)
-        error = future.exception()
-        if error is not None:
-            code = _CLIENT_APP_RAISED if isinstance(error, Exception) else _UNKNOWN_ERROR
-            return Message(Error(code, f"{type(error).__name__}: {error}"), reply_to=message)
+        answer = self.client_app(self._carry(message), context)
+        reply = self._carry(answer) if isinstance(answer, Message) else None
         if context.run_config != remembered.run_config:
             return Message(Error(_UNKNOWN_ERROR, "run_config cannot be modified"), reply_to=message)
         remembered.state = context.state
-        return future.result()
+        return reply
 
     def _carry(self, message: Message) -> Message:
         return wire_round_trip(message) if self.wire else copy.deepcopy(message)

@@ -11,11 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "flower_coded"
 
-EVERYWHERE = {"errors", "threads"}
+EVERYWHERE = {"errors", "rendezvous", "threads"}
 # What each part may import of this package, besides itself and those.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "threads": set(),
+    "rendezvous": set(),
     "codes": {"crypto"},
     "crypto": set(),
     "aggregation": {"codes"},

@@ -2,8 +2,9 @@
 
 :func:`training_client_app` answers ``train``, ``evaluate`` and the roster query. A train message with
 ``coded-models`` in its ConfigRecord carries that many models stacked along the leading axis of every array,
-which are trained together; any other carries one model. Both give the same models for the same seed up to
-rounding.
+any other carries one model. Both give the same models for the same seed up to rounding. In one process
+(:class:`~flower_coded.testing.InProcessGrid`) the models of all nodes are trained as one program, see
+:mod:`flower_coded.clients.cohort`.
 
 Run-config keys, besides those of :mod:`flower_coded.clients.attack_settings` and
 :mod:`flower_coded.clients.adversarial_settings`:
@@ -34,6 +35,7 @@ by (seed, partition, round) where the message has none.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -44,13 +46,14 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from flower_coded.clients.adversarial_settings import ADVERSARIAL_KEYS, adversarial_training
 from flower_coded.clients.attack_mod import attack_in, byzantine_mod, poisoned_in, server_round_of
 from flower_coded.clients.attack_settings import ATTACK_KEYS
+from flower_coded.clients.cohort import Trained, Training, train_together
 from flower_coded.clients.identity import partition_of, register_identity
+from flower_coded.clients.kept import KeptByIdentity
 from flower_coded.clients.run_config import (
     RunConfig,
     parsed_once,
@@ -65,19 +68,17 @@ from flower_coded.learning import (
     OPTIMIZER_NAMES,
     ImageData,
     ModelState,
-    TrainReport,
     TrainSettings,
     build_model,
     get_state,
     load_images,
-    predict_labels,
     predict_stacked,
     set_state,
     train,
-    train_stacked,
     user_indices,
 )
-from flower_coded.learning.training import train_with
+from flower_coded.learning.adversarial_training import AdversarialTraining
+from flower_coded.learning.cohort import TrainJob
 from flower_coded.wire.keys import MODELS_KEY, SEED_KEY
 
 __all__ = [
@@ -110,6 +111,7 @@ class ClientSettings:
     weight_decay: float = 1e-4
     seed: int = 0
     device: str = "cpu"
+    models_at_a_time: int = 0
 
     @classmethod
     def from_config(cls, run_config: RunConfig) -> ClientSettings:
@@ -137,6 +139,7 @@ class ClientSettings:
             weight_decay=read_float(run_config, "weight-decay", cls.weight_decay),
             seed=read_int(run_config, "seed", cls.seed),
             device=read_text(run_config, "device", cls.device),
+            models_at_a_time=read_int(run_config, "models-at-a-time", cls.models_at_a_time),
         )
 
     def load(self) -> ImageData:
@@ -161,6 +164,17 @@ class ClientSettings:
             "device": self.device,
         }
 
+    @property
+    def train_settings(self) -> TrainSettings:
+        """Numbers of the training loop; each round has a seed of its own."""
+        return TrainSettings(
+            self.local_epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.weight_decay,
+            optimizer=self.optimizer,
+        )
+
 
 CLIENT_KEYS = (
     *(each.name.replace("_", "-") for each in fields(ClientSettings)),
@@ -170,6 +184,8 @@ CLIENT_KEYS = (
 """Run-config keys of an app that trains, those of its attack among them; other keys are the server's."""
 
 _parsed = parsed_once(ClientSettings.from_config)
+_decoded: KeptByIdentity[ModelState] = KeptByIdentity(4)  # a round's nodes are often sent the same bytes
+_poisoned_data: KeptByIdentity[Samples] = KeptByIdentity(64)
 
 
 def client_settings_of(context: Context) -> ClientSettings:
@@ -233,15 +249,13 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
     return poisoned.images, poisoned.labels
 
 
-def training_client_app(mods: Sequence[Mod] = (), *, training_mods: Sequence[Mod] = ()) -> ClientApp:
+def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
     """Make the ClientApp described in the module.
 
     Parameters
     ----------
     mods : sequence of Mod
         Around train and evaluate, the first outermost: a protocol's client side.
-    training_mods : sequence of Mod
-        Around training alone, inside what an attacker makes of it.
 
     Returns
     -------
@@ -253,7 +267,7 @@ def training_client_app(mods: Sequence[Mod] = (), *, training_mods: Sequence[Mod
     >>> app = training_client_app()
     """
     app = ClientApp(mods=list(mods))
-    app.train(mods=[byzantine_mod, *training_mods])(_train)
+    app.train(mods=[byzantine_mod])(_train)
     app.evaluate()(_evaluate)
     return register_identity(app)
 
@@ -272,42 +286,102 @@ def _division(settings: ClientSettings, num_users: int) -> list[NDArray[np.int64
     )
 
 
+@functools.lru_cache(maxsize=256)
+def _own_data(settings: ClientSettings, partition_id: int, num_users: int) -> Samples:
+    """Honest images of one user, the same read-only arrays in every round."""
+    images, labels = user_data(settings, partition_id, num_users)
+    images.flags.writeable = labels.flags.writeable = False
+    return images, labels
+
+
 def _train(message: Message, context: Context) -> Message:
     settings = client_settings_of(context)
     name, state, config = _read(message)
-    honest = user_data(settings, *partition_of(context))
-    images, labels = poisoned_samples(honest, settings.load().num_classes, message, context)
-    model = _model(settings)
-    options = settings.train_options(_round_seed(settings, config, message, context))
-    constrain = _constrain(message, context)
+    is_stacked, share = MODELS_KEY in config, _constrain(message, context)
+    if is_stacked and share < 1:
+        raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", share)
+    seed = _round_seed(settings, config, message, context)
+    parts = _parts(settings, message, context, is_stacked=is_stacked)
     adversarial = adversarial_training(context.run_config)
-    if adversarial.method != "none" and (MODELS_KEY in config or constrain < 1):
+    if adversarial.method == "none":
+        stacked = state if is_stacked else _alone(state)
+        jobs = [TrainJob(_chosen(stacked, which), *samples, seed, share) for which, samples in parts]
+        sent = tuple(array.data for array in message.content.array_records[name].values())
+        origins = [(sent, None if which is None else which.tobytes()) for which, _ in parts]
+        answers = train_together(
+            Training(
+                _model(settings),
+                settings.train_settings,
+                settings.device,
+                settings.models_at_a_time,
+                jobs,
+                origins,
+            )
+        )
+    elif is_stacked or share < 1:
         raise ParameterError(
             "adversarial-training",
             "must be none where models are trained stacked, or an attacker constrains its loss",
             adversarial.method,
         )
-    if MODELS_KEY in config:
-        if constrain < 1:
-            raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", constrain)
-        attack = attack_in(message, context)
-        chosen = np.array([] if attack is None else poisoned_in(message, attack), dtype=bool)
-        trained, report = train_stacked(model, state, images, labels, **options)
-        if chosen.any() and not chosen.all():  # the other models see honest images
-            spared = {key: value[~chosen] for key, value in state.items()}
-            honestly, _ = train_stacked(model, spared, *honest, **options)
-            for key, values in honestly.items():
-                trained[key][~chosen] = values
     else:
-        set_state(model, state)
-        if constrain < 1:
-            report = _train_constrained(model, images, labels, constrain, options)
-        else:
-            report = train(model, images, labels, adversarial=adversarial, **options)
-        trained = get_state(model)
-    arrays = ArrayRecord({key: Array(np.ascontiguousarray(value)) for key, value in trained.items()})
-    metrics = MetricRecord({"num-examples": report.num_examples, "train-loss": report.loss})
+        answers = [_trained_adversarially(settings, state, parts[0][1], adversarial, seed)]
+    together = _put_together(parts, answers)
+    trained = together if is_stacked else {key: values[0] for key, values in together.items()}
+    arrays = ArrayRecord({key: Array(np.ascontiguousarray(values)) for key, values in trained.items()})
+    loss = float(np.mean([loss for _, report in answers for loss in report.model_losses]))
+    metrics = MetricRecord({"num-examples": answers[0][1].num_examples, "train-loss": loss})
     return Message(RecordDict({name: arrays, "metrics": metrics}), reply_to=message)
+
+
+def _trained_adversarially(
+    settings: ClientSettings, state: ModelState, samples: Samples, adversarial: AdversarialTraining, seed: int
+) -> Trained:
+    """Train one model on images that it is attacked with: by itself, for its steps are many."""
+    model = copy.deepcopy(_model(settings))
+    set_state(model, state)
+    report = train(model, *samples, adversarial=adversarial, **settings.train_options(seed))
+    return _alone(get_state(model)), report
+
+
+_Part = tuple[NDArray[np.bool_] | None, Samples]
+"""Which models of a message (None: all) are trained on which samples."""
+
+
+def _parts(settings: ClientSettings, message: Message, context: Context, *, is_stacked: bool) -> list[_Part]:
+    """Divide a message's models between poisoned and honest samples."""
+    honest = _own_data(settings, *partition_of(context))
+    attack = attack_in(message, context)
+    if attack is None or "data" not in attack.row.acts_on:
+        return [(None, honest)]
+    poisoned = _poisoned_data.get(
+        [*honest, attack], lambda: poisoned_samples(honest, settings.load().num_classes, message, context)
+    )
+    which = np.array(poisoned_in(message, attack), dtype=bool)
+    if not is_stacked or which.all() or not which.any():
+        return [(None, poisoned if which.any() else honest)]
+    return [(which, poisoned), (~which, honest)]  # the other models see honest images
+
+
+def _chosen(state: ModelState, which: NDArray[np.bool_] | None) -> ModelState:
+    return state if which is None else {key: values[which] for key, values in state.items()}
+
+
+def _alone(state: ModelState) -> ModelState:
+    return {key: values[np.newaxis] for key, values in state.items()}
+
+
+def _put_together(parts: Sequence[_Part], answers: Sequence[Trained]) -> ModelState:
+    """Trained models in the order in which they were sent."""
+    if len(parts) == 1:
+        return answers[0][0]
+    together = {}
+    for key, values in answers[0][0].items():
+        total = sum(len(trained[key]) for trained, _ in answers)
+        together[key] = np.empty((total, *values.shape[1:]), values.dtype)
+        for (which, _), (trained, _) in zip(parts, answers, strict=True):
+            together[key][which] = trained[key]
+    return together
 
 
 def _evaluate(message: Message, context: Context) -> Message:
@@ -319,11 +393,8 @@ def _evaluate(message: Message, context: Context) -> Message:
     own = user_indices(data.test_labels, num_users, "iid", settings.seed)[partition_id]
     images, labels = data.test_images[own], data.test_labels[own]
     model = _model(settings)
-    if MODELS_KEY in config:
-        answers = predict_stacked(model, state, images, device=settings.device)
-    else:
-        set_state(model, state)
-        answers = predict_labels(model, images, device=settings.device)
+    stacked = state if MODELS_KEY in config else _alone(state)
+    answers = predict_stacked(model, stacked, images, device=settings.device)
     metrics = MetricRecord({"num-examples": len(labels), "eval-acc": float((answers == labels).mean())})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
@@ -334,28 +405,6 @@ def _constrain(message: Message, context: Context) -> float:
     return 1.0 if attack is None else float(attack.option("attack-constrain"))
 
 
-def _train_constrained(
-    model: nn.Module,
-    images: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    share: float,
-    options: dict[str, Any],
-) -> TrainReport:
-    """Train on ``a L_class + (1 - a) |w - G|^2``: constrain-and-scale, the anomaly being the distance."""
-    start = [parameter.detach().clone() for parameter in model.parameters()]
-
-    def loss_of(pixels: Tensor, classes: Tensor) -> Tensor:
-        moved = sum(
-            ((now - sent.to(now.device)) ** 2).sum()
-            for now, sent in zip(model.parameters(), start, strict=True)
-        )
-        return share * functional.cross_entropy(model(pixels), classes) + (1 - share) * moved
-
-    device = str(options["device"])
-    settings = TrainSettings(**{key: value for key, value in options.items() if key != "device"})
-    return train_with(loss_of, model, images, labels, settings=settings, device=device)
-
-
 def _read(message: Message) -> tuple[str, ModelState, ConfigRecord]:
     """Name and content of the message's arrays, and its ConfigRecord."""
     arrays, configs = message.content.array_records, message.content.config_records
@@ -364,11 +413,16 @@ def _read(message: Message) -> tuple[str, ModelState, ConfigRecord]:
             "message", "must have one ArrayRecord and at most one ConfigRecord", list(message.content)
         )
     name, record = next(iter(arrays.items()))
-    state: ModelState = {key: array.numpy() for key, array in record.items()}
+    sent = [array.data for array in record.values()]
+    state = _decoded.get(sent, lambda: {key: array.numpy() for key, array in record.items()})
+    if list(state) != list(record):  # the same bytes under other names
+        state = dict(zip(record, state.values(), strict=True))
     return name, state, next(iter(configs.values()), ConfigRecord())
 
 
+@functools.lru_cache(maxsize=8)
 def _model(settings: ClientSettings) -> nn.Module:
+    """Architecture whose own weights nobody uses; one object for all nodes of a process."""
     data = settings.load()
     return build_model(settings.model, data.image_shape, data.num_classes)
 

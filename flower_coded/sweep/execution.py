@@ -37,7 +37,6 @@ from flower_coded.sweep.defenses import (
 from flower_coded.sweep.detection import Detection, named_users
 from flower_coded.sweep.metered import MeteredGrid
 from flower_coded.sweep.plan import SweepRun
-from flower_coded.sweep.training_memo import TrainingMemo
 
 __all__ = ["execute", "versions"]
 
@@ -101,7 +100,7 @@ def _experiment_of(run: SweepRun) -> Experiment:
 
 def _grid_for(run: SweepRun, experiment: Experiment) -> MeteredGrid:
     mods = [ramp_krum_mod] if run.defense == RAMP_DEFENSE else []
-    app = training_client_app(mods, training_mods=[TrainingMemo()])
+    app = training_client_app(mods)
     return MeteredGrid(app, run.num_users, experiment.config, wire=False, seed=run.seed)
 
 

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 against arithmetic; bytes and memos counted."""
+"""Precision, recall and F1 against arithmetic; bytes counted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from flwr.clientapp import ClientApp
 
 from flower_coded.sweep.detection import Detection
 from flower_coded.sweep.metered import MeteredGrid, content_bytes
-from flower_coded.sweep.training_memo import TrainingMemo
 
 
 def test_detection__counts_users_over_observations() -> None:
@@ -27,10 +26,10 @@ def test_detection__is_undefined_where_there_is_nothing_to_count() -> None:
     assert (clean.precision, clean.recall, clean.f1) == (0.0, None, None)
 
 
-def answering_app(memo: TrainingMemo | None = None) -> ClientApp:
+def answering_app() -> ClientApp:
     app = ClientApp()
 
-    @app.train(mods=[] if memo is None else [memo])
+    @app.train()
     def train(message: Message, context: object) -> Message:
         content = RecordDict({"a": message.content["a"], "m": MetricRecord({"num-examples": 1})})
         return Message(content, reply_to=message)
@@ -42,9 +41,9 @@ def answering_app(memo: TrainingMemo | None = None) -> ClientApp:
     return app
 
 
-def question(node_id: int, value: float, server_round: int = 1) -> Message:
+def question(node_id: int, value: float) -> Message:
     arrays = ArrayRecord({"w": Array(np.full(3, value))})
-    config = ConfigRecord({"server-round": server_round})
+    config = ConfigRecord({"server-round": 1})
     return Message(RecordDict({"a": arrays, "c": config}), node_id, "train")
 
 
@@ -63,16 +62,3 @@ def test_the_grid_counts_content_of_train_messages_both_ways() -> None:
 def test_content_bytes_reads_every_kind_of_value() -> None:
     config = ConfigRecord({"text": "käse", "bytes": b"123", "flag": True, "many": ["a", "bc"]})
     assert content_bytes(RecordDict({"c": config})) == 5 + 3 + 8 + 3
-
-
-def test_the_memo_recalls_equal_questions_of_one_round_only() -> None:
-    memo = TrainingMemo()
-    grid = MeteredGrid(answering_app(memo), 2, wire=False)
-    first, second = grid.node_ids
-    for message in (question(first, 1.0), question(first, 1.0), question(second, 1.0), question(first, 2.0)):
-        [reply] = grid.send_and_receive([message], timeout=1)
-        assert reply.content["a"]["w"].numpy()[0] == message.content["a"]["w"].numpy()[0]
-    assert (memo.num_trained, memo.num_recalled) == (3, 1)
-    list(grid.send_and_receive([question(first, 1.0, server_round=2)], timeout=1))
-    list(grid.send_and_receive([question(first, 1.0, server_round=1)], timeout=1))
-    assert (memo.num_trained, memo.num_recalled) == (5, 1)

@@ -110,18 +110,18 @@ def test_equal_runs_give_equal_results() -> None:
 
 
 @pytest.mark.parametrize("attack", ["little-is-enough", "model-replacement", "edge-case"])
-def test_knowing_all_updates_gives_the_same_with_and_without_the_memo(
+def test_knowing_all_updates_gives_the_same_whether_trainings_are_recalled_or_done_again(
     attack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, Any] = {"attack-knowledge": "all", "poison-rate": 0.5}
     if attack == "little-is-enough":
         settings["attack-scale"] = 1.5  # its own would be 0 with two attackers of eight: no attack
     run = tiny_run(attack, "fedavg", attack_settings=settings, attackers=2, num_rounds=2)
-    with_memo = updates_of(run, monkeypatch)
-    monkeypatch.setattr("flower_coded.sweep.training_memo._digest", lambda message, context: object())
+    recalled_or_not = updates_of(run, monkeypatch)
+    monkeypatch.setattr("flower_coded.clients.cohort._key", lambda training, job, origin: object())
     without = updates_of(run, monkeypatch)
-    assert len(with_memo) == 2 * 8
-    for recalled, trained in zip(with_memo, without, strict=True):
+    assert len(recalled_or_not) == 2 * 8
+    for recalled, trained in zip(recalled_or_not, without, strict=True):
         np.testing.assert_array_equal(recalled, trained)
 
 
