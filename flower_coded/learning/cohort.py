@@ -22,7 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.learning.models import ModelState
 from flower_coded.learning.program_size import models_at_a_time
 from flower_coded.learning.resident import joined_on
+from flower_coded.learning.schedule import Batches, Schedule
 from flower_coded.learning.stacked_program import StackedProgram
 from flower_coded.learning.training import TrainReport, TrainSettings, choose_device, seeded_torch
 from flower_coded.learning.weight_stack import RowDraws, WeightStack, joined_rows
@@ -175,20 +176,15 @@ class _Cohort:
     def __init__(self, program: StackedProgram, jobs: Sequence[TrainJob], settings: TrainSettings) -> None:
         self.program, self.jobs, self.settings = program, jobs, settings
         pools = {id(job.images): job for job in jobs}  # users of several jobs are there once
-        offsets = dict(zip(pools, np.cumsum([0, *(len(job.labels) for job in pools.values())]), strict=False))
+        starts = np.cumsum([0, *(len(job.labels) for job in pools.values())]).tolist()
+        offsets = dict(zip(pools, starts, strict=False))
         self.pixels = joined_on([job.images for job in pools.values()], program.device)
-        own = [_batches(job, settings) for job in jobs]
-        self.num_steps = np.array([len(sizes) for _, sizes in own])
-        last, width = int(self.num_steps.max()), max(order.shape[1] for order, _ in own)
-        self.indices = np.zeros((last, len(jobs), width), dtype=np.int64)
-        self.labels = np.zeros((last, len(jobs), width), dtype=np.int64)
-        self.sizes = np.zeros((last, len(jobs)), dtype=np.int64)
-        for j, (job, (order, sizes)) in enumerate(zip(jobs, own, strict=True)):
-            self.indices[: len(sizes), j, : order.shape[1]] = order + offsets[id(job.images)]
-            self.labels[: len(sizes), j, : order.shape[1]] = job.labels[order]
-            self.sizes[: len(sizes), j] = sizes
-        # The same width for all programs of a step, or rounding would depend on who is in which.
-        self.widths = self.sizes.max(axis=1)
+        self.schedule = Schedule(
+            [job.labels for job in jobs],
+            [job.seed for job in jobs],
+            [offsets[id(job.images)] for job in jobs],
+            settings,
+        )
 
     @property
     def situation(self) -> tuple[object, ...]:
@@ -196,7 +192,7 @@ class _Cohort:
         return (
             str(self.program.model),
             tuple(self.pixels.shape[1:]),
-            int(self.widths.max()),
+            self.schedule.width,
             self.settings.optimizer,
             str(self.program.device),
             self.program.is_explicit,
@@ -210,7 +206,7 @@ class _Cohort:
 
     def groups(self) -> list[list[_Row]]:
         """Rows that may be in one program, those with most steps first."""
-        order = np.argsort(-self.num_steps, kind="stable")
+        order = np.argsort(-self.schedule.num_steps, kind="stable")
         rows = [[_Row(int(j), i) for i in range(self.jobs[j].num_models)] for j in order]
         # What a module draws by itself comes from one seed for the whole program: that of one job.
         if self.program.is_explicit or not self.program.draws_numbers(self.pixels[:1]):
@@ -234,41 +230,32 @@ class _Cohort:
         stack = WeightStack(weights, program.parameter_names, self.settings)
         shares = torch.tensor([self.jobs[j].loss_share for j in jobs], device=program.device)
         start = None if bool((shares == 1).all()) else stack.copy()
+        batches = self.schedule.of(jobs, program.device)
         loss_sums = torch.zeros(len(rows), dtype=torch.float64, device=program.device)
         draws = RowDraws([self.jobs[j].seed for j in jobs])
         with nullcontext() if program.is_explicit else seeded_torch(self.jobs[jobs[0]].seed):
-            for step in range(min(num_steps or len(self.widths), int(self.num_steps[jobs[0]]))):
-                active = int((self.num_steps[jobs] > step).sum())
+            for step, active in enumerate(batches.num_active[:num_steps]):
                 stack.shrink(active)
-                now = jobs[:active]
-                losses = self._losses(stack, step, now, draws)
+                losses = self._losses(stack, batches, step, active, draws)
                 objective = losses
                 if start is not None:
                     share = shares[:active]
                     objective = share * losses + (1 - share) * stack.moved(start)
                 stack.step(objective)
-                loss_sums[:active] += losses.detach() * torch.from_numpy(self._counted(step, now)).to(
-                    losses.device
-                )
+                loss_sums[:active] += losses.detach() * batches.counted[step, :active]
         numbers = np.array([len(self.jobs[j].labels) for j in jobs])
         return _Part(stack.state(), loss_sums.cpu().numpy() / numbers)
 
-    def _losses(self, stack: WeightStack, step: int, jobs: list[int], draws: RowDraws) -> Tensor:
-        """Mean cross-entropy of each row's batch, shape (R,)."""
-        width, sizes, device = int(self.widths[step]), self.sizes[step, jobs], self.program.device
-        images = self.pixels[torch.from_numpy(self.indices[step, jobs, :width]).to(device)]
-        classes = torch.from_numpy(self.labels[step, jobs, :width]).to(device)
-        logits = self.program(stack.weights(), images, draws.at(sizes, width))
-        counts = (np.arange(width) < sizes[:, None]) / sizes[:, None]
+    def _losses(
+        self, stack: WeightStack, batches: Batches, step: int, active: int, draws: RowDraws
+    ) -> Tensor:
+        """Mean cross-entropy of the batch of each row that is left, shape (R,)."""
+        width = batches.widths[step]
+        images = self.pixels[batches.indices[step, :active, :width]]
+        classes = batches.labels[step, :active, :width]
+        logits = self.program(stack.weights(), images, draws.at(batches.sizes[step, :active], width))
         flat = functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none")
-        each: Tensor = flat.view(classes.shape) * torch.from_numpy(counts.astype(np.float32)).to(device)
-        return each.sum(dim=1)
-
-    def _counted(self, step: int, jobs: list[int]) -> NDArray[np.int64]:
-        """Images of each row's batch where it belongs to the last epoch, else 0."""
-        per_epoch = self.num_steps[jobs] // self.settings.epochs
-        counted: NDArray[np.int64] = self.sizes[step, jobs] * (step >= self.num_steps[jobs] - per_epoch)
-        return counted
+        return (flat.view(classes.shape) * batches.weights[step, :active, :width]).sum(dim=1)
 
     def collected(
         self, parts: Sequence[Sequence[_Row]], trained: Sequence[_Part]
@@ -289,15 +276,6 @@ class _Cohort:
             losses = tuple(float(loss) for part, where in own for loss in part.losses[where])
             found.append((state, TrainReport(float(np.mean(losses)), len(asked.labels), losses)))
         return found
-
-
-def _batches(job: TrainJob, settings: TrainSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Image indices (T, B), filled up with zeros, and sizes (T,) of a job's batches."""
-    batches = [each for _, each in replace(settings, seed=job.seed).batches(len(job.labels))]
-    order = np.zeros((len(batches), max(map(len, batches))), dtype=np.int64)
-    for step, each in enumerate(batches):
-        order[step, : len(each)] = each
-    return order, np.array([len(each) for each in batches])
 
 
 def _in_threads(cohort: _Cohort, parts: Sequence[Sequence[_Row]]) -> list[_Part]:

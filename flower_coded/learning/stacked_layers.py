@@ -71,7 +71,7 @@ def stacked_layers(model: nn.Module) -> tuple[Layer, ...] | None:
     leaves = _leaves(model, "")
     if leaves is None:
         return None
-    layers = [_translated(name, module) for name, module in _pools_first(leaves)]
+    layers = [_translated(name, module) for name, module in _relu_last(leaves)]
     return None if None in layers else tuple(layer for layer in layers if layer is not None)
 
 
@@ -88,11 +88,14 @@ def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | Non
     return found
 
 
-def _pools_first(leaves: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
-    """Put pooling before the ReLU that it follows: the same values and gradients, and fewer of them."""
+def _relu_last(leaves: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """Put pooling and flattening before the ReLU that they follow: the same values and gradients.
+
+    The larger of two values stays the larger, and pooling leaves fewer; flattening puts them in one order.
+    """
     ordered = list(leaves)
     for i in range(len(ordered) - 1):
-        if isinstance(ordered[i][1], nn.ReLU) and isinstance(ordered[i + 1][1], nn.MaxPool2d):
+        if type(ordered[i][1]) is nn.ReLU and type(ordered[i + 1][1]) in (nn.MaxPool2d, nn.Flatten):
             ordered[i], ordered[i + 1] = ordered[i + 1], ordered[i]
     return ordered
 
@@ -191,44 +194,42 @@ class _Convolution:
 
 
 def _patches(values: Tensor, height: int, width: int) -> Tensor:
-    """Every image's patches as rows, (R, B * H' * W', h * w * C): their product with filters convolves."""
+    """Every image's patches as columns, (R, C * h * w, B * H' * W'): filters times them is a convolution."""
     views = values.unfold(3, height, 1).unfold(4, width, 1)  # (R, B, C, H', W', h, w)
-    return views.permute(0, 1, 3, 4, 5, 6, 2).flatten(4).flatten(1, 3)
+    return views.permute(0, 2, 5, 6, 1, 3, 4).flatten(4).flatten(1, 3)
 
 
 class _PatchProduct(torch.autograd.Function):
-    """Convolutions with stride 1 and no padding, as products with patches; the result is channels-last."""
+    """Convolutions with stride 1 and no padding, as products with patches."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        patches = _patches(values, *weight.shape[3:])
-        filters = weight.permute(0, 3, 4, 2, 1).flatten(1, 3)  # (R, h * w * C, O)
+        patches, filters = _patches(values, *weight.shape[3:]), weight.flatten(2)
         ctx.save_for_backward(patches, filters)
         ctx.shapes = values.shape, weight.shape
-        rows = torch.baddbmm(bias[:, None], patches, filters)
+        # The bias added afterwards: handed to the product, it would first be copied to its whole size.
+        rows = torch.bmm(filters, patches).add_(bias[:, :, None])
         height, width = (values.shape[3 + i] - weight.shape[3 + i] + 1 for i in (0, 1))
-        return rows.view(len(rows), -1, height, width, rows.shape[2]).permute(0, 1, 4, 2, 3)
+        return rows.view(*rows.shape[:2], -1, height, width).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         patches, filters = ctx.saved_tensors
-        (num_models, batch, channels, *_), (_, outputs, _, height, width) = ctx.shapes
-        rows = gradient.permute(0, 1, 3, 4, 2).flatten(1, 3)
-        of_filters = torch.bmm(patches.transpose(1, 2), rows).view(
-            num_models, height, width, channels, outputs
-        )
+        (num_models, batch, channels, *_), (_, _, _, height, width) = ctx.shapes
+        rows = gradient.transpose(1, 2).flatten(2)  # (R, O, B * H' * W')
+        of_filters = torch.bmm(rows, patches.transpose(1, 2)).view(ctx.shapes[1])
         of_values = None
         if ctx.needs_input_grad[0]:
-            of_patches = torch.bmm(rows, filters.transpose(1, 2)).view(
-                num_models, batch, *gradient.shape[3:], height, width, channels
+            rows_out, columns_out = gradient.shape[3:]
+            of_patches = torch.bmm(filters.transpose(1, 2), rows).view(
+                num_models, channels, height, width, batch, rows_out, columns_out
             )
             of_values = gradient.new_zeros(ctx.shapes[0])
-            rows_out, columns_out = gradient.shape[3:]
             for i in range(height):
                 for j in range(width):
                     place = of_values[:, :, :, i : i + rows_out, j : j + columns_out]
-                    place += of_patches[:, :, :, :, i, j].permute(0, 1, 4, 2, 3)
-        return of_values, of_filters.permute(0, 4, 3, 1, 2).contiguous(), rows.sum(1)
+                    place += of_patches[:, :, i, j].transpose(1, 2)
+        return of_values, of_filters, rows.sum(2)
 
 
 class _OneByOne(torch.autograd.Function):
