@@ -10,8 +10,7 @@ them into one convolution of ``R`` groups, for which the CPU's library has no go
   saves ``R - 1`` calls into a library that takes longer to be called than to compute;
 * a larger convolution is the library's own, model after model, on channels-last memory, where it is fastest;
   a GPU gets one convolution of ``R`` groups instead, since it is the number of calls that costs there;
-* pooling over 2x2 pixels comes before a ReLU beside it (the larger of two values stays the larger), and is
-  made of comparisons of whole rows of channels.
+* pooling comes before a ReLU beside it: the larger of two values stays the larger.
 
 No product mixes models, and each is the same call whatever ``R`` is: the number of models in a program
 changes no bit of the result on a CPU. Left out: layers that :func:`stacked_layers` does not know; then it
@@ -71,7 +70,11 @@ def stacked_layers(model: nn.Module) -> tuple[Layer, ...] | None:
     leaves = _leaves(model, "")
     if leaves is None:
         return None
-    layers = [_translated(name, module) for name, module in _relu_last(leaves)]
+    ordered = _relu_last(leaves)
+    layers = [
+        _translated(name, module, [each for _, each in ordered[i + 1 :]])
+        for i, (name, module) in enumerate(ordered)
+    ]
     return None if None in layers else tuple(layer for layer in layers if layer is not None)
 
 
@@ -100,8 +103,12 @@ def _relu_last(leaves: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Mo
     return ordered
 
 
-def _translated(name: str, module: nn.Module) -> Layer | None:
+def _translated(name: str, module: nn.Module, following: Sequence[nn.Module]) -> Layer | None:
     """Stacked form of one layer; exact types only, as a subclass may do anything."""
+    if type(module) is nn.Conv2d:
+        # Pooling and large convolutions are faster so; flattening needs the other order.
+        channels_last = any(isinstance(each, nn.Conv2d | nn.MaxPool2d) for each in following)
+        return _Convolution.of(name, module, channels_last) if module.padding_mode == "zeros" else None
     translate = _TRANSLATIONS.get(type(module))
     return None if translate is None else translate(name, module)
 
@@ -161,15 +168,16 @@ class _Convolution:
     dilation: tuple[int, ...]
     groups: int
     uses_patches: bool
+    channels_last: bool  # for the layers behind it
 
     @classmethod
-    def of(cls, name: str, module: nn.Conv2d) -> _Convolution | None:
+    def of(cls, name: str, module: nn.Conv2d, channels_last: bool) -> _Convolution | None:
         if isinstance(module.padding, str):
             return None
         entries = module.weight[0].numel()
         geometry = (module.stride, module.padding, module.dilation, module.groups)
         is_plain = geometry == ((1, 1), (0, 0), (1, 1), 1) and entries <= _MOST_PATCH_ENTRIES
-        return cls(name, module.bias is not None, *geometry, uses_patches=is_plain)
+        return cls(name, module.bias is not None, *geometry, is_plain, channels_last)
 
     def __call__(self, weights: Tensors, values: Tensor, draw: Draw | None) -> Tensor:
         weight = weights[f"{self.name}weight"]
@@ -181,7 +189,7 @@ class _Convolution:
         values = values.expand(num_models, -1, -1, -1, -1)
         result: Tensor
         if self.uses_patches:
-            result = _PatchProduct.apply(values, weight, bias)
+            result = _PatchProduct.apply(values, weight, bias, self.channels_last)
         elif values.device.type == "cpu":
             result = _OneByOne.apply(values, weight, bias, *own, self.groups)
         else:
@@ -199,21 +207,27 @@ def _patches(values: Tensor, height: int, width: int) -> Tensor:
     return views.permute(0, 2, 5, 6, 1, 3, 4).flatten(4).flatten(1, 3)
 
 
+def _channels_last(values: Tensor) -> Tensor:
+    """Put values into the memory order (R, B, H, W, C), without a copy where they are in it."""
+    return values.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
 class _PatchProduct(torch.autograd.Function):
     """Convolutions with stride 1 and no padding, as products with patches."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, channels_last: bool) -> Tensor:
         patches, filters = _patches(values, *weight.shape[3:]), weight.flatten(2)
         ctx.save_for_backward(patches, filters)
         ctx.shapes = values.shape, weight.shape
         # The bias added afterwards: handed to the product, it would first be copied to its whole size.
         rows = torch.bmm(filters, patches).add_(bias[:, :, None])
         height, width = (values.shape[3 + i] - weight.shape[3 + i] + 1 for i in (0, 1))
-        return rows.view(*rows.shape[:2], -1, height, width).transpose(1, 2)
+        maps = rows.view(*rows.shape[:2], -1, height, width).transpose(1, 2)
+        return _channels_last(maps) if channels_last else maps
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         patches, filters = ctx.saved_tensors
         (num_models, batch, channels, *_), (_, _, _, height, width) = ctx.shapes
         rows = gradient.transpose(1, 2).flatten(2)  # (R, O, B * H' * W')
@@ -229,7 +243,11 @@ class _PatchProduct(torch.autograd.Function):
                 for j in range(width):
                     place = of_values[:, :, :, i : i + rows_out, j : j + columns_out]
                     place += of_patches[:, :, i, j].transpose(1, 2)
-        return of_values, of_filters, rows.sum(2)
+        return of_values, of_filters, rows.sum(2), None
+
+
+def _one_above_the_other(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(list(parts))
 
 
 class _OneByOne(torch.autograd.Function):
@@ -237,21 +255,20 @@ class _OneByOne(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, *geometry: Any) -> Tensor:
-        values = values.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        values = _channels_last(values)
         ctx.save_for_backward(values, weight)
         ctx.geometry = geometry
         parts = [
             functional.conv2d(*each, *geometry).permute(0, 2, 3, 1)
             for each in zip(values.unbind(), weight.unbind(), bias.unbind(), strict=True)
         ]
-        together = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
-        return together.permute(0, 1, 4, 2, 3)
+        return _one_above_the_other(parts).permute(0, 1, 4, 2, 3)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         values, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
-        gradient = gradient.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        gradient = _channels_last(gradient)
         of_values, is_needed = None, ctx.needs_input_grad[0]
         parts = [
             torch.ops.aten.convolution_backward(
@@ -268,9 +285,9 @@ class _OneByOne(torch.autograd.Function):
             for each in zip(gradient.unbind(), values.unbind(), weight.unbind(), strict=True)
         ]
         if is_needed:
-            last = torch.stack([of_images.permute(0, 2, 3, 1) for of_images, _, _ in parts])
+            last = _one_above_the_other([of_images.permute(0, 2, 3, 1) for of_images, _, _ in parts])
             of_values = last.permute(0, 1, 4, 2, 3)
-        of_weight, of_bias = (torch.stack([each[i] for each in parts]) for i in (1, 2))
+        of_weight, of_bias = (_one_above_the_other([each[i] for each in parts]) for i in (1, 2))
         return of_values, of_weight, of_bias, None, None, None, None
 
 
@@ -280,51 +297,18 @@ def _flattening(module: nn.Flatten) -> Layer | None:
 
 
 def _pooling(module: nn.MaxPool2d) -> Layer | None:
-    """Max-pooling of whole 2x2 blocks by comparisons; any other by torch's own."""
-    two: tuple[Any, ...] = (2, (2, 2))
-    if module.return_indices:
-        return None
-    is_simple = (
-        module.kernel_size in two
-        and module.stride in two
-        and module.padding in (0, (0, 0))
-        and module.dilation in (1, (1, 1))
-    )
+    """Pooling by torch's own, which is several times as fast on channels-last memory."""
 
     def pool(weights: Tensors, values: Tensor, draw: Draw | None) -> Tensor:
-        if is_simple and not (values.shape[3] % 2 or values.shape[4] % 2):
-            result: Tensor = _HalvedPooling.apply(values)
-            return result
         flat: Tensor = module(values.flatten(0, 1))
-        return flat.view(*values.shape[:2], *flat.shape[1:])
-
-    return pool
-
-
-class _HalvedPooling(torch.autograd.Function):
-    """The largest of every 2x2 block; of equal ones the first gets the gradient, as in torch."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        first, second, third, fourth = (values[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
-        largest = torch.maximum(torch.maximum(first, second), torch.maximum(third, fourth))
-        ctx.save_for_backward(values, largest)
-        return largest
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        values, largest = ctx.saved_tensors
-        result, left = torch.empty_like(values), gradient
-        for i in (0, 1):
-            for j in (0, 1):
-                is_largest = values[..., i::2, j::2] == largest
-                torch.mul(left, is_largest, out=result[..., i::2, j::2])
-                left = left * ~is_largest  # what a block gave away, it gives once
+        pooled = flat.permute(0, 2, 3, 1).unflatten(0, values.shape[:2])  # type: ignore[no-untyped-call]
+        result: Tensor = pooled.permute(0, 1, 4, 2, 3)
         return result
+
+    return None if module.return_indices else pool
 
 
 _TRANSLATIONS: dict[type[nn.Module], Callable[[str, Any], Layer | None]] = {
-    nn.Conv2d: lambda name, module: _Convolution.of(name, module) if module.padding_mode == "zeros" else None,
     nn.Linear: lambda name, module: _Linear(name, module.bias is not None),
     nn.MaxPool2d: lambda name, module: _pooling(module),
     nn.Flatten: lambda name, module: _flattening(module),

@@ -134,6 +134,8 @@ class RowDraws:
                     own = torch.rand((size, *shape), generator=self._generators[seed])
                     missing = own.new_zeros(width - size, *shape)
                     drawn[seed] = own if size == width else torch.cat([own, missing])
+            if len(sizes) == 1:
+                return drawn[self.seeds[0]].unsqueeze(0)  # no copy
             return torch.stack([drawn[seed] for seed in self.seeds[: len(sizes)]])
 
         return draw
