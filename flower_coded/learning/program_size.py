@@ -68,7 +68,7 @@ def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> 
     best, least = 1, math.inf
     for count in candidates:
         try:
-            seconds = _seconds(lambda count=count: two_steps(count), is_cpu=is_cpu) / count  # type: ignore[misc]
+            seconds = _seconds(two_steps, count, is_cpu=is_cpu) / count
         except torch.OutOfMemoryError:
             break
         if seconds > _GAIN * least:
@@ -79,14 +79,16 @@ def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> 
     return best
 
 
-def _seconds(run: Callable[[], object], *, is_cpu: bool) -> float:
-    """Least of two times, after nothing: the first warms up."""
+def _seconds(two_steps: Callable[[int], object], count: int, *, is_cpu: bool) -> float:
+    """Less of two times, of which the first warms up; where one is long enough, that one."""
     clock = time.thread_time if is_cpu else time.perf_counter  # other work on the machine counts nothing
-    times = []
+    least = math.inf
     for _ in range(2):
         start = clock()
-        run()
+        two_steps(count)
         if not is_cpu:
             torch.cuda.synchronize()
-        times.append(clock() - start)
-    return min(times)
+        least = min(least, clock() - start)
+        if least > 20 * _LONG_STEP:
+            break
+    return least
