@@ -1,9 +1,9 @@
-"""Integer programs that decide whether a BCC(k, r, n) with ``m`` rows exists, for few rows.
+"""Integer programs that decide whether a code with ``m`` rows exists.
 
-Columns are words of ``m`` bits; ``y_c`` says whether column ``c`` occurs, ``w_c`` how often. Row weights
-are linear in ``w``. Each set of columns with a sum of all-ones, and each two with complementary sums,
-must not occur together: such constraints are added as they are violated, with their images under
-permutations of the rows.
+Of a correction code with few rows, columns are words of ``m`` bits; ``y_c`` says whether column ``c`` occurs,
+``w_c`` how often. Row weights are linear in ``w``. Each set of columns with a sum of all-ones, and each two
+with complementary sums, must not occur together: such constraints are added as they are violated, with
+their images under permutations of the rows. Of a detection code, rows are chosen.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
+
+from code_search.columns import least_zeros
+from code_search.covers import masks
 
 
 def correction_code_exists(k: int, r: int, n: int, m: int, *, seconds: float) -> bool | None:
@@ -77,3 +80,34 @@ def _violations(columns: list[int], k: int, ones: int) -> Iterator[frozenset[int
         for one in sets[:30]:
             for other in sums.get(ones ^ total, [])[:30]:
                 yield frozenset(one) | frozenset(other)
+
+
+def detection_code_exists(k: int, r: int, n: int, m: int, *, seconds: float) -> bool | None:
+    """Whether BDC(k, r, n) can have ``m`` rows; None if time ran out.
+
+    A variable for each zero set of ``n - r`` users says how often it occurs. Any ``s`` users lie in at least
+    as many zero sets as a BDC(k - s, r, n - s) has rows (:func:`~code_search.columns.least_zeros`); for ``s =
+    k`` that is the definition. Users are numbered by how many rows leave them out.
+    """
+    blocks = masks(n, n - r)
+    least = least_zeros(k, r, n)
+    rows, lower = [], []
+    for size in range(1, k + 1):
+        for each in masks(n, size):
+            rows.append((blocks & each) == each)
+            lower.append(float(least[size]))
+    times = np.array(rows[:n], dtype=np.float64)
+    solved = milp(
+        np.zeros(len(blocks)),
+        constraints=[
+            LinearConstraint(csr_matrix(np.array(rows, dtype=np.float64)), lower, np.inf),
+            LinearConstraint(np.ones((1, len(blocks))), -np.inf, m),
+            LinearConstraint(times[1:] - times[:-1], 0, np.inf),
+        ],
+        integrality=np.ones(len(blocks)),
+        bounds=Bounds(0, np.inf),
+        options={"time_limit": seconds},
+    )
+    if solved.status == 2:
+        return False
+    return None if solved.x is None else True

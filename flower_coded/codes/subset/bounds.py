@@ -16,46 +16,50 @@ from flower_coded.codes.subset.feasibility import check_feasible
 
 __all__ = ["correction_bound", "detection_bound", "tracking_bound"]
 
-# The most n / (n - r), as a fraction, that m blocks cover all pairs for: m = 3, 4, ..., 13 (Mills 1979).
+# The most n / (n - r), as a fraction, that m zero sets cover all pairs for: m = 3, 4, ..., 13 (W. H. Mills,
+# Covering designs I: coverings by a small number of subsets, Ars Combinatoria 8, 1979; the table is also in
+# the Handbook of Combinatorial Designs). With the weights 1 / (n - r), the users' own zero sets are a
+# fractional matching of an intersecting family on m points. Let it weigh t. A set of z points meets all
+# others, so t <= z: every set has at least ceil(t) points, and t <= m / ceil(t). That gives the values for
+# m = 3, 6, 7, 12 and 13. The tests go through all families for m <= 5; for m = 8 to 11 we rest on Mills.
 _PAIRS = ((3, 2), (5, 3), (9, 5), (2, 1), (7, 3), (12, 5), (5, 2), (8, 3), (14, 5), (3, 1), (13, 4))
 
-# Covering numbers C(n, n - r, k) = Turan numbers T(n, n - k, r) for n <= 10 that exceed the other bounds. All
-# are in Gordon, Kuperberg and Patashnik 1995 and its online tables as exact; T(10, 5, 4) is de Caen,
-# Kreher and
-# Wiseman 1988, C(10, 5, 4) Margot 2003. A code was found for each, so they are the optimum.
-_PROVED = {
-    (3, 3, 7): 12,
-    (3, 3, 8): 8,
-    (4, 3, 8): 20,
+COMPUTED = {
     (2, 5, 9): 8,
+    (3, 3, 7): 12,
     (3, 3, 9): 7,
-    (3, 4, 9): 12,
-    (4, 3, 9): 12,
-    (4, 4, 9): 30,
-    (5, 3, 9): 30,
     (3, 3, 10): 6,
+    (3, 4, 9): 12,
+    (4, 4, 9): 30,
+}
+"""Rows of detection codes that integer programs show to be the fewest (``search_codes.py prove``)."""
+
+# Covering numbers C(n, n - r, k) = Turan numbers T(n, n - k, r) that we did not decide ourselves. All are in
+# the La Jolla Covering Repository as exact. T(10, 4, 3): Turan's value, known up to n = 13 (Sidorenko, What
+# we know and what we do not know about Turan numbers, 1995); T(10, 5, 3): Boyer, Kreher, Radziszowski and
+# Sidorenko, On (n, 5, 3)-Turan systems, 1994; C(10, 5, 4): Margot, Small covering designs by
+# branch-and-cut, 2003.
+_PUBLISHED = {
     (3, 4, 10): 10,
     (3, 5, 10): 17,
-    (4, 3, 10): 10,
-    (4, 4, 10): 20,
-    (4, 5, 10): 51,
     (5, 3, 10): 20,
-    (5, 4, 10): 50,
     (6, 3, 10): 45,
+    (4, 5, 10): 51,
 }
 
-# Detection codes of that many rows exist, correction codes do not: the integer programs over all rows of
-# weight
-# r and more are infeasible (``benchmarks/search_codes.py prove``, HiGHS).
-_NO_CORRECTION = {
+NO_CORRECTION = (
     (2, 3, 7),
     (2, 3, 8),
     (2, 4, 9),
     (2, 4, 10),
     (2, 4, 11),
     (2, 5, 12),
+    (3, 3, 9),
+    (3, 3, 10),
     (3, 3, 11),
-}
+    (4, 3, 10),
+)
+"""Detection codes of that bound exist, correction codes of as many rows do not (see ``prove`` there)."""
 
 
 def detection_bound(num_attackers: int, row_weight: int, num_users: int) -> int:
@@ -72,7 +76,8 @@ def detection_bound(num_attackers: int, row_weight: int, num_users: int) -> int:
       edge. The fewest edges are those of ``n - k - 1`` cliques of sizes as equal as possible, and are
       attained.
     * *Mills.* For ``k = 2`` the greatest ``n / (n - r)`` for up to 13 rows is known.
-    * Exact values for ``n <= 10`` from the literature.
+    * Single values for ``n <= 10``, six from integer programs of ours and five from the literature; the
+      others follow from these by Schönheim's inequality.
 
     Parameters
     ----------
@@ -102,7 +107,11 @@ def detection_bound(num_attackers: int, row_weight: int, num_users: int) -> int:
 def _covering_bound(k: int, r: int, n: int) -> int:
     if k == 0:
         return 1
-    bound = max(-(-n * _covering_bound(k - 1, r, n - 1) // (n - r)), _PROVED.get((k, r, n), 0))
+    bound = max(
+        -(-n * _covering_bound(k - 1, r, n - 1) // (n - r)),
+        COMPUTED.get((k, r, n), 0),
+        _PUBLISHED.get((k, r, n), 0),
+    )
     if r == 2:
         bound = max(bound, _turan_edges(n, n - k - 1))
     if k == 2:
@@ -131,7 +140,7 @@ def correction_bound(num_attackers: int, row_weight: int, num_users: int) -> int
     chosen without that user; so rows are edges. Now take all but one user of each of some cliques, and of
     each of the others: two sets, together of ``k + 1`` users, and every edge meets exactly one of them.
 
-    Single cases with ``n <= 10`` were decided by integer programs.
+    Single cases with ``n <= 12`` were decided by integer programs, or by going through all columns.
 
     Parameters
     ----------
@@ -155,7 +164,7 @@ def correction_bound(num_attackers: int, row_weight: int, num_users: int) -> int
     """
     k, r, n = num_attackers, row_weight, num_users
     bound = detection_bound(k, r, n)
-    needs_more = (r == 2 and k + 3 <= n <= 2 * k + 2) or (k, r, n) in _NO_CORRECTION
+    needs_more = (r == 2 and k + 3 <= n <= 2 * k + 2) or (k, r, n) in NO_CORRECTION
     return max(k + 2, bound + 1 if needs_more else bound)
 
 
