@@ -44,6 +44,7 @@ from torch import nn
 from flower_coded.attacks import Backdoor, plan_selective_poisoning
 from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.adversarial_settings import adversarial_training
+from flower_coded.clients.attacker_training import adapted_backdoor
 from flower_coded.clients.run_config import RunConfig, read_bool, read_choice, read_float, read_int
 from flower_coded.clients.training import user_data
 from flower_coded.codes import (
@@ -68,6 +69,7 @@ from flower_coded.learning import (
     predict_labels,
     predict_stacked,
     set_state,
+    unstack_states,
 )
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import CodedSubsetAggregation, EnsembleEvaluator
@@ -233,12 +235,28 @@ class Experiment:
         """Answers (m, B) of models whose states are stacked."""
         return predict_stacked(self.model(), stacked_state, images, device=self.settings.device)
 
-    def evaluator(self, code: SubsetCode | None = None) -> EnsembleEvaluator:
+    def backdoor_against(self, stacked_state: Mapping[str, NDArray[Any]]) -> Backdoor | None:
+        """Give the trigger that attackers show to these models: another for every model where they search it.
+
+        Who searches a trigger (``a3fl``) is sent the model that is measured, as any user is.
+        """
+        backdoor, data = self.backdoor, self.data
+        if backdoor is None or not self.attack.row.trains_itself:
+            return backdoor
+        first = user_data(self.settings, min(self.attack.attackers, default=0), self.num_users)
+        model = build_model(self.settings.model, data.image_shape, data.num_classes)
+        states = unstack_states(stacked_state)
+        return adapted_backdoor(self.attack, backdoor, model, states, first, device=self.settings.device)
+
+    def evaluator(
+        self, code: SubsetCode | None = None, *, against: Mapping[str, NDArray[Any]] | None = None
+    ) -> EnsembleEvaluator:
         """Measure an ensemble on held-out images: half of them calibrate its decoder, the others are judged.
 
         Without a code, a single model: an ensemble of one that everybody trains, judged on the same images.
+        ``against`` are the models that will be measured, where attackers fit their trigger to them.
         """
-        backdoor, data = self.backdoor, self.data
+        backdoor, data = self.backdoor if against is None else self.backdoor_against(against), self.data
         measured = slice(read_int(self.config, "test-images", 0) or None)
         return EnsembleEvaluator(
             SubsetCode(np.ones((1, self.num_users), dtype=bool)) if code is None else code,
@@ -335,7 +353,9 @@ class Experiment:
                 metrics: Mapping[str, Any] = strategy.history[-1].reported
             else:
                 assert evaluator is not None
-                metrics = evaluator.evaluate(_stacked(arrays)).metrics
+                state = _stacked(arrays)
+                judge = self.evaluator(against=state) if self.attack.row.trains_itself else evaluator
+                metrics = judge.evaluate(state).metrics
             on_round(server_round, metrics)
 
         initial = self.initial_arrays()

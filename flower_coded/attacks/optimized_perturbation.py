@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from flower_coded.attacks.crafting import IneffectiveAttackWarning, Vector, as_type, check_updates, mean_of
 from flower_coded.errors import ParameterError
 
-__all__ = ["PERTURBATIONS", "MinMax", "MinSum"]
+__all__ = ["PERTURBATIONS", "MinMax", "MinSum", "malicious_direction", "warn_ineffective"]
 
 PERTURBATIONS = ("deviation", "sign", "unit")
 
@@ -47,9 +47,10 @@ class _LargestPerturbation(ABC):
         """See the class."""
         check_updates(own, known)
         mean = mean_of(known)
-        direction = _direction(self.perturbation, mean, known)
+        direction = malicious_direction(self.perturbation, mean, known)
         if direction @ direction == 0:  # a square that vanishes too
-            return _ineffective(mean, own)
+            warn_ineffective()
+            return as_type(mean, own)
         return as_type(mean + self._largest(mean, direction, known) * direction, own)
 
     @abstractmethod
@@ -117,8 +118,8 @@ class MinSum(_LargestPerturbation):
         return float(np.linalg.norm(mean - known, axis=1).max() / np.linalg.norm(direction))
 
 
-def _direction(perturbation: str, mean: NDArray[np.float64], known: Vector) -> NDArray[np.float64]:
-    """Give ``p``; zero where the known updates do not differ, so that nothing can hide among them."""
+def malicious_direction(perturbation: str, mean: NDArray[np.float64], known: Vector) -> NDArray[np.float64]:
+    """Give ``p`` (d,); zero where the known updates do not differ, so that nothing can hide among them."""
     deviation: NDArray[np.float64] = known.std(axis=0, dtype=np.float64)
     if not deviation.any():
         return np.zeros_like(mean)
@@ -129,10 +130,10 @@ def _direction(perturbation: str, mean: NDArray[np.float64], known: Vector) -> N
     return -np.sign(mean) if perturbation == "sign" else -mean / (length or 1.0)
 
 
-def _ineffective(mean: NDArray[np.float64], own: Vector) -> Vector:
+def warn_ineffective() -> None:
+    """Say that there is nothing to hide behind."""
     warnings.warn(
         "the known updates are all equal or their mean is zero: nothing but the mean can be sent",
         IneffectiveAttackWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
-    return as_type(mean, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from flower_coded.errors import ParameterError
 __all__ = ["Option", "OptionValue"]
 
 OptionValue = int | float | str
+
+_MOST_LISTED = 24  # rules behind a step before them would fill a screen
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Option:
         """
         number = self._converted(value)
         if number is None or not (number == self.unset or self._is_within(number)):
-            raise ParameterError(self.key, f"must be {self._requirement()}", value)
+            raise ParameterError(self.key, f"must be {self._requirement()}", value, hint=self._nearest(value))
         return number
 
     def _converted(self, value: Any) -> OptionValue | None:
@@ -85,9 +88,17 @@ class Option:
             return not self.choices or value in self.choices
         return self.above < value <= self.most and value < self.below
 
+    def _nearest(self, value: Any) -> str:
+        close = difflib.get_close_matches(str(value), self.choices, n=1, cutoff=0.5)
+        return f"did you mean {close[0]!r}?" if close else ""
+
     def _requirement(self) -> str:
         if self.kind is str:
-            return f"one of {', '.join(self.choices)}" if self.choices else "a text"
+            if not self.choices:
+                return "a text"
+            more = len(self.choices) - _MOST_LISTED
+            listed = ", ".join(self.choices[-_MOST_LISTED:])
+            return f"one of {listed}" + (f" (and {more} more)" if more > 0 else "")
         noun = "an integer" if self.kind is int else "a number"
         bounds = [
             f"{word} {limit:g}"

@@ -18,13 +18,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flower_coded.attacks.adversarial_trigger import AdversarialTrigger
 from flower_coded.attacks.data import DataAttack, LabelFlip, draw_backdoor
 from flower_coded.attacks.edge_case import EdgeCase
+from flower_coded.attacks.krum_attack import KrumAttack
 from flower_coded.attacks.mimic import Mimic
+from flower_coded.attacks.optimized_factor import OptimizedInnerProduct, OptimizedLittleIsEnough
 from flower_coded.attacks.optimized_perturbation import PERTURBATIONS, MinMax, MinSum
 from flower_coded.attacks.options import Option, OptionValue
 from flower_coded.attacks.poisoned_update import ModelReplacement, Neurotoxin, NormProjection
+from flower_coded.attacks.rehearsal import RULE_NAMES, RuleAware
 from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedMetrics, NoAnswer
+from flower_coded.attacks.tailored_perturbation import TailoredPerturbation
+from flower_coded.attacks.three_d_fed import ThreeDFed
 from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
 from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.attacks.updates import (
@@ -63,10 +69,22 @@ class DataTask:
 
 @dataclass(frozen=True)
 class Colluders:
-    """What an attack on updates is made for: ``m`` attackers among ``n`` users."""
+    """What an attack on updates is made for: ``m`` attackers among ``n`` users.
+
+    Attributes
+    ----------
+    num_users, num_attackers : int
+        ``n`` and ``m``.
+    attackers : tuple of int
+        The attackers' positions among the users, where they are known.
+    rank : int
+        Which of the colluders crafts, from 0; most attacks send the same whoever does.
+    """
 
     num_users: int
     num_attackers: int
+    attackers: tuple[int, ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +128,10 @@ class AttackRow:
         What it does to each; nothing where None.
     training : tuple of Option
         Options of how an attacker trains; an app reads them that can.
+    trains_itself : bool
+        Whether an attacker trains in a way of its own (:mod:`flower_coded.clients.attacker_training`), and
+        not as everybody does on changed data. An app whose training nobody may edit cannot make such an
+        attack.
 
     Examples
     --------
@@ -124,6 +146,7 @@ class AttackRow:
     updates: Part | None = None
     replies: Part | None = None
     training: tuple[Option, ...] = ()
+    trains_itself: bool = False
 
     @property
     def acts_on(self) -> tuple[ActsOn, ...]:
@@ -158,6 +181,9 @@ _MODELS = Option(
 _CONSTRAIN = Option(
     "attack-constrain", "constrain", float, 1.0, above=0, most=1, meaning="share of the training loss"
 )
+_RULE = Option(
+    "attack-rule", "rule", str, "", choices=RULE_NAMES, meaning="the server's rule, as the attackers believe"
+)
 
 
 def _scale(
@@ -191,6 +217,18 @@ def _label_flip(task: DataTask) -> LabelFlip:
 
 def _little_is_enough(colluders: Colluders, **chosen: Any) -> ALittleIsEnough:
     return ALittleIsEnough(colluders.num_users, colluders.num_attackers, **chosen)
+
+
+def _rule_aware(kind: type[RuleAware], *options: Option) -> Part:
+    def make(colluders: Colluders, **chosen: Any) -> RuleAware:
+        numbers = (colluders.num_users, colluders.num_attackers)
+        return kind(*numbers, attackers=colluders.attackers, **chosen)
+
+    return Part(kind, options, make)
+
+
+def _three_d_fed(colluders: Colluders, **chosen: Any) -> ThreeDFed:
+    return ThreeDFed(colluders.num_attackers, colluders.rank, **chosen)
 
 
 def _model_replacement(colluders: Colluders, **chosen: Any) -> ModelReplacement:
@@ -228,6 +266,30 @@ _ROWS = (
         data=Part(EdgeCase, (_RATE, _TARGET), _edge_case),
         updates=Part(NormProjection, (_scale("radius, the largest known honest norm"),)),
     ),
+    AttackRow(
+        "3dfed",
+        data=_backdoor(PixelTrigger),
+        updates=Part(ThreeDFed, (_scale("a, 0.5", "strength", below=1),), _three_d_fed),
+        training=(_CONSTRAIN,),
+    ),
+    AttackRow(
+        "a3fl",
+        data=_backdoor(AdversarialTrigger),
+        training=(_scale("λ, 0.01"),),
+        trains_itself=True,
+    ),
+    AttackRow(
+        "chameleon",
+        data=_backdoor(PixelTrigger),
+        training=(_scale("weight of the target class, 2"),),
+        trains_itself=True,
+    ),
+    AttackRow(
+        "alternating-minimization",
+        data=_backdoor(PixelTrigger),
+        training=(_scale("λ, n / m"),),
+        trains_itself=True,
+    ),
     AttackRow("sign-flip", updates=Part(SignFlip, (_scale("c, 1"),))),
     AttackRow("gaussian", updates=Part(GaussianNoise, (_scale("s, 200"),))),
     AttackRow("inner-product", updates=Part(InnerProductManipulation, (_scale("e, 0.5"),))),
@@ -237,6 +299,10 @@ _ROWS = (
     ),
     AttackRow("min-max", updates=Part(MinMax, (_DIRECTION,))),
     AttackRow("min-sum", updates=Part(MinSum, (_DIRECTION,))),
+    AttackRow("optimized-little-is-enough", updates=_rule_aware(OptimizedLittleIsEnough, _RULE)),
+    AttackRow("optimized-inner-product", updates=_rule_aware(OptimizedInnerProduct, _RULE)),
+    AttackRow("tailored-perturbation", updates=_rule_aware(TailoredPerturbation, _RULE, _DIRECTION)),
+    AttackRow("krum-attack", updates=_rule_aware(KrumAttack)),
     AttackRow("trimmed-mean-attack", updates=Part(TrimmedMeanAttack, (_scale("b, 2", above=1),))),
     AttackRow("mimic", updates=Part(Mimic)),
     AttackRow("nan", updates=Part(NotANumber)),

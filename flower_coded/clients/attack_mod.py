@@ -7,13 +7,16 @@ train messages are touched. Honest nodes, and attackers before ``attack-from-rou
 * Update attacks let the app train, take its update (its arrays minus the arrays it was sent), and send the
   crafted one. Colluders share their data: each runs the app once for every colluder, with a context that
   carries that colluder's partition id, and so knows all their honest updates; with ``attack-knowledge =
-  "all"`` every user's. The generator is seeded by (seed, round, model of an ensemble) and the
-  known updates are ordered by partition id, so that all colluders send the same vector. An attack of ``k``
-  colluders costs each of them ``k`` trainings.
-* ``model-replacement``, ``neurotoxin`` and ``edge-case`` do both: the own update is trained on poisoned
-  data, the known ones honestly.
-* Attacks that learn over rounds (``mimic``, ``neurotoxin``) keep what they learn in the node's state, under
-  :data:`MEMORY_KEY`.
+  "all"`` every user's. The generator is seeded by (seed, round, model of an ensemble) and the known updates
+  are ordered by partition id, so that all colluders send the same vector. An attack of ``k`` colluders costs
+  each of them ``k`` trainings.
+* ``model-replacement``, ``neurotoxin``, ``edge-case`` and ``3dfed`` do both: the own update is trained on
+  poisoned data, the known ones honestly.
+* ``a3fl``, ``chameleon`` and ``alternating-minimization`` train in a way of their own, with the model at
+  hand: an app that trains by itself is told so (:mod:`flower_coded.clients.attacker_training` does it for
+  ours).
+* Attacks that learn over rounds (``mimic``, ``neurotoxin``, ``3dfed``) keep what they learn in the node's
+  state, under :data:`MEMORY_KEY`.
 * Malformed replies are made from the honest one (:mod:`flower_coded.clients.malformed`); ``late`` is the
   honest one after a pause, too late for a server that waits less.
 
@@ -68,6 +71,14 @@ def attack_mod(message: Message, context: Context, call_next: ClientAppCallable)
             "attack-constrain",
             "must be 1 around an app whose loss nobody may edit",
             settings.option("attack-constrain"),
+        )
+    if settings.row.trains_itself:
+        raise ParameterError(
+            "attack",
+            "must be one that this ClientApp allows: its training is its own",
+            settings.attack,
+            hint="training_client_app() trains so; in an app of your own, call the attack's function in "
+            "flower_coded.learning where you train",
         )
     chosen = poisoned_in(message, settings)
     if not any(chosen):
@@ -174,7 +185,7 @@ def _craft(
     models: NDArray[np.float64],
 ) -> NDArray[np.floating[Any]]:
     """Craft model by model, with the node's memory where the attack has one."""
-    attack = settings.update_attack()
+    attack = settings.update_attack(partition_of(context)[0])
     labels = models_in(message)
     entropy = [settings.seed, server_round_of(message), 0xC0F]
     # Colluders who are not told its number recognize a model that they share by its weights.

@@ -9,6 +9,7 @@ key                    default    meaning
 ``attackers``          ``0``      a count, drawn from the seed; or partition ids with a comma: ``0,3``
                                   or ``3,`` for one
 ``attack-from-round``  ``1``      first server round in which attackers attack
+``attack-until-round``  ``0``     last one; 0: to the end. What stays of a backdoor shows in the rounds behind
 ``attack-knowledge``   ``colluders``  whose honest updates are known: ``own``, ``colluders``, ``all``
 ``attack-num-classes``  ``10``    classes, where only batches are seen (:func:`attack_mod`)
 ``attack-pixel-low``, ``attack-pixel-high``  ``0.0``, ``1.0``  black and white in those batches
@@ -17,7 +18,7 @@ key                    default    meaning
 
 The options of an attack, with their bounds, are in its row of the registry. Their keys are ``poison-rate``,
 ``attack-target``, ``attack-scale`` (the attack's own number; 0 is its default), ``attack-perturbation``,
-``attack-source``, ``attack-constrain`` and ``attack-models``.
+``attack-source``, ``attack-constrain``, ``attack-rule`` and ``attack-models``.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ ATTACK_KEYS = (
     "attack",
     "attackers",
     "attack-from-round",
+    "attack-until-round",
     "attack-knowledge",
     "attack-num-classes",
     "attack-pixel-low",
@@ -79,8 +81,8 @@ class AttackSettings:
         Partition ids of all colluders, ascending.
     options : mapping of str to value
         Options of the attack by run-config key; one that is not there keeps the attack's default.
-    from_round : int
-        First server round of the attack.
+    from_round, until_round : int
+        First and last server round of the attack; 0 for the last is to the end.
     knowledge : str
         ``"own"``, ``"colluders"`` or ``"all"``.
     num_classes : int or None
@@ -96,6 +98,7 @@ class AttackSettings:
     attackers: tuple[int, ...] = ()
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     from_round: int = 1
+    until_round: int = 0
     knowledge: str = "colluders"
     num_classes: int | None = None
     pixel_low: float = 0.0
@@ -105,6 +108,12 @@ class AttackSettings:
     def __post_init__(self) -> None:
         if any(not 0 <= attacker < self.num_users for attacker in self.attackers):
             raise ParameterError("attackers", f"must be partition ids below {self.num_users}", self.attackers)
+        if 0 < self.until_round < self.from_round:
+            raise ParameterError(
+                "attack-until-round",
+                f"must be 0 or at least attack-from-round ({self.from_round})",
+                self.until_round,
+            )
         if not self.pixel_low < self.pixel_high:
             raise ParameterError(
                 "attack-pixel-low", f"must lie below attack-pixel-high ({self.pixel_high})", self.pixel_low
@@ -144,6 +153,7 @@ class AttackSettings:
             attackers=attackers_from_config(run_config, num_users),
             options=_read_options(run_config, ATTACKS[attack]),
             from_round=read_int(run_config, "attack-from-round", 1, least=1),
+            until_round=read_int(run_config, "attack-until-round", 0),
             knowledge=read_choice(run_config, "attack-knowledge", "colluders", KNOWLEDGE),
             num_classes=num_classes if "attack-num-classes" in run_config else None,
             pixel_low=read_float(run_config, "attack-pixel-low", 0.0, least=-1e9),
@@ -158,7 +168,8 @@ class AttackSettings:
 
     def attacks(self, user: int, server_round: int) -> bool:
         """Whether a user attacks in a round."""
-        return self.attack != "none" and user in self.attackers and server_round >= self.from_round
+        is_on = self.from_round <= server_round and (not self.until_round or server_round <= self.until_round)
+        return is_on and self.attack != "none" and user in self.attackers
 
     def option(self, key: str) -> OptionValue:
         """Value of an option; what the key is where nobody set it."""
@@ -179,10 +190,14 @@ class AttackSettings:
         attack: DataAttack = self.row.data.made(task, self.options)
         return attack
 
-    def update_attack(self) -> UpdateAttack:
-        """Make the attack on updates; of an attack on data too, what is done to the poisoned update."""
+    def update_attack(self, user: int | None = None) -> UpdateAttack:
+        """Make the attack on updates; of an attack on data too, what is done to the poisoned update.
+
+        It is the same at every colluder but for what the user's rank among them decides.
+        """
         assert self.row.updates is not None, "asked of attacks on updates only"
-        colluders = Colluders(self.num_users, len(self.attackers))
+        rank = self.attackers.index(user) if user in self.attackers else 0
+        colluders = Colluders(self.num_users, len(self.attackers), self.attackers, rank)
         attack: UpdateAttack = self.row.updates.made(colluders, self.options)
         return attack
 

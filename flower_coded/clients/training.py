@@ -38,7 +38,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ from torch import nn
 
 from flower_coded.clients.adversarial_settings import ADVERSARIAL_KEYS, adversarial_training
 from flower_coded.clients.attack_mod import attack_in, byzantine_mod, poisoned_in, server_round_of
-from flower_coded.clients.attack_settings import ATTACK_KEYS
+from flower_coded.clients.attack_settings import ATTACK_KEYS, AttackSettings
+from flower_coded.clients.attacker_training import AttackerTraining, poisoned_samples
 from flower_coded.clients.cohort import Trained, Training, train_together
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.kept import KeptByIdentity
@@ -68,6 +69,7 @@ from flower_coded.learning import (
     OPTIMIZER_NAMES,
     ImageData,
     ModelState,
+    TrainReport,
     TrainSettings,
     build_model,
     get_state,
@@ -219,36 +221,6 @@ def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Sa
     return data.train_images[own], data.train_labels[own]
 
 
-def poisoned_samples(samples: Samples, num_classes: int, message: Message, context: Context) -> Samples:
-    """Poison a node's samples where its attack on data has begun: the same in every round.
-
-    Parameters
-    ----------
-    samples : (ndarray of shape (N, C, H, W) float32, ndarray of shape (N,) int64)
-        Honest images and labels; not modified.
-    num_classes : int
-        Classes of the task.
-    message : Message
-        Tells the round.
-    context : Context
-        Tells the node and, in its run configuration, the attack.
-
-    Returns
-    -------
-    (ndarray of shape (N, C, H, W) float32, ndarray of shape (N,) int64)
-        The samples themselves where the node is honest so far.
-    """
-    attack = attack_in(message, context)
-    if attack is None or "data" not in attack.row.acts_on or not any(poisoned_in(message, attack)):
-        return samples
-    user = partition_of(context)[0]
-    images, labels = samples
-    channels, height, width = images.shape[1:]
-    data_attack = attack.data_attack((channels, height, width), num_classes, user=user)
-    poisoned = data_attack.craft(images, labels, np.random.default_rng([attack.seed, user, 0xDA7A]))
-    return poisoned.images, poisoned.labels
-
-
 def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
     """Make the ClientApp described in the module.
 
@@ -301,6 +273,12 @@ def _train(message: Message, context: Context) -> Message:
     if is_stacked and share < 1:
         raise ParameterError("attack-constrain", "must be 1 where models are trained stacked", share)
     seed = _round_seed(settings, config, message, context)
+    attack = attack_in(message, context)
+    if attack is not None and attack.row.trains_itself:
+        malicious = _trained_as_attacker(
+            settings, attack, state if is_stacked else _alone(state), context, seed
+        )
+        return _reply(message, name, malicious[0], [malicious[1]], is_stacked=is_stacked)
     parts = _parts(settings, message, context, is_stacked=is_stacked)
     adversarial = adversarial_training(context.run_config)
     if adversarial.method == "none":
@@ -326,11 +304,17 @@ def _train(message: Message, context: Context) -> Message:
         )
     else:
         answers = [_trained_adversarially(settings, state, parts[0][1], adversarial, seed)]
-    together = _put_together(parts, answers)
-    trained = together if is_stacked else {key: values[0] for key, values in together.items()}
+    together, reports = _put_together(parts, answers), [report for _, report in answers]
+    return _reply(message, name, together, reports, is_stacked=is_stacked)
+
+
+def _reply(
+    message: Message, name: str, stacked: ModelState, reports: Sequence[TrainReport], *, is_stacked: bool
+) -> Message:
+    trained = stacked if is_stacked else {key: values[0] for key, values in stacked.items()}
     arrays = ArrayRecord({key: Array(np.ascontiguousarray(values)) for key, values in trained.items()})
-    loss = float(np.mean([loss for _, report in answers for loss in report.model_losses]))
-    metrics = MetricRecord({"num-examples": answers[0][1].num_examples, "train-loss": loss})
+    loss = float(np.mean([loss for report in reports for loss in report.model_losses]))
+    metrics = MetricRecord({"num-examples": reports[0].num_examples, "train-loss": loss})
     return Message(RecordDict({name: arrays, "metrics": metrics}), reply_to=message)
 
 
@@ -342,6 +326,23 @@ def _trained_adversarially(
     set_state(model, state)
     report = train(model, *samples, adversarial=adversarial, **settings.train_options(seed))
     return _alone(get_state(model)), report
+
+
+def _trained_as_attacker(
+    settings: ClientSettings, attack: AttackSettings, stacked: ModelState, context: Context, seed: int
+) -> Trained:
+    """Train models as an attack does that has a training of its own: by itself, one after another."""
+    user, num_users = partition_of(context)
+    training = AttackerTraining(
+        attack,
+        user,
+        _own_data(settings, user, num_users),
+        _own_data(settings, attack.attackers[0], num_users),
+        settings.load().num_classes,
+        replace(settings.train_settings, seed=seed),
+        settings.device,
+    )
+    return training.train(copy.deepcopy(_model(settings)), stacked)
 
 
 _Part = tuple[NDArray[np.bool_] | None, Samples]

@@ -18,6 +18,7 @@ import numpy as np
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum, Strategy
 
 from flower_coded.aggregation import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
+from flower_coded.attacks.rehearsal import RULE_NAMES
 from flower_coded.errors import ParameterError
 from flower_coded.experiment import Experiment
 from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation, ValidatedReplies
@@ -30,6 +31,7 @@ __all__ = [
     "code_settings",
     "make_strategy",
     "model_of_defense",
+    "rule_of_defense",
 ]
 
 Options = Mapping[str, Any]
@@ -157,6 +159,25 @@ def model_of_defense(defense: str, model: str) -> str:
     'small-cnn+hadamard'
     """
     return f"{model}+hadamard" if defense == _HADAMARD and "+" not in model else model
+
+
+def rule_of_defense(defense: str) -> str:
+    """Return the rule that attackers who know the defense rehearse, made with its defaults.
+
+    Of a coded ensemble it is the mean, which its models are averaged with; of anything that has no rule, the
+    median.
+
+    Examples
+    --------
+    >>> [rule_of_defense(name) for name in ("flower-multi-krum", "bucketing+krum", "coded-partition")]
+    ['multi-krum', 'bucketing+krum', 'mean']
+    """
+    if defense in RULE_NAMES:
+        return defense
+    if defense in CODED_DEFENSES or "fedavg" in defense:
+        return "mean"
+    rule = "multi-krum" if defense == RAMP_DEFENSE else defense.removeprefix("flower-")
+    return rule if rule in RULE_NAMES else "median"
 
 
 def check_defense(defense: str, num_users: int, num_byzantine: int, options: Options) -> None:

@@ -7,6 +7,7 @@ names suspects. A rule that uses every update in part names nobody but the sende
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ def named_users(
     grid: MeteredGrid,
     from_round: int = 1,
     suspects: Iterable[int] = (),
+    until_round: int = 0,
 ) -> list[set[int]]:
     """Users that a strategy named, one set per observation.
 
@@ -90,13 +92,16 @@ def named_users(
         First round of the attack.
     suspects : iterable of int
         Users that the decoder of a coded ensemble names.
+    until_round : int
+        Last round of the attack; 0 is to the end.
     """
+    last_round = until_round or math.inf
     if isinstance(strategy, CodedSubsetAggregation):
         last = strategy.history[-1]
         rejected = {each.participant for each in last.rejected if each.participant is not None}
         return [rejected | set(suspects)]
     if isinstance(strategy, RampSharedMultiKrum):
-        rounds = [each for each in strategy.history if each.server_round >= from_round]
+        rounds = [each for each in strategy.history if from_round <= each.server_round <= last_round]
         everybody = set(range(len(grid.node_ids)))
         liars = [{report.user for report in each.misbehavior} for each in rounds]
         return [
@@ -106,5 +111,5 @@ def named_users(
     return [
         {*getattr(each, "unselected", ()), *(lost.participant for lost in each.rejected)} - {None}
         for each in strategy.history
-        if each.stage == "train" and each.server_round >= from_round
+        if each.stage == "train" and from_round <= each.server_round <= last_round
     ]

@@ -109,7 +109,7 @@ def _train_single(run: SweepRun, experiment: Experiment, grid: MeteredGrid) -> d
         run.defense, run.num_users, run.tolerated_attackers, run.defense_settings, run.seed
     )
     state, spent = _timed_training(experiment, grid, strategy)
-    measured = experiment.evaluator().evaluate(state).metrics
+    measured = experiment.evaluator(against=state).evaluate(state).metrics
     refused = sum(1 for each in strategy.history if each.refusal)
     found = _named(measured, SINGLE_METRICS) | {"refused-rounds": refused}
     return found | _record(run, experiment, grid, strategy, measured, spent)
@@ -118,7 +118,7 @@ def _train_single(run: SweepRun, experiment: Experiment, grid: MeteredGrid) -> d
 def _train_ensemble(run: SweepRun, experiment: Experiment, grid: MeteredGrid) -> dict[str, Any]:
     code, strategy = experiment.code, experiment.coded_strategy(is_measured=False)
     state, spent = _timed_training(experiment, grid, strategy)
-    evaluator = experiment.evaluator(code)
+    evaluator = experiment.evaluator(code, against=state)
     measured = evaluator.evaluate(state).metrics
     refused = sum(1 for each in strategy.history if each.is_unchanged)
     own = {
@@ -168,7 +168,8 @@ def _record(
 ) -> dict[str, Any]:
     """Whom the defense named, and what the training cost."""
     suspects = measured.get("suspected-users", ())
-    named = named_users(strategy, grid, experiment.attack.from_round, suspects)
+    attack = experiment.attack
+    named = named_users(strategy, grid, attack.from_round, suspects, attack.until_round)
     detection = Detection.of(named, experiment.attackers)
     traffic = grid.bytes_to_clients + grid.bytes_to_server
     return {

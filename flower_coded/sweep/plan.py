@@ -23,7 +23,7 @@ from flower_coded.clients import AttackSettings, ClientSettings, user_data
 from flower_coded.clients.attack_settings import ATTACK_KEYS
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model
-from flower_coded.sweep.defenses import DEFENSE_NAMES, check_defense, model_of_defense
+from flower_coded.sweep.defenses import DEFENSE_NAMES, check_defense, model_of_defense, rule_of_defense
 
 __all__ = ["SweepPlan", "SweepRun", "read_plan"]
 
@@ -97,6 +97,9 @@ class SweepRun:
         chosen: dict[str, Value] = {"alpha": self.alpha, "seed": self.seed}
         if self.attackers:
             chosen |= {"attack": self.attack, "attackers": self.attackers}
+        if any(option.key == "attack-rule" for option in ATTACKS[self.attack].options):
+            # Attackers who know the rule know the defense's, unless the file says what they believe.
+            chosen["attack-rule"] = self.attack_settings.get("attack-rule") or rule_of_defense(self.defense)
         return {**self.training, **self.attack_settings, **chosen}
 
     def check(self) -> None:

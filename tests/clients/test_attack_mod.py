@@ -13,8 +13,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from torch.utils.data import DataLoader, TensorDataset
 
-from flower_coded.clients import attack_mod
+from flower_coded.clients import AttackSettings, attack_mod
 from flower_coded.clients.attack_mod import MEMORY_KEY
+from flower_coded.errors import ParameterError
 from flower_coded.testing import InProcessGrid
 
 NUM_NODES = 5
@@ -200,6 +201,14 @@ def test_attack_starts_in_its_round() -> None:
     config = {"attack": "sign-flip", "attackers": "0,", "attack-from-round": 3}
     np.testing.assert_array_equal(vector_of(ask(plain_app(), config, server_round=2)[0]), update_of(0))
     np.testing.assert_array_equal(vector_of(ask(plain_app(), config, server_round=3)[0]), -update_of(0))
+
+
+def test_attack_ends_with_its_last_round() -> None:
+    config = {"attack": "sign-flip", "attackers": "0,", "attack-until-round": 3}
+    np.testing.assert_array_equal(vector_of(ask(plain_app(), config, server_round=3)[0]), -update_of(0))
+    np.testing.assert_array_equal(vector_of(ask(plain_app(), config, server_round=4)[0]), update_of(0))
+    with pytest.raises(ParameterError, match="attack-until-round"):
+        AttackSettings.from_config({**config, "attack-from-round": 4}, NUM_NODES)
 
 
 def test_evaluation_is_left_alone() -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from flower_coded.attacks import (
     ATTACKS,
+    AdversarialTrigger,
     ALittleIsEnough,
     AttackRow,
     Backdoor,
@@ -24,6 +25,7 @@ from flower_coded.attacks import (
     EdgeCase,
     GaussianNoise,
     InnerProductManipulation,
+    KrumAttack,
     LabelFlip,
     Memory,
     Mimic,
@@ -33,9 +35,13 @@ from flower_coded.attacks import (
     Neurotoxin,
     NormProjection,
     NotANumber,
+    OptimizedInnerProduct,
+    OptimizedLittleIsEnough,
     PixelTrigger,
     SignFlip,
     StatefulAttack,
+    TailoredPerturbation,
+    ThreeDFed,
     Trigger,
     TrimmedMeanAttack,
     UpdateAttack,
@@ -58,12 +64,20 @@ UPDATE_ROWS: dict[str, UpdateAttack] = {
     "min-max": MinMax(),
     "min-max by sign": MinMax("sign"),
     "min-sum": MinSum("unit"),
+    "optimized-little-is-enough": OptimizedLittleIsEnough(7, 2, "krum"),
+    "optimized-inner-product": OptimizedInnerProduct(7, 2, "trimmed-mean"),
+    "optimized-inner-product, few known": OptimizedInnerProduct(12, 2, "bucketing+median"),
+    "tailored-perturbation": TailoredPerturbation(5, 1, "multi-krum", attackers=(2,)),
+    "tailored-perturbation of a mixing rule": TailoredPerturbation(7, 2, "median", perturbation="sign"),
+    "krum-attack": KrumAttack(7, 2),
     "trimmed-mean-attack": TrimmedMeanAttack(),
     "mimic": Mimic(),
     "model-replacement": ModelReplacement(5.0),
     "model-replacement within a norm": ModelReplacement(5.0, norm_bound=2.0),
     "neurotoxin": Neurotoxin(0.3),
     "edge-case": NormProjection(0.5),
+    "3dfed": ThreeDFed(3, 1),
+    "3dfed of one": ThreeDFed(),
 }
 REMEMBERING = {name: each for name, each in UPDATE_ROWS.items() if isinstance(each, StatefulAttack)}
 DATA_ROWS: dict[str, DataAttack] = {
@@ -75,6 +89,7 @@ DATA_ROWS: dict[str, DataAttack] = {
         rate=0.2,
         part=trigger.of_colluder(1, 2),
     ),
+    "a3fl": Backdoor(AdversarialTrigger.draw(IMAGE_SHAPE, np.random.default_rng(0)), 3, rate=0.2),
     "edge-case": EdgeCase(3, rate=0.2),
     "label-flip": LabelFlip(10),
     "label-flip of one class": LabelFlip(10, source=1, target=2),
@@ -267,7 +282,7 @@ def test_data_attacks_find_nothing_where_there_is_nothing(attack: DataAttack) ->
         assert poisoned.indices.size == 0
 
 
-@pytest.mark.parametrize("kind", [PixelTrigger, BlendedTrigger, DistributedTrigger])
+@pytest.mark.parametrize("kind", [PixelTrigger, BlendedTrigger, DistributedTrigger, AdversarialTrigger])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 def test_triggers_mark_a_copy_and_keep_shape_type_and_range(
     kind: type[Trigger], shape: tuple[int, int, int]
@@ -326,7 +341,7 @@ def test_every_attack_works_around_odd_models_and_empty_batches(
 ) -> None:
     config = {"attack": attack, "attackers": "0,1,2", "seed": 1}
     config |= {"attack-scale": 0.001} if attack == "late" else {}
-    grid = InProcessGrid(odd_app(batches), 8, config)
+    grid = InProcessGrid(odd_app(batches), 9, config)  # Krum needs 2 f + 3
     model = {key: value if stack is None else np.stack([value] * stack) for key, value in MODEL.items()}
     entries: dict[str, Any] = {"server-round": 1} | ({} if stack is None else {"coded-models": [4, 9]})
     content = RecordDict(
@@ -341,6 +356,10 @@ def test_every_attack_works_around_odd_models_and_empty_batches(
         return
     if attack in {"silence", "exception"}:
         assert "on purpose" in replies[0].error.reason
+        return
+    if ATTACKS[attack].trains_itself:  # nothing that a mod could change: refused by name
+        assert attack in replies[0].error.reason
+        assert "training_client_app" in replies[0].error.reason
         return
     got = {key: array.numpy() for key, array in replies[0].content["arrays"].items()}
     assert [array.dtype for array in got.values()] == [array.dtype for array in model.values()]

@@ -35,6 +35,10 @@ BACKDOORS = {
     "selective-trigger",
     "model-replacement",
     "neurotoxin",
+    "3dfed",
+    "a3fl",
+    "alternating-minimization",
+    "chameleon",
 }
 
 

@@ -118,3 +118,24 @@ def test_a_rule_may_be_told_another_number_of_faults() -> None:
     strategy = make_strategy(run.defense, run.num_users, run.tolerated_attackers, run.defense_settings)
     assert isinstance(strategy, RuleAggregation)
     assert strategy.rule == Krum(num_byzantine=1)
+
+
+def test_who_knows_the_rule_knows_the_one_of_each_defense_unless_the_file_says_otherwise() -> None:
+    axes = {"attacks": ["tailored-perturbation"], "defenses": ["fedavg", "krum", "flower-median"]}
+    assert [run.run_config()["attack-rule"] for run in read_plan(axes).runs] == ["mean", "krum", "median"]
+    believed = {**axes, "attack": {"tailored-perturbation": {"attack-rule": "multi-krum"}}}
+    runs = read_plan(believed).runs
+    assert {run.run_config()["attack-rule"] for run in runs} == {"multi-krum"}
+    assert "attack-rule" not in read_plan({**axes, "attacks": ["sign-flip"]}).runs[0].run_config()
+
+
+def test_a_rule_that_could_not_work_with_so_many_attackers_is_refused_before_anything_is_trained() -> None:
+    axes = {"attacks": ["tailored-perturbation"], "defenses": ["krum"], "attackers": [5]}
+    with pytest.raises(ParameterError, match="n >= 2 f"):
+        read_plan({**axes, "tolerated-attackers": 2})
+
+
+def test_a_misspelled_rule_names_the_nearest() -> None:
+    axes = {"attacks": ["tailored-perturbation"], "defenses": ["krum"]}
+    with pytest.raises(ParameterError, match="did you mean 'multi-krum'"):
+        read_plan({**axes, "attack": {"tailored-perturbation": {"attack-rule": "mutli-krum"}}})
