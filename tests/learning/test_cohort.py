@@ -153,6 +153,18 @@ def test_a_constrained_client_is_held_back_and_nobody_beside_it() -> None:
         np.testing.assert_array_equal(held[0][0][key], values)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [*BY_HAND, "resnet18"])
+def test_a_gpu_trains_clients_together_as_the_cpu_does(name: str) -> None:
+    model, jobs = jobs_of(name, [9, 6])
+    options = TrainSettings(1, 4, 1e-3, optimizer="sgd")
+    on_cpu = train_jobs(model, jobs, settings=options)
+    on_gpu = train_jobs(model, jobs, settings=options, device="cuda")
+    for (expected, _), (found, _) in zip(on_cpu, on_gpu, strict=True):
+        for key, values in expected.items():
+            np.testing.assert_allclose(found[key], values, rtol=1e-2, atol=1e-4)
+
+
 def test_jobs_and_their_arrays_are_not_modified() -> None:
     model, jobs = jobs_of("cnn4", [12, 9])
     before = [{key: values.copy() for key, values in job.state.items()} for job in jobs]
