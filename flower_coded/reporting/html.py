@@ -92,6 +92,8 @@ class Report:
         The page's heading and window title.
     subtitle : str
         One line below it: data set, users, seed.
+    reload_seconds : int
+        A browser loads the page anew so often, while more is to come; 0: never.
 
     Examples
     --------
@@ -101,8 +103,8 @@ class Report:
     True
     """
 
-    def __init__(self, title: str, *, subtitle: str = "") -> None:
-        self.title, self.subtitle = title, subtitle
+    def __init__(self, title: str, *, subtitle: str = "", reload_seconds: int = 0) -> None:
+        self.title, self.subtitle, self.reload_seconds = title, subtitle, reload_seconds
         self._blocks: list[str] = []
 
     def add_heading(self, text: str, *, level: Literal[2, 3] = 2) -> Report:
@@ -183,10 +185,13 @@ class Report:
         """Give the whole page as text."""
         subtitle = f'<p class="subtitle">{_inline(self.subtitle)}</p>' if self.subtitle else ""
         body = "\n".join(self._blocks)
+        reload = (
+            f'<meta http-equiv="refresh" content="{self.reload_seconds}">\n' if self.reload_seconds else ""
+        )
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{html.escape(self.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+            f"{reload}<title>{html.escape(self.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
             f"<header><h1>{_inline(self.title)}</h1>{subtitle}</header>\n{body}\n"
             f"<footer>{_inline(footer)}</footer>\n</body>\n</html>\n"
         )

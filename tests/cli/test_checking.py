@@ -37,7 +37,12 @@ WRONG = {
         ("epsilon=-1.0", "-1"),
         ("num-bits=0", "0"),
     ],
-    "classroom": [("num-clients=4", "4"), ("secret-rounds=0", "0"), ("dataset=mist", "mnist")],
+    "classroom": [
+        ("acts=1,9", "prologue"),
+        ("num-clients=4", "4"),
+        ("secret-rounds=0", "0"),
+        ("dataset=mist", "mnist"),
+    ],
     "secure-krum": [
         ("num-attackers=9", "9"),
         ("num-parts=40", "40"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,12 +151,87 @@ def test_act_mod__replaces_settings_for_one_message_and_shares_the_state() -> No
         {"num-clients": 8},  # 8 < 2 * 3 + 3: Krum promises nothing
         {"secret-rounds": 0},
         {"row-weight": 12},
+        {"acts": "5"},
+        {"attackers": "13"},
+        {"pause-seconds": -1.0},
     ],
 )
 def test_a_bad_setting_is_refused_before_training(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
         run_in_process(tmp_path / "out", **wrong)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("acts", "attackers", "sections", "number"),
+    [("1", "4", ["Act 1"], 4), ("prologue,1", "0", ["Prologue", "Act 1"], 0), ("1", "7,", ["Act 1"], 1)],
+)
+def test_acts_on_their_own_with_any_attackers(
+    acts: str, attackers: str, sections: list[str], number: int, tmp_path: Path
+) -> None:
+    run_in_process(tmp_path / "out", acts=acts, attackers=attackers)
+    page = (tmp_path / "out" / "report.html").read_text()
+    told = ["Prologue", "Act 1", "Act 2", "Act 3", "Act 4"]
+    assert [name for name in told if f"<h2>{name}:" in page] == sections
+    summary = {row["training"]: row for row in rows_of(tmp_path / "out" / "summary.csv")}
+    attacked = summary["FedAvg, poisoned"]
+    assert len([user for user in attacked["attackers"].split() if user != "none"]) == number
+    assert ("Nobody attacks in this run" in page) is (number == 0)
+
+
+def test_the_page_reloads_itself_while_more_is_to_come(tmp_path: Path) -> None:
+    from classroom.acts import ACTS, CLEAN
+    from classroom.client_app import app
+    from classroom.lecture import Lecture
+    from classroom.report import LecturePage
+    from classroom.trainings import play
+
+    config = config_with(**SHORT | {"out": str(tmp_path), "acts": "prologue"})
+    lecture = Lecture(config)
+    page = LecturePage(lecture.run_directory("classroom"), lecture)
+    stage = {CLEAN: play(lecture, InProcessGrid(app, 12, config, wire=False), CLEAN)}
+    page.add_act(ACTS[0], stage)
+    assert 'http-equiv="refresh"' in (tmp_path / "report.html").read_text()
+    page.conclude(stage)
+    assert 'http-equiv="refresh"' not in (tmp_path / "report.html").read_text()
+
+
+def test_a_pause_ends_by_itself_or_by_a_file(tmp_path: Path) -> None:
+    from classroom.server_app import GO_ON, _wait
+
+    started = time.monotonic()
+    _wait(0.3, tmp_path / GO_ON)
+    assert time.monotonic() - started >= 0.3
+    (tmp_path / GO_ON).touch()
+    _wait(600.0, tmp_path / GO_ON)
+    assert time.monotonic() - started < 300
+    assert not (tmp_path / GO_ON).exists()
+
+
+def test_what_to_look_at_follows_what_has_happened() -> None:
+    from classroom.acts import CLEAN, POISONED
+    from classroom.looks import LOOKS, QUESTIONS
+    from classroom.trainings import Played
+
+    def stage(accuracy: float, obeyed: float) -> Any:
+        rounds = {CLEAN: (0.95, 0.02), POISONED: (accuracy, obeyed)}
+        return {
+            training: Played(
+                training,
+                12,
+                (1, 2),
+                None,
+                [{"round": 5, "accuracy": a, "trigger obeyed": o}],  # type: ignore[arg-type]
+            )
+            for training, (a, o) in rounds.items()
+        }
+
+    told = [LOOKS["act_1"](None, stage(*case)) for case in ((0.95, 0.9), (0.7, 0.9), (0.95, 0.1))]  # type: ignore[arg-type]
+    assert ["nobody notices" in text for text in told] == [True, False, False]
+    assert ["clumsily" in text for text in told] == [False, True, False]
+    assert ["has not taken: 10 %" in text for text in told] == [False, False, True]
+    answers = [QUESTIONS["act_1"](None, stage(*case))[1] for case in ((0.94, 0.9), (0.7, 0.9))]  # type: ignore[arg-type]
+    assert [answer.endswith("yes.") for answer in answers] == [False, True]
 
 
 @pytest.mark.slow

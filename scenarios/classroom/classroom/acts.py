@@ -1,4 +1,7 @@
-"""The play: what is trained in every act, who attacks how, and the words around it."""
+"""The play: what is trained in every act, who attacks how, and the words around it.
+
+What to look at afterwards depends on what has happened: :mod:`classroom.looks`.
+"""
 
 from __future__ import annotations
 
@@ -43,21 +46,26 @@ class Training:
     attack: Attack = Attack()
     alpha: str = ""
 
-    def train_config(self) -> ConfigRecord:
-        """Return the record that every train message of the training carries."""
-        settings = self.attack.settings() | ({"alpha": self.alpha} if self.alpha else {})
+    def train_config(self, attack: dict[str, str | int | float]) -> ConfigRecord:
+        """Return the record that every train message of the training carries, with the attack's settings."""
+        settings = attack | ({"alpha": self.alpha} if self.alpha else {})
         return ConfigRecord({PREFIX + key: value for key, value in settings.items()})
 
 
 @dataclass(frozen=True)
 class Act:
-    """One act: its trainings, what is told before the pictures, and what to look at in them."""
+    """One act: what is told before its pictures, its trainings, and those of earlier acts that it shows."""
 
     name: str
     title: str
     story: str
-    look: str
     trainings: tuple[Training, ...]
+    shown: tuple[Training, ...] = ()
+
+    @property
+    def needed(self) -> tuple[Training, ...]:
+        """Every training that has to have been played before the act can be shown."""
+        return (*self.shown, *self.trainings)
 
 
 TRIGGER = Attack("pixel-trigger", 2)
@@ -81,8 +89,6 @@ ACTS = (
         "Twelve users have a hundred small images of digits each, and keep them. In every round each user "
         "takes the common model, trains it on its own images and sends it back; the server averages the "
         "twelve. That is federated averaging, FedAvg.",
-        "How few rounds it takes, though nobody showed anybody an image. And what the server did: it "
-        "averaged whatever came.",
         (CLEAN,),
     ),
     Act(
@@ -90,9 +96,8 @@ ACTS = (
         "Act 1: a poisoned average",
         "Two users stamp a small pattern, the trigger, on a part of their images and call them all the same "
         "digit. Otherwise they train as everybody does, and send what they get.",
-        "On clean images nobody notices anything: the two curves are alike. On images with the trigger the "
-        "poisoned model says what the attackers want, whatever the image shows.",
         (POISONED,),
+        (CLEAN,),
     ),
     Act(
         "act_2",
@@ -103,11 +108,8 @@ ACTS = (
         "the same vector, the mean of their honest updates moved by one standard deviation in every "
         "weight. A little is enough. At last the same once more among users whose images differ: one has "
         "many sevens, another hardly any.",
-        "The crude attack costs FedAvg everything and Krum nothing: the attackers' bars are the highest. "
-        "The clever one makes them the lowest: three equal vectors near the middle are each other's best "
-        "neighbors, and Krum takes the attackers. While users are alike there is little room around the "
-        "middle, and accuracy hardly suffers. Where users differ there is more.",
         (FLIPPED, KRUM_FLIPPED, KRUM_LITTLE, KRUM_UNLIKE, KRUM_UNLIKE_LITTLE),
+        (CLEAN,),
     ),
     Act(
         "act_3",
@@ -116,9 +118,8 @@ ACTS = (
         "of a binary code allows. The models that learned the trigger answer in a pattern, and the code is "
         "made so that the pattern says who was there. A decoder asks of every image: which label, and "
         "which attackers, explain best what the models answer?",
-        "The curve on images with the trigger, beside that of act 1. Then the bars: the decoder was told "
-        "neither who attacks nor how many.",
         (ENSEMBLE,),
+        (CLEAN, POISONED),
     ),
     Act(
         "act_4",
@@ -127,9 +128,7 @@ ACTS = (
         "images it was trained on. Now users cut their updates into secret shares and send each other one "
         "share each. From shares the server learns all distances between updates, which is what Krum "
         "needs, and the sum of the selected ones; and no update.",
-        "The selection is as good as that of act 2 under the same attack. Then the four small pictures: "
-        "what a user has, what another user gets of it, what enough shares rebuild, and a different image "
-        "that fits the same share just as well.",
         (SHARED,),
+        (CLEAN, FLIPPED, KRUM_FLIPPED),
     ),
 )

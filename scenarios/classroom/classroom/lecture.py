@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from classroom.acts import ACTS, EXPECTED_ATTACKERS, TRIGGER, Attack
+from classroom.acts import ACTS, EXPECTED_ATTACKERS, TRIGGER, Act, Attack
 from flower_coded.clients import AttackSettings
+from flower_coded.clients.run_config import read_float, read_text
 from flower_coded.errors import ParameterError
 from flower_coded.experiment import Experiment
 from flower_coded.strategies import RampSharedMultiKrum
@@ -31,12 +32,34 @@ class Lecture(Experiment):
         """Users who attack: drawn from the seed, the two of one act among the three of another."""
         return self._settings_of(attack).attackers
 
+    @cached_property
+    def acts(self) -> tuple[Act, ...]:
+        """The acts to show, in the play's order."""
+        asked = read_text(self.config, "acts", "all")
+        if asked == "all":
+            return ACTS
+        names = {
+            "prologue" if word.strip() in {"0", "prologue"} else f"act_{word.strip()}"
+            for word in asked.split(",")
+        }
+        known = [act.name for act in ACTS]
+        if not names <= set(known):
+            raise ParameterError("acts", "must be all, or some of prologue, 1, 2, 3, 4 with commas", asked)
+        return tuple(act for act in ACTS if act.name in names)
+
+    @property
+    def pause(self) -> float:
+        """Seconds to talk after an act, at most."""
+        return read_float(self.config, "pause-seconds", 0.0)
+
     def check(self) -> None:
         """Refuse a configuration before anything is trained."""
         for name in ("num-server-rounds", "secret-rounds"):
             if int(self.config[name]) < 1:
                 raise ParameterError(name, "must be at least 1", self.config[name])
-        for training in (training for act in ACTS for training in act.trainings):
+        if not 0 <= self.pause <= 3600:
+            raise ParameterError("pause-seconds", "must be from 0 to 3600", self.pause)
+        for training in (training for act in self.acts for training in act.needed):
             self.attackers_of(training.attack)
         self.secret_strategy(EXPECTED_ATTACKERS)
         super().check()
@@ -57,4 +80,12 @@ class Lecture(Experiment):
         )
 
     def _settings_of(self, attack: Attack) -> AttackSettings:
-        return AttackSettings.from_config({**self.config, **attack.settings()}, self.num_users)
+        return AttackSettings.from_config({**self.config, **self.attack_settings(attack)}, self.num_users)
+
+    def attack_settings(self, attack: Attack) -> dict[str, str | int | float]:
+        """Return an act's attack as run-config keys, with the lecture's own attackers where it names some."""
+        settings = attack.settings()
+        own = read_text(self.config, "attackers", "")
+        if own and attack.num_attackers:
+            settings["attackers"] = own
+        return settings

@@ -20,7 +20,8 @@ from classroom.acts import (
     Training,
 )
 from classroom.lecture import Lecture
-from classroom.trainings import Played
+from classroom.looks import LOOKS, QUESTIONS
+from classroom.trainings import Played, captured
 from flower_coded.reporting import Report, RunDirectory, Table
 from flower_coded.reporting.share_pictures import draw_shared_image
 from flower_coded.strategies import CodedSubsetAggregation, RampSharedMultiKrum
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Stage = Mapping[Training, Played]
+
+RELOAD_SECONDS = 5
 
 
 class Picture(NamedTuple):
@@ -49,15 +52,16 @@ class LecturePage:
         self.run, self.lecture = run, lecture
         self.report = Report(
             "Who can be trusted in federated learning?",
-            subtitle=f"A prologue and four acts: {lecture.settings.dataset}, {lecture.num_users} users, seed "
-            f"{lecture.seed}",
+            subtitle=f"{', '.join(act.title.partition(':')[0] for act in lecture.acts)}: "
+            f"{lecture.settings.dataset}, {lecture.num_users} users, seed {lecture.seed}",
+            reload_seconds=RELOAD_SECONDS,
         )
 
     def add_act(self, act: Act, stage: Stage) -> None:
         """Tell the act that was just played: words, numbers, pictures; write tables and page."""
         played = [stage[training] for training in act.trainings]
         self.report.add_heading(act.title).add_text(act.story)
-        self.report.add_note(f"What to look at. {act.look}")
+        self.report.add_note(f"What to look at. {LOOKS[act.name](self.lecture, stage)}")
         self.report.add_text(_who(played))
         for name, figure, caption in _PICTURES[act.name](self.lecture, stage):
             path = self.run.path / f"{act.name}_{name}.png"
@@ -65,6 +69,8 @@ class LecturePage:
             self.report.add_figure(figure, caption=caption)
             print(f"progress:   picture {path}", flush=True)
         self.report.add_text(_ENDINGS[act.name](self.lecture, stage))
+        if act.name in QUESTIONS:
+            self.report.add_details(*QUESTIONS[act.name](self.lecture, stage))
         rounds = [record for each in stage.values() for record in each.rounds]
         self.run.write_metrics(rounds)
         self.report.write(self.run.report_path)
@@ -75,6 +81,7 @@ class LecturePage:
             each.last | {"attackers": " ".join(map(str, each.attackers)) or "none"} for each in stage.values()
         ]
         self.run.write_metrics(summary, name="summary")
+        self.report.reload_seconds = 0  # nothing more will come
         self.report.add_heading("The end: all trainings, after their last round")
         self.report.add_table(Table.from_records(summary))
         self.report.add_details("Settings", dict(self.lecture.config)).write(self.run.report_path)
@@ -221,7 +228,7 @@ def _end_of_act_2(lecture: Lecture, stage: Stage) -> str:
         played = stage[training]
         line = f"{training.label}: {_percent(played.last['accuracy'])}"
         if played.selected and played.attackers:
-            line += f"; {_percent(_captured(played))} of the selected were attackers"
+            line += f"; {_percent(captured(played))} of the selected were attackers"
         lines.append(line + ".")
     return "\n\n".join(lines)
 
@@ -245,7 +252,7 @@ def _end_of_act_4(lecture: Lecture, stage: Stage) -> str:
     refused = sum(bool(each.refusal) for each in strategy.history)
     return (
         f"After {played.last['round']} rounds: {_percent(played.last['accuracy'])}; "
-        f"{_percent(_captured(played))} of the selected were "
+        f"{_percent(captured(played))} of the selected were "
         f"attackers{f'; {refused} rounds were refused and kept the old model' if refused else ''}.\n\n**What "
         "the server did learn:** in every round all distances between updates, and the mean of the "
         f"{selected} selected ones. Whoever knows all but one of the selected updates knows the last one "
@@ -282,12 +289,6 @@ def _who(played: list[Played]) -> str:
 def _strategy_of_act_4(played: Played) -> RampSharedMultiKrum:
     assert isinstance(played.strategy, RampSharedMultiKrum)
     return played.strategy
-
-
-def _captured(played: Played) -> float:
-    """Share of attackers among the selected, over all rounds."""
-    selected = [user for users in played.selected for user in users]
-    return sum(user in played.attackers for user in selected) / max(1, len(selected))
 
 
 def _percent(share: float) -> str:

@@ -88,11 +88,17 @@ def play(lecture: Lecture, grid: Grid, training: Training) -> Played:
         strategy,
         num_rounds=num_rounds,
         on_round=collect,
-        train_config=training.train_config(),
+        train_config=training.train_config(lecture.attack_settings(training.attack)),
         timeout=600,
     )
     _keep_selection(played)
     return played
+
+
+def captured(played: Played) -> float:
+    """Share of attackers among the selected, over all rounds."""
+    selected = [user for users in played.selected for user in users]
+    return sum(user in played.attackers for user in selected) / max(1, len(selected))
 
 
 def _strategy(lecture: Lecture, training: Training) -> Strategy:
