@@ -2,8 +2,8 @@
 
 Stacking saves calls, and costs cache: many small models are fastest together, one large model is fastest
 alone, and where the border is depends on the machine. So candidates 1, 4, 16, ... are tried for two steps
-each, until one is slower per model than the one before. Where one step of one model takes long on a CPU,
-calls are no part of it, and nothing is tried. Nothing but speed depends on the answer (see
+each, several times in turn. Where one step of one model takes long on a CPU, calls are no part of it, and
+nothing more is tried. Nothing but speed depends on the answer (see
 :mod:`flower_coded.learning.cohort`), which is kept as long as the process lives.
 """
 
@@ -19,6 +19,7 @@ __all__ = ["models_at_a_time"]
 
 _LONG_STEP = 5e-3  # seconds; a step's calls take some tenths of a millisecond
 _FACTOR = 4
+_REPEATS = 4  # the first warms up
 _GAIN = 0.97  # of the time per model: what is no clear gain is noise, and more models take more memory
 
 _measured: dict[Hashable, tuple[int, int]] = {}
@@ -65,30 +66,30 @@ def models_at_a_time(
 def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> int:
     candidates = [_FACTOR**i for i in range(int(math.log(most, _FACTOR)) + 1)]
     candidates += [most] if most not in candidates else []
-    best, least = 1, math.inf
-    for count in candidates:
-        try:
-            seconds = _seconds(two_steps, count, is_cpu=is_cpu) / count
-        except torch.OutOfMemoryError:
-            break
-        if seconds > _GAIN * least:
-            break
-        best, least = count, seconds
-        if is_cpu and seconds > 2 * _LONG_STEP:
-            break
+    least = dict.fromkeys(candidates, math.inf)
+    # In turn, not one candidate after another: a busy moment of the machine then falls on all of them.
+    for _ in range(_REPEATS):
+        for count in list(least):
+            try:
+                least[count] = min(least[count], _seconds(two_steps, count, is_cpu=is_cpu) / count)
+            except torch.OutOfMemoryError:
+                if count == 1:
+                    raise
+                del least[count]
+                continue
+            if is_cpu and least[count] > 2 * _LONG_STEP:
+                return 1
+    best = 1
+    for count in sorted(least):
+        if least[count] < _GAIN * least[best]:
+            best = count
     return best
 
 
 def _seconds(two_steps: Callable[[int], object], count: int, *, is_cpu: bool) -> float:
-    """Less of two times, of which the first warms up; where one is long enough, that one."""
-    clock = time.thread_time if is_cpu else time.perf_counter  # other work on the machine counts nothing
-    least = math.inf
-    for _ in range(2):
-        start = clock()
-        two_steps(count)
-        if not is_cpu:
-            torch.cuda.synchronize()
-        least = min(least, clock() - start)
-        if least > 20 * _LONG_STEP:
-            break
-    return least
+    clock = time.thread_time if is_cpu else time.perf_counter  # waiting for other work counts nothing
+    start = clock()
+    two_steps(count)
+    if not is_cpu:
+        torch.cuda.synchronize()
+    return clock() - start
