@@ -19,7 +19,7 @@ __all__ = ["models_at_a_time"]
 
 _LONG_STEP = 5e-3  # seconds; a step's calls take some tenths of a millisecond
 _FACTOR = 4
-_REPEATS = 4  # the first warms up
+_REPEATS = 3
 _GAIN = 0.97  # of the time per model: what is no clear gain is noise, and more models take more memory
 
 _measured: dict[Hashable, tuple[int, int]] = {}
@@ -64,6 +64,12 @@ def models_at_a_time(
 
 
 def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> int:
+    if is_cpu:
+        # The first steps of a process load what torch needs for steps: only very long ones tell something.
+        if _seconds(two_steps, 1, is_cpu=True) > 200 * _LONG_STEP:
+            return 1
+        if _seconds(two_steps, 1, is_cpu=True) > 2 * _LONG_STEP:
+            return 1
     candidates = [_FACTOR**i for i in range(int(math.log(most, _FACTOR)) + 1)]
     candidates += [most] if most not in candidates else []
     least = dict.fromkeys(candidates, math.inf)
@@ -76,9 +82,6 @@ def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> 
                 if count == 1:
                     raise
                 del least[count]
-                continue
-            if is_cpu and least[count] > 2 * _LONG_STEP:
-                return 1
     best = 1
     for count in sorted(least):
         if least[count] < _GAIN * least[best]:
