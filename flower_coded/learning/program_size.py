@@ -65,9 +65,7 @@ def models_at_a_time(
 
 def _measure(two_steps: Callable[[int], object], most: int, *, is_cpu: bool) -> int:
     if is_cpu:
-        # The first steps of a process load what torch needs for steps: only very long ones tell something.
-        if _seconds(two_steps, 1, is_cpu=True) > 200 * _LONG_STEP:
-            return 1
+        two_steps(1)  # the first steps of a process load what torch needs, for a second and more
         if _seconds(two_steps, 1, is_cpu=True) > 2 * _LONG_STEP:
             return 1
     candidates = [_FACTOR**i for i in range(int(math.log(most, _FACTOR)) + 1)]
