@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import finite_part
-from flower_coded.aggregation.rules import AggregationRule
+from flower_coded.aggregation.blocks import finite_part, stored
+from flower_coded.aggregation.interface import AggregationRule
 from flower_coded.codes.array_namespace import Array, constant_like, to_numpy
 from flower_coded.errors import ParameterError
 
@@ -54,7 +54,7 @@ class ByzflRule(AggregationRule):
         """Remove rows that are not finite, then let ByzFL aggregate."""
         present, num_lost = finite_part(updates)
         try:
-            result = self._make(num_lost)(to_numpy(present).astype(np.float64))
+            result = self._make(num_lost)(to_numpy(stored(present)).astype(np.float64))
         except ValueError as error:
             raise ParameterError(
                 "updates", f"must suit {self.aggregator}", len(present), hint=str(error)

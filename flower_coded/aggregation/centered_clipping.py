@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import combine_rows, distances_to, finite_part
+from flower_coded.aggregation.blocks import combine_rows, distances_to, finite_part, takes_vectors
 from flower_coded.aggregation.coordinates import coordinate_median
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
@@ -24,6 +24,7 @@ from flower_coded.errors import ParameterError
 __all__ = ["centered_clipping", "check_clipping"]
 
 
+@takes_vectors
 def centered_clipping(
     vectors: Array,
     *,

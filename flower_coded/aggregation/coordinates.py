@@ -17,7 +17,9 @@ from flower_coded.aggregation.blocks import (
     finite_part,
     finite_rows,
     host_view,
+    takes_vectors,
 )
+from flower_coded.aggregation.lazy_rows import stored_rows
 from flower_coded.aggregation.selection_network import middle_mean
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
@@ -25,6 +27,7 @@ from flower_coded.errors import ParameterError
 __all__ = ["coordinate_median", "finite_rows", "mean", "trimmed_mean"]
 
 
+@takes_vectors
 def mean(vectors: Array, *, num_threads: int = 1) -> Array:
     """Average the vectors: exact without faults, at the mercy of a single one.
 
@@ -55,6 +58,7 @@ def mean(vectors: Array, *, num_threads: int = 1) -> Array:
     return total / len(present)
 
 
+@takes_vectors
 def coordinate_median(vectors: Array, *, num_threads: int = 1) -> Array:
     """Take the median of each coordinate; between the middle two for an even number.
 
@@ -84,6 +88,7 @@ def coordinate_median(vectors: Array, *, num_threads: int = 1) -> Array:
     return _middle_mean(present, (len(present) - 1) // 2, len(present) // 2 + 1, num_threads)
 
 
+@takes_vectors
 def trimmed_mean(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
     """Average each coordinate without its ``num_byzantine`` smallest and largest values.
 
@@ -124,4 +129,4 @@ def _middle_mean(present: Array, first: int, last: int, num_threads: int) -> Arr
     values = host_view(present)
     if values is None:
         return device_float64(present).sort(dim=0).values[first:last].mean(dim=0)
-    return constant_like(middle_mean(values, first, last, num_threads=num_threads), present)
+    return constant_like(middle_mean(values, first, last, num_threads=num_threads), stored_rows(present))

@@ -13,15 +13,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import centered_products, distances_to, finite_rows, take_rows
+from flower_coded.aggregation.blocks import (
+    centered_products,
+    combine_rows,
+    distances_to,
+    finite_rows,
+    take_rows,
+    takes_vectors,
+)
 from flower_coded.aggregation.coordinates import coordinate_median
-from flower_coded.codes.array_namespace import Array, namespace_of
+from flower_coded.aggregation.lazy_rows import RowMixtures, stored_rows
+from flower_coded.codes.array_namespace import Array, constant_like
 
 __all__ = ["squared_distances"]
 
 CANCELED = 1e-6  # of the two squared lengths: below it a distance has lost six of its sixteen digits
 
 
+@takes_vectors
 def squared_distances(vectors: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
     """Squared Euclidean distances between all rows.
 
@@ -64,10 +73,8 @@ def _among(present: Array, num_threads: int) -> NDArray[np.float64]:
     if is_lost.sum() > len(present):
         among, is_lost = _expanded(present, present, num_threads)
     for one, other in np.argwhere(is_lost):
-        point = _float64(present[int(one)])
-        apart = distances_to(present[int(other) : int(other) + 1], point, num_threads=num_threads)[0]
         with np.errstate(over="ignore"):
-            among[one, other] = among[other, one] = apart**2
+            among[one, other] = among[other, one] = _apart(present, one, other, num_threads) ** 2
     return among
 
 
@@ -90,6 +97,17 @@ def _expanded(
     return among, np.triu(is_lost, k=1)
 
 
-def _float64(row: Array) -> Array:
-    namespace = namespace_of(row)
-    return row.astype(np.float64) if namespace is np else row.detach().to(namespace.float64)
+def _apart(vectors: Array, one: int, other: int, num_threads: int) -> float:
+    """Distance of two rows, subtracted from each other entry by entry."""
+    if isinstance(vectors, RowMixtures):
+        # Of combinations the weights are subtracted first: rows mixed from the same neighbors are equal.
+        weights = vectors.matrix[[one, other]]
+        apart = weights[:1] - weights[1:]
+        if not apart.any():
+            return 0.0
+        pair: Array = RowMixtures(vectors.rows, apart)
+        point = constant_like(np.zeros(vectors.shape[1]), stored_rows(vectors))
+    else:
+        pair = vectors[int(other) : int(other) + 1]
+        point = combine_rows(np.ones(1), vectors[int(one) : int(one) + 1])
+    return float(distances_to(pair, point, num_threads=num_threads)[0])

@@ -22,7 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import combine_rows, distances_to, finite_part
+from flower_coded.aggregation.blocks import (
+    centered_products,
+    combine_rows,
+    finite_part,
+    take_rows,
+    takes_vectors,
+)
 from flower_coded.aggregation.coordinates import coordinate_median
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
@@ -74,6 +80,7 @@ def geometric_median(
     ).point
 
 
+@takes_vectors
 def locate_geometric_median(
     vectors: Array,
     *,
@@ -118,20 +125,19 @@ def locate_geometric_median(
     """
     check_weiszfeld(smoothing, tolerance, max_iterations)
     present, _ = finite_part(vectors)
-    point = coordinate_median(present, num_threads=num_threads)
-    distances = distances_to(present, point, num_threads=num_threads)
-    scale = float(np.median(distances))
-    if scale == 0:  # half of the vectors coincide: no point is better than theirs
-        return GeometricMedianResult(point, 0, True, 0.0)
-    step = np.inf
-    for iteration in range(1, max_iterations + 1):
-        moved = _step(present, point, distances, smoothing * scale, num_threads)
-        step = float(((moved - point) ** 2).sum()) ** 0.5 / scale
-        point = moved
-        if step <= tolerance:
-            return GeometricMedianResult(point, iteration, True, step)
-        distances = distances_to(present, point, num_threads=num_threads)
-    return GeometricMedianResult(point, max_iterations, False, step)
+    start = coordinate_median(present, num_threads=num_threads)
+    # Every point of the iteration is start + sum_i b_i (x_i - start): the inner products of these differences,
+    # one pass over the vectors, tell all distances, and the iteration runs on n numbers.
+    products = centered_products(present, start, num_threads=num_threads)
+    is_near = np.isfinite(np.diag(products))  # others are too far away to be squared, and get no weight
+    near = take_rows(present, is_near)
+    coefficients, num_iterations, step = _iterate(
+        products[np.ix_(is_near, is_near)], len(present), smoothing, tolerance, max_iterations
+    )
+    moved = start * (1.0 - float(coefficients.sum())) + combine_rows(
+        coefficients, near, num_threads=num_threads
+    )
+    return GeometricMedianResult(moved, num_iterations, step <= tolerance, step)
 
 
 def check_weiszfeld(smoothing: float, tolerance: float, max_iterations: int) -> None:
@@ -150,21 +156,54 @@ def check_weiszfeld(smoothing: float, tolerance: float, max_iterations: int) -> 
         raise ParameterError("max_iterations", "must be at least 1", max_iterations, hint="100")
 
 
+def _iterate(
+    products: NDArray[np.float64], count: int, smoothing: float, tolerance: float, max_iterations: int
+) -> tuple[NDArray[np.float64], int, float]:
+    """Give the coefficients of the last point, the number of steps, and the last one's length."""
+    coefficients = np.zeros(len(products))
+    distances = _lengths(products, coefficients)
+    far = np.full(count - len(products), np.inf)
+    scale = float(np.median(np.concatenate([distances, far])))
+    if scale == 0 or np.isinf(scale):  # half of the vectors coincide: no point is better than theirs
+        return coefficients, 0, 0.0
+    step = np.inf
+    for iteration in range(1, max_iterations + 1):
+        moved = _step(products, coefficients, distances, smoothing * scale)
+        change = moved - coefficients
+        step = float(np.sqrt(max(change @ products @ change, 0.0))) / scale
+        coefficients = moved
+        if step <= tolerance:
+            return coefficients, iteration, step
+        distances = _lengths(products, coefficients)
+    return coefficients, max_iterations, step
+
+
+def _lengths(products: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances of all vectors from the point with these coefficients."""
+    # Differences of coefficients first: |b|^2 + |x|^2 - 2 <b, x> would cancel where the point is at a vector.
+    apart = coefficients[None, :] - np.eye(len(products))
+    return np.asarray(np.sqrt(np.maximum(np.einsum("ij,ij->i", apart @ products, apart), 0.0)))
+
+
 def _step(
-    present: Array, point: Array, distances: NDArray[np.float64], nearest: float, num_threads: int
-) -> Array:
+    products: NDArray[np.float64],
+    coefficients: NDArray[np.float64],
+    distances: NDArray[np.float64],
+    nearest: float,
+) -> NDArray[np.float64]:
     """Weighted mean of the vectors away from the point, held back by those that are at it."""
     is_here = distances <= nearest
     # A vector at the point itself would get an infinite weight; its pull is judged by `hold` below instead.
     weights = np.where(is_here, 0.0, 1.0 / np.maximum(distances, nearest))
     total = weights.sum()
     if total == 0:
-        return point
-    target = combine_rows(weights / total, present, num_threads=num_threads)
+        return coefficients
+    target = np.asarray(weights / total)
     if not is_here.any():
         return target
-    pull = total * float(((target - point) ** 2).sum()) ** 0.5
+    change = target - coefficients
+    pull = total * float(np.sqrt(max(change @ products @ change, 0.0)))
     # Vardi and Zhang: the vectors here resist with a force of one each; where that is more than the others'
     # pull, the point is optimal and stays.
     hold = min(1.0, is_here.sum() / pull) if pull > 0 else 1.0
-    return point * hold + target * (1.0 - hold)
+    return np.asarray(coefficients * hold + target * (1.0 - hold))

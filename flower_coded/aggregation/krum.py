@@ -12,12 +12,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import combine_rows, take_rows
+from flower_coded.aggregation.blocks import combine_rows, take_rows, takes_vectors
 from flower_coded.aggregation.distances import squared_distances
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import DecodingError, ParameterError
 
-__all__ = ["krum", "krum_scores", "krum_selection", "multi_krum", "multi_krum_rows"]
+__all__ = [
+    "check_present",
+    "has_neighbors",
+    "krum",
+    "krum_scores",
+    "krum_selection",
+    "multi_krum",
+    "multi_krum_rows",
+    "nearest_sums",
+]
 
 
 def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[np.float64]:
@@ -53,9 +62,19 @@ def krum_scores(distances: NDArray[np.float64], num_byzantine: int) -> NDArray[n
             num_byzantine,
             hint="expect fewer faults",
         )
+    return nearest_sums(distances, count - num_byzantine - 2)
+
+
+def nearest_sums(distances: NDArray[np.float64], neighbors: int) -> NDArray[np.float64]:
+    """Sum of each row's distances to its nearest neighbors, itself left out.
+
+    Examples
+    --------
+    >>> nearest_sums(np.array([[0.0, 3.0, 5.0], [3.0, 0.0, 4.0], [5.0, 4.0, 0.0]]), 1)
+    array([3., 3., 4.])
+    """
     # Infinity on the diagonal: a vector must not count itself among its nearest neighbors.
-    apart = distances + np.diag(np.full(count, np.inf))
-    neighbors = count - num_byzantine - 2
+    apart = distances + np.diag(np.full(len(distances), np.inf))
     # A partition puts the nearest first in O(n) per row; their order among themselves does not matter.
     nearest = np.partition(apart, neighbors - 1, axis=1)[:, :neighbors]
     return np.asarray(nearest.sum(axis=1))
@@ -129,6 +148,7 @@ def krum(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
     return multi_krum(vectors, num_byzantine, 1, num_threads=num_threads)
 
 
+@takes_vectors
 def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_threads: int = 1) -> Array:
     """Average the ``num_selected`` vectors of smallest score.
 
@@ -163,11 +183,12 @@ def multi_krum(vectors: Array, num_byzantine: int, num_selected: int, *, num_thr
     # Weights instead of a copy of the chosen rows: one pass over the vectors, q of n factors not zero.
     weights = np.zeros(len(distances))
     weights[_selected(distances, num_byzantine, num_selected)] = 1.0 / num_selected
-    has_neighbors = _has_neighbors(distances)  # taking all rows copies none
-    present = take_rows(vectors, has_neighbors)
-    return combine_rows(weights[has_neighbors], present, num_threads=num_threads)
+    among = has_neighbors(distances)
+    present = take_rows(vectors, among)
+    return combine_rows(weights[among], present, num_threads=num_threads)
 
 
+@takes_vectors
 def multi_krum_rows(
     vectors: Array, num_byzantine: int, num_selected: int, *, num_threads: int = 1
 ) -> NDArray[np.int64]:
@@ -189,13 +210,24 @@ def multi_krum_rows(
 
 def _selected(distances: NDArray[np.float64], num_byzantine: int, num_selected: int) -> NDArray[np.int64]:
     chosen = krum_selection(distances, num_byzantine, num_selected)
-    received, needed = int(_has_neighbors(distances).sum()), len(distances) - num_byzantine
-    if received < needed:
-        message = "more vectors are not finite than may be faulty"
-        raise DecodingError(message, received=received, needed=needed)
+    check_present(distances, num_byzantine)
     return chosen
 
 
-def _has_neighbors(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
+def check_present(distances: NDArray[np.float64], num_byzantine: int) -> None:
+    """Check that no more than ``f`` rows are lost.
+
+    Raises
+    ------
+    DecodingError
+        If more are not finite, or too far from all others to be squared.
+    """
+    received, needed = int(has_neighbors(distances).sum()), len(distances) - num_byzantine
+    if received < needed:
+        message = "more vectors are not finite than may be faulty"
+        raise DecodingError(message, received=received, needed=needed)
+
+
+def has_neighbors(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Rows at a finite distance from another: the others are not finite, or too far away to be squared."""
     return np.asarray(np.isfinite(distances).sum(axis=1) > 1)

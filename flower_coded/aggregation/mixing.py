@@ -7,6 +7,9 @@ to it; bucketing [2]_ by means of ``s`` vectors drawn at random. Any rule can fo
 A row that is not finite stays what it is (mixing), or leaves its bucket to the others, so that the rule
 behind sees the number of rows it was told to expect and counts the fault itself.
 
+Each step exists twice: as the weights of its sums (``..._mixtures``), which a rule reads without a second
+copy of all vectors, and with the sums made.
+
 References
 ----------
 .. [1] Y. Allouah, S. Farhadkhani, R. Guerraoui, N. Gupta, R. Pinot, J. Stephan, "Fixing by mixing: a recipe
@@ -20,12 +23,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import combine_rows, finite_rows, take_rows
+from flower_coded.aggregation.blocks import finite_rows, stored, take_rows, takes_vectors
 from flower_coded.aggregation.distances import squared_distances
-from flower_coded.codes.array_namespace import Array, constant_like
+from flower_coded.aggregation.lazy_rows import RowMixtures, mixtures
+from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 
-__all__ = ["bucketing", "nearest_neighbor_mixing"]
+__all__ = ["bucket_mixtures", "bucketing", "nearest_neighbor_mixing", "nearest_neighbor_mixtures"]
 
 
 def nearest_neighbor_mixing(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> Array:
@@ -59,6 +63,24 @@ def nearest_neighbor_mixing(vectors: Array, num_byzantine: int, *, num_threads: 
            [0.5],
            [5.5]])
     """
+    return stored(
+        nearest_neighbor_mixtures(vectors, num_byzantine, num_threads=num_threads), num_threads=num_threads
+    )
+
+
+@takes_vectors
+def nearest_neighbor_mixtures(vectors: Array, num_byzantine: int, *, num_threads: int = 1) -> RowMixtures:
+    """Give what :func:`nearest_neighbor_mixing` gives, as weights.
+
+    Parameters and errors are those of :func:`nearest_neighbor_mixing`.
+
+    Examples
+    --------
+    >>> nearest_neighbor_mixtures(np.array([[0.0], [1.0], [10.0]]), 1).weights
+    array([[0.5, 0.5, 0. ],
+           [0.5, 0.5, 0. ],
+           [0. , 0.5, 0.5]])
+    """
     count = len(vectors)
     if not 0 <= 2 * num_byzantine < count:
         raise ParameterError("num_byzantine", f"must satisfy 0 <= 2 f < {count}", num_byzantine)
@@ -71,7 +93,7 @@ def nearest_neighbor_mixing(vectors: Array, num_byzantine: int, *, num_threads: 
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_mixed]
     weights = np.zeros(distances.shape)
     np.put_along_axis(weights, nearest, 1.0 / num_mixed, axis=1)
-    return _spread(combine_rows(weights, present, num_threads=num_threads), finite)
+    return mixtures(_spread(weights, finite), present)
 
 
 def bucketing(
@@ -110,6 +132,20 @@ def bucketing(
     >>> bucketing(np.arange(6.0).reshape(6, 1), 2, np.random.default_rng(0)).mean()
     np.float64(2.5)
     """
+    return stored(bucket_mixtures(vectors, bucket_size, generator), num_threads=num_threads)
+
+
+@takes_vectors
+def bucket_mixtures(vectors: Array, bucket_size: int, generator: np.random.Generator) -> RowMixtures:
+    """Give what :func:`bucketing` gives, as weights.
+
+    Parameters and errors are those of :func:`bucketing`.
+
+    Examples
+    --------
+    >>> bucket_mixtures(np.eye(3), 3, np.random.default_rng(0)).weights.round(2)
+    array([[0.33, 0.33, 0.33]])
+    """
     if bucket_size < 1:
         raise ParameterError("bucket_size", "must be at least 1", bucket_size, hint="2, as the paper does")
     finite = finite_rows(vectors)
@@ -122,13 +158,11 @@ def bucketing(
     filled = sizes > 0
     # Divided by the rows that are there, not by s: a missing vector must not count as zero.
     means = weights[filled] / sizes[filled, None]
-    return _spread(combine_rows(means, take_rows(vectors, finite), num_threads=num_threads), filled)
+    return mixtures(_spread(means, filled), take_rows(vectors, finite))
 
 
-def _spread(rows: Array, places: NDArray[np.bool_]) -> Array:
-    """Put the rows where the mask is true, and NaN elsewhere."""
-    if places.all():
-        return rows
-    spread = constant_like(np.full((len(places), rows.shape[1]), np.nan), rows)
-    spread[constant_like(places, rows)] = rows
+def _spread(weights: NDArray[np.float64], places: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Put the weights where the mask is true, and NaN elsewhere."""
+    spread = np.full((len(places), weights.shape[1]), np.nan)
+    spread[places] = weights
     return spread

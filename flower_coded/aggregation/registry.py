@@ -9,17 +9,31 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from flower_coded.aggregation.direction_rules import Flame, FLTrust, FoolsGold, NormClipping, SignGuard
+from flower_coded.aggregation.filter_rules import (
+    Bulyan,
+    CovarianceFilter,
+    DivideAndConquer,
+    MeanAroundMedian,
+    MinimumDiameterAveraging,
+    Monna,
+    SmallestEigenvalueAveraging,
+)
+from flower_coded.aggregation.interface import AggregationRule
 from flower_coded.aggregation.rules import (
-    AggregationRule,
-    Bucketing,
     CenteredClipping,
     CoordinateMedian,
     GeometricMedian,
     Krum,
     Mean,
     MultiKrum,
-    NearestNeighborMixing,
     TrimmedMean,
+)
+from flower_coded.aggregation.steps import (
+    AdaptiveClipping,
+    Bucketing,
+    NearestNeighborMixing,
+    StaticClipping,
 )
 from flower_coded.errors import ParameterError
 
@@ -29,14 +43,28 @@ _RULES: dict[str, type[AggregationRule]] = {
     "mean": Mean,
     "median": CoordinateMedian,
     "trimmed-mean": TrimmedMean,
+    "mean-around-median": MeanAroundMedian,
     "krum": Krum,
     "multi-krum": MultiKrum,
+    "bulyan": Bulyan,
     "geometric-median": GeometricMedian,
     "centered-clipping": CenteredClipping,
+    "norm-clipping": NormClipping,
+    "minimum-diameter": MinimumDiameterAveraging,
+    "monna": Monna,
+    "covariance-filter": CovarianceFilter,
+    "smallest-eigenvalue": SmallestEigenvalueAveraging,
+    "divide-and-conquer": DivideAndConquer,
+    "sign-guard": SignGuard,
+    "flame": Flame,
+    "fools-gold": FoolsGold,
+    "fl-trust": FLTrust,
 }
 _STEPS: dict[str, type[AggregationRule]] = {
     "nearest-neighbor-mixing": NearestNeighborMixing,
     "bucketing": Bucketing,
+    "static-clipping": StaticClipping,
+    "adaptive-clipping": AdaptiveClipping,
 }
 AGGREGATION_RULES = tuple(_RULES)
 """Names of the rules."""

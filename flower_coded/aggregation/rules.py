@@ -1,14 +1,12 @@
-"""Aggregation rules as objects: parameters checked once, then updates in and one vector out.
+"""Aggregation rules as objects: averages, medians, Krum, clipping.
 
-All rules read NumPy arrays and torch tensors, leave out rows that are not finite, modify nothing and keep no
-state. What a rule computes and where it comes from stands in the module of the function that it calls. Names
-for them are in :mod:`flower_coded.aggregation.registry`.
+What a rule computes and where it comes from stands in the module of the function that it calls. Names for
+them are in :mod:`flower_coded.aggregation.registry`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,93 +14,24 @@ from numpy.typing import NDArray
 from flower_coded.aggregation.centered_clipping import centered_clipping, check_clipping
 from flower_coded.aggregation.coordinates import coordinate_median, mean, trimmed_mean
 from flower_coded.aggregation.geometric_median import check_weiszfeld, geometric_median
+from flower_coded.aggregation.interface import BlockwiseRule, Memory, RoundContext
 from flower_coded.aggregation.krum import krum, multi_krum, multi_krum_rows
-from flower_coded.aggregation.mixing import bucketing, nearest_neighbor_mixing
+from flower_coded.aggregation.lazy_rows import stored_rows
 from flower_coded.codes.array_namespace import Array, constant_like
-from flower_coded.errors import ParameterError
 
 __all__ = [
-    "AggregationRule",
-    "Bucketing",
     "CenteredClipping",
     "CoordinateMedian",
     "GeometricMedian",
     "Krum",
     "Mean",
     "MultiKrum",
-    "NearestNeighborMixing",
     "TrimmedMean",
 ]
 
-_LEAST = {"num_threads": 1, "num_byzantine": 0, "num_selected": 1, "bucket_size": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class AggregationRule(ABC):
-    """What makes one vector of many.
-
-    Attributes
-    ----------
-    num_threads : int
-        Threads that share the work on a CPU.
-    """
-
-    num_threads: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the counts among the attributes."""
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in _LEAST and value is not None:
-                _check_count(entry.name, value, _LEAST[entry.name])
-
-    @abstractmethod
-    def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
-        """Make one vector of many.
-
-        Parameters
-        ----------
-        updates : array of shape (n, d)
-            NumPy or torch.
-        generator : numpy.random.Generator or None
-            For rules that draw (:class:`Bucketing`).
-
-        Returns
-        -------
-        array of shape (d,), float64
-            Of the same kind.
-
-        Raises
-        ------
-        ParameterError
-            If the array is not two-dimensional, or ``n`` too small for the faults expected.
-        DecodingError
-            If too few rows are finite.
-        """
-
-    def select(self, updates: Array) -> NDArray[np.int64] | None:
-        """Find the rows whose mean the rule returns, best first; None for rules that use every row in part.
-
-        Parameters
-        ----------
-        updates : array of shape (n, d)
-            NumPy or torch.
-
-        Returns
-        -------
-        ndarray of shape (q,), int64, or None
-
-        Raises
-        ------
-        ParameterError, DecodingError
-            As :meth:`aggregate`.
-        """
-        del updates
-        return None
-
 
 @dataclass(frozen=True)
-class Mean(AggregationRule):
+class Mean(BlockwiseRule):
     """The mean: :func:`~flower_coded.aggregation.mean`.
 
     Examples
@@ -117,7 +46,7 @@ class Mean(AggregationRule):
 
 
 @dataclass(frozen=True)
-class CoordinateMedian(AggregationRule):
+class CoordinateMedian(BlockwiseRule):
     """The median of each coordinate: :func:`~flower_coded.aggregation.coordinate_median`.
 
     Examples
@@ -132,7 +61,7 @@ class CoordinateMedian(AggregationRule):
 
 
 @dataclass(frozen=True)
-class TrimmedMean(AggregationRule):
+class TrimmedMean(BlockwiseRule):
     """The trimmed mean of each coordinate: :func:`~flower_coded.aggregation.trimmed_mean`.
 
     Attributes
@@ -149,7 +78,7 @@ class TrimmedMean(AggregationRule):
 
 
 @dataclass(frozen=True)
-class Krum(AggregationRule):
+class Krum(BlockwiseRule):
     """The vector nearest to its neighbors: :func:`~flower_coded.aggregation.krum.krum`.
 
     Attributes
@@ -170,7 +99,7 @@ class Krum(AggregationRule):
 
 
 @dataclass(frozen=True)
-class MultiKrum(AggregationRule):
+class MultiKrum(BlockwiseRule):
     """The mean of the vectors nearest to their neighbors: :func:`~flower_coded.aggregation.multi_krum`.
 
     Attributes
@@ -200,7 +129,7 @@ class MultiKrum(AggregationRule):
 
 
 @dataclass(frozen=True)
-class GeometricMedian(AggregationRule):
+class GeometricMedian(BlockwiseRule):
     """The point of least total distance: :func:`~flower_coded.aggregation.geometric_median.geometric_median`.
 
     Attributes
@@ -232,7 +161,7 @@ class GeometricMedian(AggregationRule):
 
 
 @dataclass(frozen=True)
-class CenteredClipping(AggregationRule):
+class CenteredClipping(BlockwiseRule):
     """The mean of differences clipped to a radius: :func:`~flower_coded.aggregation.centered_clipping`.
 
     Attributes
@@ -242,13 +171,15 @@ class CenteredClipping(AggregationRule):
     num_iterations : int
         At least 1.
     starts_at_zero : bool
-        Start at zero, as is usual for gradients; else at the coordinate median. Who keeps the previous
-        round's aggregate calls the function with it.
+        Start at zero, as is usual for gradients; else at the coordinate median.
+    starts_at_previous : bool
+        Start at the round before's aggregate, as the paper does, where there is one in the context's memory.
     """
 
     radius: float | None = None
     num_iterations: int = 1
     starts_at_zero: bool = False
+    starts_at_previous: bool = False
 
     def __post_init__(self) -> None:
         """Check radius and iterations."""
@@ -257,7 +188,16 @@ class CenteredClipping(AggregationRule):
 
     def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
         """Clip and average."""
-        start = constant_like(np.zeros(tuple(updates.shape[1:])), updates) if self.starts_at_zero else None
+        return self._from(updates, None)
+
+    def aggregate_in_round(self, updates: Array, context: RoundContext) -> tuple[Array, Memory]:
+        """Clip and average; remember the result if the next round starts there."""
+        moved = self._from(updates, context.memory.get("previous"))
+        return moved, ({"previous": moved} if self.starts_at_previous else {})
+
+    def _from(self, updates: Array, start: Array | None) -> Array:
+        if start is None and self.starts_at_zero:
+            start = constant_like(np.zeros(tuple(updates.shape[1:])), stored_rows(updates))
         return centered_clipping(
             updates,
             start=start,
@@ -265,54 +205,3 @@ class CenteredClipping(AggregationRule):
             num_iterations=self.num_iterations,
             num_threads=self.num_threads,
         )
-
-
-@dataclass(frozen=True)
-class NearestNeighborMixing(AggregationRule):
-    """A rule behind :func:`~flower_coded.aggregation.nearest_neighbor_mixing`.
-
-    Attributes
-    ----------
-    rule : AggregationRule
-        What is done to the mixed vectors.
-    num_byzantine : int
-        ``f``; ``2 f < n``.
-    """
-
-    rule: AggregationRule
-    num_byzantine: int
-
-    def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
-        """Mix, then aggregate."""
-        mixed = nearest_neighbor_mixing(updates, self.num_byzantine, num_threads=self.num_threads)
-        return self.rule.aggregate(mixed, generator)
-
-
-@dataclass(frozen=True)
-class Bucketing(AggregationRule):
-    """A rule behind :func:`~flower_coded.aggregation.bucketing`; its ``aggregate`` needs a generator.
-
-    Attributes
-    ----------
-    rule : AggregationRule
-        What is done to the buckets' means, of which there are ``ceil(n / s)``.
-    bucket_size : int
-        ``s``.
-    """
-
-    rule: AggregationRule
-    bucket_size: int = 2
-
-    def aggregate(self, updates: Array, generator: np.random.Generator | None = None) -> Array:
-        """Draw buckets, then aggregate."""
-        if generator is None:
-            raise ParameterError(
-                "generator", "must be given where buckets are drawn", None, hint="numpy.random.default_rng(0)"
-            )
-        buckets = bucketing(updates, self.bucket_size, generator, num_threads=self.num_threads)
-        return self.rule.aggregate(buckets, generator)
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ParameterError(name, f"must be an integer of at least {least}", value)

@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.aggregation.blocks import run_blocks
+from flower_coded.aggregation.lazy_rows import block_reader
 from flower_coded.errors import ParameterError
 
-__all__ = ["Comparator", "middle_mean", "selection_network"]
+__all__ = ["Comparator", "middle_mean", "ranked_rows", "selection_network"]
 
 MOST_NETWORK_ROWS = 128  # beyond it the network's log^2 n comparators per row cost more than a partition
 
@@ -40,10 +41,12 @@ class Comparator(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def selection_network(num_rows: int, first: int, last: int) -> tuple[Comparator, ...]:
+def selection_network(
+    num_rows: int, first: int, last: int, exact: tuple[int, ...] = ()
+) -> tuple[Comparator, ...]:
     """Find comparators after which rows ``first`` to ``last - 1`` hold the values of those ranks.
 
-    Among themselves these rows are in any order.
+    Among themselves these rows are in any order, but for the ranks in ``exact``.
 
     Parameters
     ----------
@@ -51,6 +54,8 @@ def selection_network(num_rows: int, first: int, last: int) -> tuple[Comparator,
         Rows ``n``.
     first, last : int
         Ranks wanted, from 0; ``0 <= first < last <= n``.
+    exact : tuple of int
+        Ranks that are wanted each in its own row.
 
     Returns
     -------
@@ -70,6 +75,8 @@ def selection_network(num_rows: int, first: int, last: int) -> tuple[Comparator,
         raise ParameterError("first, last", f"must satisfy 0 <= first < last <= {num_rows}", (first, last))
     unused, averaged, single = 0, 1, 2
     uses = [averaged if first <= row < last else unused for row in range(num_rows)]
+    for row in exact:
+        uses[row] = single
     kept = []
     # Backwards from the outputs: what nobody reads needs no comparator, and two outputs that are averaged
     # anyway need no order between them.
@@ -109,15 +116,47 @@ def middle_mean(
     result = np.empty(dimension)
 
     def start(width: int) -> Callable[[slice], None]:
+        read = block_reader(vectors, width)
         rank = _partition_into if network is None else _Ranking(network, num_rows, width, vectors.dtype)
 
         def average(columns: slice) -> None:
-            _write_mean(rank(vectors[:, columns], first, last), result[columns])
+            _write_mean(rank(read(columns), first, last), result[columns])
 
         return average
 
-    run_blocks(start, dimension, vectors.itemsize * num_rows, num_threads)
+    run_blocks(start, dimension, vectors.dtype.itemsize * num_rows, num_threads)
     return result
+
+
+def ranked_rows(
+    num_rows: int, width: int, dtype: np.dtype[Any], exact: tuple[int, ...]
+) -> Callable[[NDArray[np.floating]], list[NDArray[np.floating]]]:
+    """Make a function that sorts the columns of blocks as far as is needed, for one thread.
+
+    Parameters
+    ----------
+    num_rows, width : int
+        Of the largest block.
+    dtype : dtype
+        Of the blocks.
+    exact : tuple of int
+        Ranks that must stand in their own row; the others are in any order.
+
+    Returns
+    -------
+    callable
+        Of a block, gives ``num_rows`` rows; the next call overwrites them.
+
+    Examples
+    --------
+    >>> lowest_first = ranked_rows(3, 1, np.dtype(np.float64), (0,))
+    >>> lowest_first(np.array([[5.0], [3.0], [4.0]]))[0]
+    array([3.])
+    """
+    if num_rows > MOST_NETWORK_ROWS:
+        return lambda block: list(np.sort(block, axis=0))
+    ranking = _Ranking(selection_network(num_rows, 0, num_rows, exact), num_rows, width, dtype)
+    return lambda block: ranking(block, 0, num_rows)
 
 
 class _Ranking:
