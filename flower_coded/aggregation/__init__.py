@@ -40,6 +40,15 @@ from flower_coded.aggregation.rules import (
     MultiKrum,
     TrimmedMean,
 )
+from flower_coded.aggregation.server_optimizer import (
+    SERVER_OPTIMIZERS,
+    FedAdagrad,
+    FedAdam,
+    FedAvgM,
+    FedYogi,
+    ServerOptimizer,
+    get_server_optimizer,
+)
 from flower_coded.aggregation.sign_guard import sign_guard
 from flower_coded.aggregation.steps import (
     AdaptiveClipping,
@@ -52,6 +61,7 @@ from flower_coded.aggregation.sybils import fools_gold, fools_gold_weights
 __all__ = [
     "AGGREGATION_RULES",
     "PRE_AGGREGATIONS",
+    "SERVER_OPTIMIZERS",
     "AdaptiveClipping",
     "AggregationRule",
     "Bucketing",
@@ -61,6 +71,10 @@ __all__ = [
     "CovarianceFilter",
     "DivideAndConquer",
     "FLTrust",
+    "FedAdagrad",
+    "FedAdam",
+    "FedAvgM",
+    "FedYogi",
     "Flame",
     "FoolsGold",
     "GeometricMedian",
@@ -75,6 +89,7 @@ __all__ = [
     "NormClipping",
     "PreAggregation",
     "RoundContext",
+    "ServerOptimizer",
     "SignGuard",
     "SmallestEigenvalueAveraging",
     "StaticClipping",
@@ -94,6 +109,7 @@ __all__ = [
     "fools_gold_weights",
     "geometric_median",
     "get_aggregation_rule",
+    "get_server_optimizer",
     "krum",
     "krum_scores",
     "krum_selection",

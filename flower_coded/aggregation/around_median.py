@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import device_float64, finite_part, host_view, run_blocks, takes_vectors
+from flower_coded.aggregation.blocks import run_blocks
 from flower_coded.aggregation.lazy_rows import block_reader, stored_rows
 from flower_coded.aggregation.selection_network import ranked_rows
+from flower_coded.aggregation.vectors import device_float64, finite_part, host_view, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like, namespace_of
 from flower_coded.errors import ParameterError
 

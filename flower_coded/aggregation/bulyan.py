@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.aggregation.around_median import mean_of_nearest_to_median
-from flower_coded.aggregation.blocks import take_rows, takes_vectors
 from flower_coded.aggregation.distances import squared_distances
 from flower_coded.aggregation.krum import check_present, nearest_sums
+from flower_coded.aggregation.vectors import take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import finite_part, stored
+from flower_coded.aggregation.blocks import stored
 from flower_coded.aggregation.interface import AggregationRule
+from flower_coded.aggregation.vectors import finite_part
 from flower_coded.codes.array_namespace import Array, constant_like, to_numpy
 from flower_coded.errors import ParameterError
 

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import combine_rows, distances_to, finite_part, takes_vectors
+from flower_coded.aggregation.blocks import combine_rows, distances_to
 from flower_coded.aggregation.coordinates import coordinate_median
+from flower_coded.aggregation.norm_clipping import shortening
+from flower_coded.aggregation.vectors import finite_part, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 
@@ -73,7 +75,7 @@ def centered_clipping(
         distances = distances_to(present, point, num_threads=num_threads)
         radius = float(np.median(distances)) if radius is None else radius
         # An infinite distance gets no weight; a zero one is not clipped.
-        shares = np.minimum(1.0, radius / np.maximum(distances, np.finfo(np.float64).tiny)) / len(distances)
+        shares = shortening(distances, radius) / len(distances)
         clipped = combine_rows(shares, present, num_threads=num_threads)
         point = point * (1.0 - float(shares.sum())) + clipped
     return point

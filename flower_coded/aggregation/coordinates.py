@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import (
-    combine_rows,
+from flower_coded.aggregation.blocks import combine_rows
+from flower_coded.aggregation.lazy_rows import stored_rows
+from flower_coded.aggregation.selection_network import middle_mean
+from flower_coded.aggregation.vectors import (
     device_float64,
     finite_part,
     finite_rows,
     host_view,
     takes_vectors,
 )
-from flower_coded.aggregation.lazy_rows import stored_rows
-from flower_coded.aggregation.selection_network import middle_mean
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
 

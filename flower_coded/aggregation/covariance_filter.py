@@ -28,8 +28,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import combine_rows, take_rows, takes_vectors
+from flower_coded.aggregation.blocks import combine_rows
 from flower_coded.aggregation.gram import central_products, check_minority, principal_component
+from flower_coded.aggregation.vectors import take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 

@@ -13,16 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import (
-    centered_products,
-    combine_rows,
-    distances_to,
-    finite_rows,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import centered_products, combine_rows, distances_to
 from flower_coded.aggregation.coordinates import coordinate_median
 from flower_coded.aggregation.lazy_rows import RowMixtures, stored_rows
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like
 
 __all__ = ["squared_distances"]

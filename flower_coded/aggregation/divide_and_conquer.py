@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import combine_rows, finite_rows, take_rows, takes_vectors
+from flower_coded.aggregation.blocks import combine_rows
 from flower_coded.aggregation.columns import draw_columns, take_columns
 from flower_coded.aggregation.gram import central_products, check_minority, principal_component
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import DecodingError, ParameterError
 

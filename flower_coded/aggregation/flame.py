@@ -20,15 +20,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import (
-    centered_products,
-    combine_rows,
-    finite_rows,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import centered_products, combine_rows
 from flower_coded.aggregation.lazy_rows import stored_rows
-from flower_coded.aggregation.norm_clipping import add_noise
+from flower_coded.aggregation.norm_clipping import add_noise, shortening
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import DecodingError
 
@@ -83,7 +78,7 @@ def flame(
     norms = np.sqrt(np.diag(products)[usable])
     median = float(np.median(norms))
     cluster = flame_cluster(cosines(products[np.ix_(usable, usable)]), len(vectors))
-    factors = np.minimum(1.0, median / np.maximum(norms[cluster], np.finfo(np.float64).tiny))
+    factors = shortening(norms[cluster], median)
     chosen = take_rows(vectors, finite[usable[cluster]])
     average = combine_rows(factors / len(factors), chosen, num_threads=num_threads)
     return add_noise(average, noise_factor * median, generator)

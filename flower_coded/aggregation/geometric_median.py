@@ -22,14 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import (
-    centered_products,
-    combine_rows,
-    finite_part,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import centered_products, combine_rows
 from flower_coded.aggregation.coordinates import coordinate_median
+from flower_coded.aggregation.vectors import finite_part, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 
@@ -126,7 +121,7 @@ def locate_geometric_median(
     check_weiszfeld(smoothing, tolerance, max_iterations)
     present, _ = finite_part(vectors)
     start = coordinate_median(present, num_threads=num_threads)
-    # Every point of the iteration is start + sum_i b_i (x_i - start): the inner products of these differences,
+    # Every point of the iteration is start + sum_i b_i (x_i - start): inner products of these differences,
     # one pass over the vectors, tell all distances, and the iteration runs on n numbers.
     products = centered_products(present, start, num_threads=num_threads)
     is_near = np.isfinite(np.diag(products))  # others are too far away to be squared, and get no weight
@@ -170,7 +165,7 @@ def _iterate(
     for iteration in range(1, max_iterations + 1):
         moved = _step(products, coefficients, distances, smoothing * scale)
         change = moved - coefficients
-        step = float(np.sqrt(max(change @ products @ change, 0.0))) / scale
+        step = float(np.sqrt(max(float(change @ products @ change), 0.0))) / scale
         coefficients = moved
         if step <= tolerance:
             return coefficients, iteration, step
@@ -202,7 +197,7 @@ def _step(
     if not is_here.any():
         return target
     change = target - coefficients
-    pull = total * float(np.sqrt(max(change @ products @ change, 0.0)))
+    pull = total * float(np.sqrt(max(float(change @ products @ change), 0.0)))
     # Vardi and Zhang: the vectors here resist with a force of one each; where that is more than the others'
     # pull, the point is optimal and stays.
     hold = min(1.0, is_here.sum() / pull) if pull > 0 else 1.0

@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import centered_products, finite_rows, take_rows
+from flower_coded.aggregation.blocks import centered_products
 from flower_coded.aggregation.coordinates import coordinate_median
+from flower_coded.aggregation.vectors import finite_rows, take_rows
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import DecodingError, ParameterError
 

@@ -21,8 +21,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import combine_rows, finite_rows, take_rows, takes_vectors
+from flower_coded.aggregation.blocks import combine_rows
 from flower_coded.aggregation.distances import squared_distances
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import ParameterError
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import combine_rows, distances_to, finite_rows, take_rows, takes_vectors
+from flower_coded.aggregation.blocks import combine_rows, distances_to
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array
 from flower_coded.errors import DecodingError, ParameterError
 

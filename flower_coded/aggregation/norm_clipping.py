@@ -22,15 +22,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import (
-    combine_rows,
-    distances_to,
-    finite_rows,
-    stored,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import combine_rows, distances_to, stored
 from flower_coded.aggregation.lazy_rows import RowMixtures, mixtures, stored_rows
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
 
@@ -44,6 +38,7 @@ __all__ = [
     "clipped",
     "norm_clipped_mean",
     "row_norms",
+    "shortening",
 ]
 
 
@@ -61,6 +56,18 @@ def row_norms(vectors: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
     norms = np.full(len(finite), np.nan)
     norms[finite] = distances_to(present, origin, num_threads=num_threads)
     return norms
+
+
+def shortening(norms: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
+    """Factors ``min(1, C / |x_i|)`` that shorten vectors to a bound; a zero vector keeps the factor 1.
+
+    Examples
+    --------
+    >>> shortening(np.array([0.0, 2.0, 8.0, np.inf]), 4.0)
+    array([1. , 1. , 0.5, 0. ])
+    """
+    is_long = norms > bound
+    return np.asarray(np.divide(bound, norms, out=np.ones_like(norms), where=is_long))
 
 
 def clip_norms(vectors: Array, max_norm: float | None = None, *, num_threads: int = 1) -> Array:
@@ -241,10 +248,7 @@ def check_norm(max_norm: float | None) -> None:
 
 
 def _scaled(vectors: Array, norms: NDArray[np.float64], bound: float) -> RowMixtures:
-    # A zero vector needs no shortening; one too long to be squared gets the factor C / inf = 0.
-    if np.isinf(bound):  # more vectors than expected are too long: nothing can be said of their length
-        factors = np.where(np.isinf(norms), 0.0, 1.0)
-    else:
-        factors = np.minimum(1.0, bound / np.maximum(norms, np.finfo(np.float64).tiny))
+    # One too long to be squared gets the factor C / inf = 0, also where so many are that the bound is infinite.
+    factors = np.where(np.isinf(norms), 0.0, shortening(norms, bound))
     factors[np.isnan(norms)] = np.nan
     return mixtures(factors, vectors)

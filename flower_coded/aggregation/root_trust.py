@@ -18,15 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import (
-    combine_rows,
-    distances_to,
-    finite_rows,
-    products_with,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import combine_rows, distances_to, products_with
 from flower_coded.aggregation.lazy_rows import stored_rows
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like, to_numpy
 from flower_coded.errors import DecodingError, ParameterError
 

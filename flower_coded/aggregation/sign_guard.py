@@ -22,17 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import (
-    combine_rows,
-    finite_rows,
-    host_view,
-    run_blocks,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import combine_rows, run_blocks
 from flower_coded.aggregation.columns import draw_columns, take_columns
 from flower_coded.aggregation.lazy_rows import block_reader
-from flower_coded.aggregation.norm_clipping import row_norms
+from flower_coded.aggregation.norm_clipping import row_norms, shortening
+from flower_coded.aggregation.vectors import finite_rows, host_view, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, namespace_of, to_numpy
 from flower_coded.errors import DecodingError, ParameterError
 
@@ -92,7 +86,7 @@ def sign_guard(
     is_trusted &= _largest_cluster(sign_shares(present, columns, num_threads=num_threads))
     if not is_trusted.any():
         raise DecodingError("no vector has both a usual length and usual signs", received=0, needed=1)
-    factors = np.minimum(1.0, median / np.maximum(norms[is_trusted], np.finfo(np.float64).tiny))
+    factors = shortening(norms[is_trusted], median)
     return combine_rows(factors / len(factors), take_rows(present, is_trusted), num_threads=num_threads)
 
 

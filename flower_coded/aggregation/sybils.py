@@ -24,17 +24,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import (
-    centered_products,
-    combine_rows,
-    finite_rows,
-    stored,
-    take_rows,
-    takes_vectors,
-)
+from flower_coded.aggregation.blocks import centered_products, combine_rows, stored
 from flower_coded.aggregation.columns import take_columns
 from flower_coded.aggregation.flame import cosines
 from flower_coded.aggregation.lazy_rows import stored_rows
+from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like, namespace_of
 from flower_coded.errors import DecodingError, ParameterError
 

@@ -25,11 +25,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
+from flower_coded.aggregation import ServerOptimizer
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
 from flower_coded.crypto.srs import ReferenceString
 from flower_coded.crypto.srs_cache import cached_reference_string, load_reference_string
-from flower_coded.errors import MalformedReplyError, ParameterError, RoundRefusedError
+from flower_coded.errors import DecodingError, MalformedReplyError, ParameterError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.messages import Grade, Misbehavior
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
@@ -38,9 +39,9 @@ from flower_coded.protocols.ramp_krum.selection import Selection
 from flower_coded.strategies.averaging import FederatedAveraging
 from flower_coded.strategies.ramp_krum_transport import FlowerTransport, MetricRecords, Waits
 from flower_coded.strategies.rounds import RoundRecord, describe_rejections
+from flower_coded.strategies.server_steps import ServerSteps
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY
 from flower_coded.wire.model_state import (
-    add_to_state,
     check_parameters,
     read_state,
     to_array_record,
@@ -144,6 +145,9 @@ class RampSharedMultiKrum(FederatedAveraging):
     reply_timeout : float
         Seconds to wait for each phase at most; the first includes training. Once all but A + D have answered,
         the others have three times as long as these took, and ten seconds at least.
+    server_optimizer : ServerOptimizer or None
+        What makes the step from the selected users' mean
+        (:func:`flower_coded.aggregation.get_server_optimizer`); None adds the mean itself.
     **options
         As for :class:`~flower_coded.strategies.averaging.FederatedAveraging` (``seed``, ``connect_timeout``)
         and FedAvg; all users train, so that ``fraction_train`` is 1.0 and ``min_train_nodes`` and
@@ -191,6 +195,7 @@ class RampSharedMultiKrum(FederatedAveraging):
         reference: ReferenceString | str | None = None,
         ban_rounds: int = 10,
         reply_timeout: float = 600.0,
+        server_optimizer: ServerOptimizer | None = None,
         **options: Any,
     ) -> None:
         _refuse_sampling(options, num_users)
@@ -221,6 +226,7 @@ class RampSharedMultiKrum(FederatedAveraging):
         }
         self._parameters(length=1)  # refuses what cannot be, whatever the model
         self.reference, self.ban_rounds, self.reply_timeout = reference, ban_rounds, reply_timeout
+        self.steps = ServerSteps(server_optimizer)
         self.bans: dict[int, int] = {}
         self._holders: dict[int, int] = {}  # by user: the node that has the reference string
         self._schemes: Schemes | None = None
@@ -266,6 +272,7 @@ class RampSharedMultiKrum(FederatedAveraging):
         )
         if not self.history:  # a new run
             self.bans, self._holders = {}, {}
+            self.steps.restart()
         self._arrays = arrays
         self._config = ConfigRecord({**config, SERVER_ROUND_KEY: server_round})
         state = read_state(arrays)
@@ -299,9 +306,11 @@ class RampSharedMultiKrum(FederatedAveraging):
             misbehavior = outcome.status.misbehavior
             before = read_state(self._arrays)
             mean = from_bounded_units(outcome.mean, before, self.fixed_point.clipping)
-            arrays = to_array_record(add_to_state(before, mean))
+            arrays = to_array_record(self.steps.applied(before, mean, server_round))
         except RoundRefusedError as error:
             refusal, misbehavior = str(error), error.misbehavior
+        except DecodingError as error:  # the step leaves the range of the model's own type
+            refusal, outcome = str(error), None
         reported, unusable = self._reported(transport.trained)
         metrics = self.train_metrics(reported, unusable)
         new = tuple(each for each in misbehavior if each.user not in banned)

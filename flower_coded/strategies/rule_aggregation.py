@@ -9,7 +9,7 @@ for. Integer arrays (counters of batches) stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO
 from typing import Any, Protocol
@@ -19,14 +19,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from flower_coded.aggregation import AggregationRule, mean
+from flower_coded.aggregation import AggregationRule, RoundContext, ServerOptimizer, mean
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.strategies.averaging import FederatedAveraging, participants_of
 from flower_coded.strategies.rounds import RoundRecord, nothing_usable
+from flower_coded.strategies.server_steps import ServerSteps
 from flower_coded.wire.array_reading import template_of
 from flower_coded.wire.model_state import (
     State,
-    add_to_state,
     check_parameters,
     read_state,
     to_array_record,
@@ -70,6 +70,13 @@ class RuleAggregation(FederatedAveraging):
         Made by :func:`flower_coded.aggregation.get_aggregation_rule`, or anything with
         ``aggregate(updates of shape (n, d), generator) -> (d,)`` that raises ``ParameterError`` or
         ``DecodingError`` where it is given too few.
+    server_optimizer : ServerOptimizer or None
+        What makes the step from the rule's aggregate (:func:`flower_coded.aggregation.get_server_optimizer`:
+        FedAvgM, FedAdagrad, FedAdam, FedYogi); None adds the aggregate itself.
+    train_on_root : callable or None
+        ``train_on_root(server_round, arrays)`` trains the global model on data of the server's own and
+        returns the trained ``ArrayRecord``: what :class:`~flower_coded.aggregation.FLTrust` measures updates
+        by. It is called once per round, when the replies are there.
     **options
         ``seed`` (draws who takes part, and what a rule draws: buckets), ``connect_timeout``, and everything
         that FedAvg takes. Metrics that clients report are averaged over the replies that report the same.
@@ -110,18 +117,28 @@ class RuleAggregation(FederatedAveraging):
     array([2., 2.])
     """
 
-    def __init__(self, rule: _Rule, **options: Any) -> None:
+    def __init__(
+        self,
+        rule: _Rule,
+        *,
+        server_optimizer: ServerOptimizer | None = None,
+        train_on_root: Callable[[int, ArrayRecord], ArrayRecord] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if not callable(getattr(rule, "aggregate", None)):
             raise ParameterError(
                 "rule", "must have a method aggregate", rule, hint='get_aggregation_rule("median")'
             )
-        self.rule = rule
+        self.rule, self.steps, self.train_on_root = rule, ServerSteps(server_optimizer), train_on_root
         self._state: State = {}
+        self._memory: Mapping[str, Any] = {}  # what the rule remembers of this run
 
     def summary(self) -> None:
         """Log the rule, then FedAvg's own settings."""
         log(INFO, "\t├──> Aggregation of updates by %r", self.rule)
+        if self.steps.optimizer is not None:
+            log(INFO, "\t├──> Steps of the server by %r", self.steps.optimizer)
         super().summary()
 
     def configure_train(
@@ -130,7 +147,11 @@ class RuleAggregation(FederatedAveraging):
         """Ask as FedAvg does, and remember the model that was sent."""
         self._state = read_state(arrays)
         check_parameters(self._state, needs_floating=True)
-        return super().configure_train(server_round, arrays, config, grid)
+        messages = super().configure_train(server_round, arrays, config, grid)
+        if not self.history:  # a new run
+            self.steps.restart()
+            self._memory = {}
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -168,16 +189,37 @@ class RuleAggregation(FederatedAveraging):
         """Return the new model, and the participants whose updates were left out."""
         updates = update_rows([each.content.state for each in accepted], self._state)
         selected = self.rule.select(updates) if isinstance(self.rule, AggregationRule) else None
+        memory: Mapping[str, Any] = {}
+        unselected: tuple[int, ...] = ()
         if selected is None:
-            generator = np.random.default_rng([self.seed, server_round])
-            aggregate = np.asarray(self.rule.aggregate(updates, generator), dtype=np.float64)
-            unselected: tuple[int, ...] = ()
+            change, memory = self._by_rule(updates, server_round, accepted)
         else:
-            aggregate = np.asarray(mean(updates[selected]), dtype=np.float64)
+            change = mean(updates[selected])
             left_out = np.setdiff1d(np.arange(len(accepted)), selected)
             unselected = tuple(accepted[row].participant for row in left_out)
-        following = add_to_state(self._state, aggregate)
-        # Finite in float64 is not yet finite in the model's own type.
-        if not all(np.isfinite(array).all() for array in following.values()):
-            raise DecodingError("the aggregate is not finite")
+        following = self.steps.applied(self._state, np.asarray(change, dtype=np.float64), server_round)
+        self._memory = memory
         return following, unselected
+
+    def _by_rule(
+        self, updates: Any, server_round: int, accepted: Sequence[Accepted[Update]]
+    ) -> tuple[Any, Mapping[str, Any]]:
+        generator = np.random.default_rng([self.seed, server_round])
+        if not isinstance(self.rule, AggregationRule):
+            return self.rule.aggregate(updates, generator), {}
+        context = RoundContext(
+            generator=generator,
+            participants=tuple(each.participant for each in accepted),
+            root_update=self._root_update(server_round),
+            memory=self._memory,
+        )
+        return self.rule.aggregate_in_round(updates, context)
+
+    def _root_update(self, server_round: int) -> Any:
+        if self.train_on_root is None:
+            return None
+        trained = read_state(self.train_on_root(server_round, to_array_record(self._state)))
+        shapes = {name: array.shape for name, array in self._state.items()}
+        if {name: array.shape for name, array in trained.items()} != shapes:
+            raise ParameterError("train_on_root", f"must return arrays of shapes {shapes}", list(trained))
+        return update_rows([trained], self._state)[0]
