@@ -248,7 +248,7 @@ def check_norm(max_norm: float | None) -> None:
 
 
 def _scaled(vectors: Array, norms: NDArray[np.float64], bound: float) -> RowMixtures:
-    # One too long to be squared gets the factor C / inf = 0, also where so many are that the bound is infinite.
+    # One too long to be squared gets the factor C / inf = 0, also where the bound is infinite itself.
     factors = np.where(np.isinf(norms), 0.0, shortening(norms, bound))
     factors[np.isnan(norms)] = np.nan
     return mixtures(factors, vectors)

@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, 
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
+from flower_coded.aggregation import FedAvgM
 from flower_coded.clients.identity import register_identity
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.clients.ramp_krum_experiments import deviating_ramp_krum_mod, deviations_from_config
@@ -111,6 +112,19 @@ def test_strategy__adds_the_mean_of_the_users_that_plain_multi_krum_selects() ->
     assert metrics["selected-participants"] == list(record.selected)
     assert metrics["loss"] == pytest.approx(0.5)
     assert metrics["bytes-shares"] == record.bytes_by_phase()["shares"] > 0
+
+
+def test_strategy__takes_the_step_of_a_server_optimizer_along_the_mean() -> None:
+    strategy = RampSharedMultiKrum(
+        NUM_USERS, 1, server_optimizer=FedAvgM(learning_rate=0.5, momentum=0.5), **OPTIONS
+    )
+    result = run(strategy, InProcessGrid(make_app(), NUM_USERS, BARE), num_rounds=2)
+    moved = np.concatenate([(result.arrays[key].numpy() - START[key]).ravel() for key in ("weight", "bias")])
+    updates = {user: np.concatenate([update_of(user, 6), update_of(user, 2)]) for user in range(NUM_USERS)}
+    first, second = (np.mean([updates[user] for user in each.selected], axis=0) for each in strategy.history)
+    expected = 0.5 * first + 0.5 * (0.5 * first + second)
+    assert moved == pytest.approx(expected, abs=2 * strategy.fixed_point.step)
+    assert result.arrays["seen"].numpy() == 5
 
 
 def test_strategy__leaves_no_state_on_the_nodes() -> None:

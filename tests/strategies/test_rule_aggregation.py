@@ -191,9 +191,7 @@ def test_optimizers_keep_types_and_start_every_run_afresh(name: str) -> None:
 
 def test_a_refused_round_leaves_the_moments_as_they_are() -> None:
     optimizer = get_server_optimizer("fedavgm", momentum=0.5)
-    strategy = strategy_of(
-        "krum", server_optimizer=optimizer
-    )  # n >= 2 f + 3 = 5, and one is silent in round 2
+    strategy = strategy_of("krum", server_optimizer=optimizer)  # n >= 2 f + 3 = 5
     lost = {"drop": lambda node, message: node == 0 and message.metadata.group_id == "2"}
     state, result, _ = run(strategy, num_rounds=3, **lost)
     assert [result.train_metrics_clientapp[number]["unchanged"] for number in (1, 2, 3)] == [0, 1, 0]
