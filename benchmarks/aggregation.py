@@ -114,7 +114,7 @@ def byzfl_rules(updates: np.ndarray) -> dict[str, list[Rule]]:
         "krum": byzfl.Krum(NUM_BYZANTINE),
         "multi-krum": byzfl.MultiKrum(NUM_BYZANTINE),
         "geometric-median": byzfl.GeometricMedian(),
-        "centered-clipping": byzfl.CenteredClipping(np.zeros(DIMENSION, np.float32)),
+        "centered-clipping": lambda vectors: byzfl.CenteredClipping()(vectors),
         "minimum-diameter": byzfl.MDA(NUM_BYZANTINE),
         "monna": byzfl.MoNNA(NUM_BYZANTINE),
         "covariance-filter": byzfl.CAF(NUM_BYZANTINE),
@@ -124,6 +124,7 @@ def byzfl_rules(updates: np.ndarray) -> dict[str, list[Rule]]:
         "adaptive-clipping+mean": behind(copied(byzfl.ARC(NUM_BYZANTINE)), byzfl.Average()),
         "nearest-neighbor-mixing+median": behind(byzfl.NNM(NUM_BYZANTINE), byzfl.Median()),
     }
+    # Centered clipping is made afresh, for it remembers.
     # SMEA is left out: each of its 4,845 subsets reads all vectors several times.
     tensor = torch.from_numpy(updates)
     return {name: [partial(rule, updates), partial(rule, tensor)] for name, rule in made.items()}
