@@ -92,6 +92,10 @@ def flower_rules(updates: np.ndarray, num_selected: int) -> dict[str, list[Rule]
     }
 
 
+def afresh(made: Callable[[], Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    return lambda vectors: made()(vectors)  # it remembers the last result otherwise
+
+
 def behind(step: Callable[[Any], Any], rule: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda vectors: rule(step(vectors))
 
@@ -114,7 +118,7 @@ def byzfl_rules(updates: np.ndarray) -> dict[str, list[Rule]]:
         "krum": byzfl.Krum(NUM_BYZANTINE),
         "multi-krum": byzfl.MultiKrum(NUM_BYZANTINE),
         "geometric-median": byzfl.GeometricMedian(),
-        "centered-clipping": lambda vectors: byzfl.CenteredClipping()(vectors),
+        "centered-clipping": afresh(byzfl.CenteredClipping),
         "minimum-diameter": byzfl.MDA(NUM_BYZANTINE),
         "monna": byzfl.MoNNA(NUM_BYZANTINE),
         "covariance-filter": byzfl.CAF(NUM_BYZANTINE),
@@ -124,7 +128,6 @@ def byzfl_rules(updates: np.ndarray) -> dict[str, list[Rule]]:
         "adaptive-clipping+mean": behind(copied(byzfl.ARC(NUM_BYZANTINE)), byzfl.Average()),
         "nearest-neighbor-mixing+median": behind(byzfl.NNM(NUM_BYZANTINE), byzfl.Median()),
     }
-    # Centered clipping is made afresh, for it remembers.
     # SMEA is left out: each of its 4,845 subsets reads all vectors several times.
     tensor = torch.from_numpy(updates)
     return {name: [partial(rule, updates), partial(rule, tensor)] for name, rule in made.items()}

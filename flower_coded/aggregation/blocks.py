@@ -215,17 +215,21 @@ def centered_products(vectors: Array, center: Array, *, num_threads: int = 1) ->
 
     def start(width: int) -> Callable[[slice], NDArray[np.float64]]:
         read = _float64_reader(values, width, middle)
+        # One sum per thread: a matrix for each of a thousand blocks would outgrow the blocks themselves.
+        total, product = np.zeros((2, len(values), len(values)))
 
         def multiply(columns: slice) -> NDArray[np.float64]:
             with np.errstate(over="ignore", invalid="ignore"):
                 centered = read(columns)
-                return np.asarray(centered @ centered.T)
+                np.add(total, np.matmul(centered, centered.T, out=product), out=total)
+            return total
 
         return multiply
 
-    products = run_blocks(start, values.shape[1], 8 * len(values), num_threads)
+    totals = run_blocks(start, values.shape[1], 8 * len(values), num_threads)
+    by_thread = {id(total): total for total in totals}.values()  # in the order of the stripes
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(sum(products, np.zeros((len(values), len(values)))))
+        return np.asarray(sum(by_thread, np.zeros((len(values), len(values)))))
 
 
 def run_blocks(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from flower_coded.aggregation.blocks import combine_rows
-from flower_coded.aggregation.lazy_rows import stored_rows
+from flower_coded.aggregation.lazy_rows import LazyRows, stored_rows
 from flower_coded.aggregation.selection_network import middle_mean
 from flower_coded.aggregation.vectors import (
     device_float64,
@@ -21,7 +21,7 @@ from flower_coded.aggregation.vectors import (
     host_view,
     takes_vectors,
 )
-from flower_coded.codes.array_namespace import Array, constant_like
+from flower_coded.codes.array_namespace import Array, constant_like, namespace_of
 from flower_coded.errors import ParameterError
 
 __all__ = ["coordinate_median", "finite_rows", "mean", "trimmed_mean"]
@@ -53,9 +53,12 @@ def mean(vectors: Array, *, num_threads: int = 1) -> Array:
     >>> mean(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]))
     array([22.4,  4.2])
     """
+    if vectors.ndim == 2 and len(vectors) and not isinstance(vectors, LazyRows):
+        average = combine_rows(np.full(len(vectors), 1.0 / len(vectors)), vectors, num_threads=num_threads) if
+        bool(namespace_of(average).isfinite(average).all()):  # then every row is: no pass to ask each of them
+            return average
     present, _ = finite_part(vectors)
-    total = combine_rows(np.ones(len(present)), present, num_threads=num_threads)
-    return total / len(present)
+    return combine_rows(np.full(len(present), 1.0 / len(present)), present, num_threads=num_threads)
 
 
 @takes_vectors

@@ -10,7 +10,8 @@ choose f`` subsets.
 
 Both need inner products only (:mod:`~flower_coded.aggregation.gram`), one pass over the vectors, and
 eigenvalues are exact. ByzFL takes one step of a power iteration from a random start instead, so that its
-answer differs from run to run.
+answer differs from run to run. The largest ``tau_j`` is sought among the vectors that still
+have weight, so that every step takes one away.
 
 References
 ----------

@@ -78,8 +78,8 @@ def test_mean_around_median__is_that_of_the_nearest_values(
 
 
 def test_mean_around_median__of_numbers_worked_out_by_hand() -> None:
-    # First coordinates 0 1 2 9 100, median 2: without 100, (0 + 1 + 2 + 9) / 4 = 3. Second 0 2 3 6 10, median 3:
-    # 10 is 7 away, so (0 + 2 + 3 + 6) / 4 = 2.75.
+    # First coordinates 0 1 2 9 100, median 2: without 100, (0 + 1 + 2 + 9) / 4 = 3. Second 0 2 3 6 10,
+    # median 3: 10 is 7 away, so (0 + 2 + 3 + 6) / 4 = 2.75.
     np.testing.assert_allclose(mean_around_median(APART, 1), [3.0, 2.75])
 
 
@@ -108,9 +108,9 @@ def test_bulyan__follows_its_definition(count: int, f: int) -> None:
 def test_bulyan__sees_a_liar_who_hides_in_one_coordinate() -> None:
     honest = np.random.default_rng(0).normal(size=(9, 400))
     liar = honest.mean(axis=0)
-    liar[0] += 25.0  # far closer to all honest vectors in total than they are to each other
+    liar[0] += 15.0  # far closer to all honest vectors in total than they are to each other
     vectors = np.vstack([honest, [liar, liar]])
-    assert get_aggregation_rule("krum", num_byzantine=2).aggregate(vectors)[0] > 20
+    assert get_aggregation_rule("krum", num_byzantine=2).aggregate(vectors)[0] > 10
     assert abs(bulyan(vectors, 2)[0]) < 1.5
 
 
@@ -136,7 +136,7 @@ def test_minimum_diameter__takes_many_vectors_and_says_when_the_search_is_too_lo
     honest = np.random.default_rng(0).normal(size=(160, 6))
     vectors = np.vstack([honest, honest[:40] + 50.0])
     np.testing.assert_allclose(minimum_diameter_averaging(vectors, 40), honest.mean(axis=0))
-    with pytest.raises(ParameterError, match="exact search in 5 steps.*monna"):
+    with pytest.raises(ParameterError, match=r"exact search in 5 steps.*monna"):
         minimum_diameter_averaging(vectors, 40, max_steps=5)
 
 
@@ -149,7 +149,7 @@ def slow_covariance_filter(vectors: np.ndarray, f: int) -> np.ndarray:
         if values[-1] < smallest:
             smallest, best = values[-1], mean
         outlying = (apart @ directions[:, -1]) ** 2
-        weights = weights * (1 - outlying / outlying.max())
+        weights = weights * np.maximum(1 - outlying / outlying[weights > 0].max(), 0)
     assert best is not None
     return best
 
@@ -178,7 +178,7 @@ def test_smallest_eigenvalue__is_that_of_the_best_subset(seed: int) -> None:
 
 
 def test_smallest_eigenvalue__refuses_more_subsets_than_it_can_try() -> None:
-    with pytest.raises(ParameterError, match="at most 200000 subsets of 40 vectors.*covariance-filter"):
+    with pytest.raises(ParameterError, match=r"at most 200000 subsets of 40 vectors.*covariance-filter"):
         smallest_eigenvalue_averaging(drawn(0, 40), 10)
 
 

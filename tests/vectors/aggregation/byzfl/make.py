@@ -1,4 +1,4 @@
-"""Make ``vectors.json`` with ByzFL: ``python tests/vectors/aggregation/byzfl/make.py`` where ``byzfl`` is installed."""
+"""Make ``vectors.json`` beside this file with ByzFL (``pip install byzfl``)."""
 
 import importlib.metadata
 import json
