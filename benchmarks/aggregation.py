@@ -93,7 +93,10 @@ def flower_rules(updates: np.ndarray, num_selected: int) -> dict[str, list[Rule]
 
 
 def afresh(made: Callable[[], Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    return lambda vectors: made()(vectors)  # it remembers the last result otherwise
+    def aggregate(vectors: Any) -> Any:
+        return made()(vectors)  # the same one would remember the last result
+
+    return aggregate
 
 
 def behind(step: Callable[[Any], Any], rule: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -68,7 +68,8 @@ def combine_rows(weights: NDArray[np.float64], vectors: Array, *, num_threads: i
         read = _float64_reader(values, width)
 
         def combine(columns: slice) -> None:
-            np.matmul(weights, read(columns), out=result[..., columns])
+            with np.errstate(over="ignore", invalid="ignore"):  # of rows that nobody has looked at yet
+                np.matmul(weights, read(columns), out=result[..., columns])
 
         return combine
 

@@ -54,8 +54,10 @@ def mean(vectors: Array, *, num_threads: int = 1) -> Array:
     array([22.4,  4.2])
     """
     if vectors.ndim == 2 and len(vectors) and not isinstance(vectors, LazyRows):
-        average = combine_rows(np.full(len(vectors), 1.0 / len(vectors)), vectors, num_threads=num_threads) if
-        bool(namespace_of(average).isfinite(average).all()):  # then every row is: no pass to ask each of them
+        shares = np.full(len(vectors), 1.0 / len(vectors))
+        average = combine_rows(shares, vectors, num_threads=num_threads)
+        # Finite only if all rows are: most rounds need no other pass to ask each of them.
+        if bool(namespace_of(average).isfinite(average).all()):
             return average
     present, _ = finite_part(vectors)
     return combine_rows(np.full(len(present), 1.0 / len(present)), present, num_threads=num_threads)
