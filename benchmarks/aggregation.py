@@ -74,7 +74,7 @@ def flower_bulyan(updates: np.ndarray) -> Rule:
 
     def aggregate() -> np.ndarray:
         chosen = select_multikrum(replies, NUM_BYZANTINE, theta)
-        arrays = [[each["arrays"]["w"].numpy()] for each in chosen]
+        arrays = [[each.array_records["arrays"]["w"].numpy()] for each in chosen]
         median = [np.median(entries, axis=0) for entries in zip(*arrays, strict=True)]
         return aggregate_n_closest_weights(median, arrays, theta - 2 * NUM_BYZANTINE)[0]
 
@@ -138,7 +138,7 @@ def byzfl_rules(updates: np.ndarray) -> dict[str, list[Rule]]:
 
 def best_time(rule: Rule, num_threads: int) -> tuple[float, np.ndarray]:
     clock = time.process_time if num_threads == 1 else time.perf_counter
-    times = []
+    times: list[float] = []
     while len(times) < REPEATS and sum(times) < LONG_SECONDS:
         start = clock()
         result = rule()
@@ -162,7 +162,8 @@ def own_rule(name: str, num_byzantine: int, num_threads: int) -> Callable[[np.nd
     generator = np.random.default_rng(0)
 
     def aggregate(updates: np.ndarray) -> np.ndarray:
-        return rule.aggregate_in_round(updates, RoundContext(generator, root_update=updates[0]))[0]
+        context = RoundContext(generator, root_update=updates[0])
+        return to_numpy(rule.aggregate_in_round(updates, context)[0])
 
     return aggregate
 

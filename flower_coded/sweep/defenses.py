@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum, Strategy
 
-from flower_coded.aggregation import AGGREGATION_RULES, PRE_AGGREGATIONS, get_aggregation_rule
+from flower_coded.aggregation import (
+    AGGREGATION_RULES,
+    PRE_AGGREGATIONS,
+    ServerOptimizer,
+    get_aggregation_rule,
+    get_server_optimizer,
+)
 from flower_coded.attacks.rehearsal import RULE_NAMES
 from flower_coded.errors import ParameterError
 from flower_coded.experiment import Experiment
@@ -73,7 +79,9 @@ _FLOWER: dict[str, Callable[[_Expected], Strategy]] = {
     "flower-bulyan": lambda e: Bulyan(num_malicious_nodes=e.num_byzantine, **e.everybody),
     _HADAMARD: lambda e: FedAvg(**e.everybody),
 }
-_RULES = (*AGGREGATION_RULES, *(f"{step}+{rule}" for step in PRE_AGGREGATIONS for rule in AGGREGATION_RULES))
+# FLTrust needs data of the server's own, which no experiment of a sweep sets aside.
+_PLAIN = tuple(rule for rule in AGGREGATION_RULES if rule != "fl-trust")
+_RULES = (*_PLAIN, *(f"{step}+{rule}" for step in PRE_AGGREGATIONS for rule in _PLAIN))
 
 CODED_DEFENSES: dict[str, dict[str, Any]] = {
     "coded-detection": {"code-attackers": 0, "row-weight": 4, **_DECODER},
@@ -100,7 +108,8 @@ def make_strategy(
         ``n``, and how many attackers to expect.
     options : mapping
         Of a rule: its attributes, in kebab-case. Of ``ramp-shared-krum``: ``clipping``,
-        ``num-bits``.
+        ``num-bits``. Of both: ``server-optimizer``, one of
+        :data:`~flower_coded.aggregation.SERVER_OPTIMIZERS`, and ``server-learning-rate``.
     seed : int
         Draws what the strategy draws.
 
@@ -118,13 +127,16 @@ def make_strategy(
     if defense in _FLOWER:
         _refuse_unknown_options(defense, options, {})
         return ValidatedReplies(_FLOWER[defense](expected))
+    optimizer, options = _server_optimizer(options)
     parameters = {name.replace("-", "_"): value for name, value in options.items()}
     if defense == RAMP_DEFENSE:
         _refuse_unknown_options(defense, options, _RAMP)
         chosen = {name.replace("-", "_"): value for name, value in _RAMP.items()} | parameters
-        return RampSharedMultiKrum(num_users, num_byzantine, seed=seed, fraction_evaluate=0.0, **chosen)
+        return RampSharedMultiKrum(
+            num_users, num_byzantine, seed=seed, fraction_evaluate=0.0, server_optimizer=optimizer, **chosen
+        )
     rule = get_aggregation_rule(defense, **{"num_byzantine": num_byzantine, **parameters})
-    return RuleAggregation(rule, seed=seed, **expected.everybody)
+    return RuleAggregation(rule, seed=seed, server_optimizer=optimizer, **expected.everybody)
 
 
 def code_settings(defense: str, num_byzantine: int, options: Options) -> dict[str, Any]:
@@ -197,6 +209,16 @@ def check_defense(defense: str, num_users: int, num_byzantine: int, options: Opt
             num_users,
             hint="with fewer it keeps the old model in every round",
         )
+
+
+def _server_optimizer(options: Options) -> tuple[ServerOptimizer | None, Options]:
+    """Take the server's optimizer out of a defense's options."""
+    left = dict(options)
+    name = str(left.pop("server-optimizer", "none"))
+    rate = (
+        {"learning_rate": float(left.pop("server-learning-rate"))} if "server-learning-rate" in left else {}
+    )
+    return get_server_optimizer(name, **rate), left
 
 
 def _refuse_unknown_options(defense: str, options: Options, known: Mapping[str, Any]) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
+from flower_coded.aggregation import PRE_AGGREGATIONS, FedAvgM
 from flower_coded.attacks import ATTACKS, IneffectiveAttackWarning
 from flower_coded.clients import AttackSettings
-from flower_coded.errors import DecodingError
+from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.strategies import EnsembleEvaluator
-from flower_coded.sweep.defenses import CODED_DEFENSES, DEFENSE_NAMES, RAMP_DEFENSE
+from flower_coded.sweep.defenses import CODED_DEFENSES, DEFENSE_NAMES, RAMP_DEFENSE, make_strategy
 from flower_coded.sweep.execution import execute
 from flower_coded.sweep.metered import MeteredGrid
 from flower_coded.sweep.plan import SweepRun
@@ -83,11 +84,21 @@ def test_every_attack_runs_to_its_end(defense: str) -> None:
         assert all(math.isfinite(v) for v in found.values() if isinstance(v, float)), attack
 
 
-@pytest.mark.parametrize("defense", [name for name in DEFENSE_NAMES if "+" in name])
-def test_rules_behind_mixing_and_buckets_run_to_their_end(defense: str) -> None:
-    found = execute(tiny_run("sign-flip", defense))
+@pytest.mark.parametrize("rule", ["mean", "median", "krum"])
+@pytest.mark.parametrize("step", PRE_AGGREGATIONS)
+def test_rules_behind_steps_run_to_their_end(step: str, rule: str) -> None:
+    found = execute(tiny_run("sign-flip", f"{step}+{rule}"))
     assert 0 <= found["accuracy"] <= 1
     assert found["refused-rounds"] == 0
+
+
+@pytest.mark.parametrize("defense", ["median", RAMP_DEFENSE])
+def test_a_server_optimizer_is_a_setting_of_a_defense(defense: str) -> None:
+    settings = {"server-optimizer": "fedavgm", "server-learning-rate": 0.5}
+    strategy = make_strategy(defense, 12, 2, settings)
+    assert strategy.steps.optimizer == FedAvgM(learning_rate=0.5)
+    with pytest.raises(ParameterError, match="server_optimizer must be none or one of"):
+        make_strategy(defense, 12, 2, {"server-optimizer": "adam"})
 
 
 def test_a_run_without_attack_that_changes_nothing_is_a_failure() -> None:
