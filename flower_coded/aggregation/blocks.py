@@ -105,8 +105,8 @@ def stored(vectors: Array, *, num_threads: int = 1) -> Array:
     return constant_like(result, stored_rows(vectors))
 
 
-def distances_to(vectors: Array, point: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
-    """Euclidean distances of the rows to one point; infinite where the square overflows.
+def distances_to(vectors: Array, point: Array | None, *, num_threads: int = 1) -> NDArray[np.float64]:
+    """Euclidean distances of the rows to one point; infinite where the square overflows, NaN for NaN.
 
     Parameters
     ----------
@@ -128,9 +128,10 @@ def distances_to(vectors: Array, point: Array, *, num_threads: int = 1) -> NDArr
     """
     values = host_view(vectors)
     if values is None:
-        lengths = (device_float64(vectors) - point).square().sum(1).sqrt()
+        floats = device_float64(vectors)
+        lengths = (floats if point is None else floats - point).square().sum(1).sqrt()
         return to_numpy(lengths).astype(np.float64)
-    center = to_numpy(point)
+    center = None if point is None else to_numpy(point)
 
     def start(width: int) -> Callable[[slice], NDArray[np.float64]]:
         read = _float64_reader(values, width, center)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.aggregation.blocks import combine_rows, distances_to, stored
-from flower_coded.aggregation.lazy_rows import RowMixtures, mixtures, stored_rows
+from flower_coded.aggregation.lazy_rows import RowMixtures, mixtures
 from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like
 from flower_coded.errors import ParameterError
@@ -50,11 +50,12 @@ def row_norms(vectors: Array, *, num_threads: int = 1) -> NDArray[np.float64]:
     >>> row_norms(np.array([[3.0, 4.0], [np.nan, 0.0]]))
     array([ 5., nan])
     """
-    finite = finite_rows(vectors)
-    present = take_rows(vectors, finite)
-    origin = constant_like(np.zeros(present.shape[1]), stored_rows(vectors))
-    norms = np.full(len(finite), np.nan)
-    norms[finite] = distances_to(present, origin, num_threads=num_threads)
+    if vectors.ndim != 2 or not len(vectors):
+        finite_rows(vectors)  # refuses
+    norms = distances_to(vectors, None, num_threads=num_threads)
+    is_odd = ~np.isfinite(norms)
+    if is_odd.any():  # a row with infinity, or one too long: only these are looked at again
+        norms[~finite_rows(vectors) & is_odd] = np.nan
     return norms
 
 
