@@ -112,8 +112,8 @@ def distances_to(vectors: Array, point: Array | None, *, num_threads: int = 1) -
     ----------
     vectors : array of shape (n, d)
         Finite.
-    point : array of shape (d,), float64
-        Of the same kind.
+    point : array of shape (d,), float64, or None
+        Of the same kind; the origin if absent.
     num_threads : int
         Threads that share the blocks.
 
