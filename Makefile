@@ -27,12 +27,12 @@ $(VENV)/bin/python:
 # The stamps are what keeps a second run from installing again.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing flower_coded into $(VENV) (several minutes the first time: torch is large)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing flower_coded with its test tools into $(VENV) (several minutes the first time: torch is large)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import sys
 import time
@@ -86,7 +87,9 @@ def run_scenario(
     with (run.path / "log.txt").open("w", encoding="utf-8") as log:
         teller = _Teller(log, verbose=verbose)
         session = FlowerSession(on_line=teller.hear, on_wait=teller.wait)
-        with interruptible(), session:
+        again = shlex.join(["flower-coded", "run", scenario.name, *assignments])
+        hint = f"What it has written stays in {run.path}. A run is not resumed; from the start: {again}"
+        with interruptible(hint), session:
             try:
                 outcome = session.run(scenario.path, settings, resources, timeout=timeout)
             except SimulationError as error:
@@ -99,8 +102,8 @@ def run_scenario(
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C and a termination signal into an orderly exit, status 130 or 143.
+def interruptible(hint: str = "") -> Iterator[None]:
+    """Turn Ctrl-C and a termination signal into an orderly exit, status 130 or 143; say how to go on.
 
     Works in the main thread, where Python delivers signals; the former handlers are put back afterwards.
     """
@@ -109,6 +112,8 @@ def interruptible() -> Iterator[None]:
         del frame
         signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up must not be interrupted
         typer.secho("\nStopping the run and its SuperLink …", fg=typer.colors.YELLOW, err=True)
+        if hint:
+            typer.echo(hint, err=True)
         sys.exit(_INTERRUPTED if number == signal.SIGINT else _TERMINATED)
 
     numbers = (signal.SIGINT, signal.SIGTERM)

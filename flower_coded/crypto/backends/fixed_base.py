@@ -20,8 +20,10 @@ References
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,8 @@ _SCALAR_BITS = FIELD_MODULUS.bit_length()
 _RADIX_INVERSE = pow(1 << 384, -1, BASE_PRIME)
 _FEWEST_BITS, _FEWEST_DEFAULT_BITS = 2, 4
 _MOST_BITS = 14  # a digit of 15 bits with its carry is 2**15, one more than an int16 holds
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,7 @@ class FixedBaseTable:
         x = np.empty((num_windows, count, _WORDS), dtype=np.uint64)
         y = np.empty_like(x)
         x[0], y[0] = words[:, 0], words[:, 1]
+        _tell_of_compilation()
         _enter_montgomery(x[0], y[0])
         # Row w is row w - 1 doubled so many times as a digit has bits.
         for row in range(1, num_windows):
@@ -165,6 +170,13 @@ def _affine_bytes(x: int, y: int, z: int) -> bytes:
 
 def _to_int(words: Any) -> int:
     return sum(int(word) << (64 * index) for index, word in enumerate(words))
+
+
+def _tell_of_compilation() -> None:
+    """Say why the first use on a machine takes long; numba keeps what it has made for the next."""
+    kept = Path(_double_repeatedly.stats.cache_path or "")
+    if not _double_repeatedly.signatures and not any(kept.glob("fixed_base._double_repeatedly-*.nbi")):
+        _LOG.warning("compiling the arithmetic of the curve, some 20 s, the first time on this machine")
 
 
 @njit(nogil=True, cache=True)
