@@ -14,12 +14,18 @@ from torch.nn import functional
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model, get_state, load_images, train
+from flower_coded.learning.adaptive_attack import AdaptiveBudget
 from flower_coded.learning.adversarial import AttackBudget
 from flower_coded.learning.adversarial_training import UNATTACKED, AdversarialTraining, adversarial_loss
-from flower_coded.learning.class_scores import Scores, codeword_scores, softmax_scores
-from flower_coded.learning.contrastive_training import ContrastiveSettings, fine_tune
+from flower_coded.learning.class_scores import Scores, codeword_scores, softmax_scores, unsquashed_scores
+from flower_coded.learning.contrastive_training import (
+    ContrastiveSettings,
+    fine_tune,
+    pretrain,
+    simclr_augmentation,
+)
 from flower_coded.learning.output_code_network import build_output_code_network
-from flower_coded.learning.robustness import margin_accuracy
+from flower_coded.learning.robustness import evaluate_robustness, margin_accuracy
 from flower_coded.learning.training import TrainSettings
 
 MADRY = AdversarialTraining("madry", epsilon=0.1, step_size=0.05, num_steps=5)
@@ -214,3 +220,39 @@ def test_cost_is_counted_in_passes() -> None:
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ParameterError, match=f"^{named}"):
         AdversarialTraining(**{"method": "madry", **wrong})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("settings", ON_DIGITS, ids=lambda each: each.method)
+def test_a_gpu_trains_on_attacked_images_and_is_attacked_adaptively(settings: AdversarialTraining) -> None:
+    network = build_output_code_network("small-cnn", DIGITS.image_shape, 15, seed=1, has_predictor=True)
+    pretrain(
+        network,
+        DIGITS.train_images,
+        training=TrainSettings(**{**TRAINING, "epochs": 1}),
+        settings=ContrastiveSettings(contrastive="byol"),
+        augment=simclr_augmentation(DIGITS.image_shape, flip=False),
+        device="cuda",
+    )
+    book, _ = fine_tune(
+        network,
+        DIGITS.train_images,
+        DIGITS.train_labels,
+        OutputCode.hadamard(10).codewords,
+        training=TrainSettings(**TRAINING),
+        settings=ContrastiveSettings(probability_temperature=0.1),
+        update_code_book=False,
+        adversarial=settings,
+        device="cuda",
+    )
+    report = evaluate_robustness(
+        codeword_scores(network, book, device="cuda"),
+        DIGITS.test_images,
+        DIGITS.test_labels,
+        budget=BUDGET,
+        adaptive=AdaptiveBudget(10, 1, 1),
+        paths={"before tanh": unsquashed_scores(network, book, device="cuda")},
+        device="cuda",
+    )
+    assert report.attacked.is_cuda
+    assert report.accuracies["worst"] > 0.5
