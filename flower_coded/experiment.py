@@ -41,7 +41,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 from torch import nn
 
-from flower_coded.attacks import Backdoor, plan_selective_poisoning
+from flower_coded.attacks import Backdoor, SelectivePlan, TriggersInTurn, plan_selective_poisoning
 from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.adversarial_settings import adversarial_training
 from flower_coded.clients.attacker_training import adapted_backdoor
@@ -156,6 +156,18 @@ class Experiment:
         attack = self.attack.data_attack(self.data.image_shape, self.data.num_classes)
         return attack if isinstance(attack, Backdoor) else None
 
+    @cached_property
+    def backdoors(self) -> tuple[Backdoor, ...]:
+        """All triggers to test with, of attackers who have several; their target classes may differ."""
+        if self.backdoor is None:
+            return ()
+        shape, classes = self.data.image_shape, self.data.num_classes
+        drawn = [
+            self.attack.data_attack(shape, classes, backdoor=each)
+            for each in range(self.attack.num_backdoors)
+        ]
+        return tuple(each for each in drawn if isinstance(each, Backdoor))
+
     @property
     def everybody(self) -> dict[str, Any]:
         """Arguments with which one of Flower's strategies asks all users to train, and none to evaluate."""
@@ -256,7 +268,12 @@ class Experiment:
         Without a code, a single model: an ensemble of one that everybody trains, judged on the same images.
         ``against`` are the models that will be measured, where attackers fit their trigger to them.
         """
-        backdoor, data = self.backdoor if against is None else self.backdoor_against(against), self.data
+        backdoors, data = self.backdoors, self.data
+        if against is not None and self.attack.row.trains_itself and self.backdoor is not None:
+            adapted = self.backdoor_against(against)
+            backdoors = () if adapted is None else (adapted,)
+        if code is None and self.attack.row.backdoors_by == "models":
+            backdoors = backdoors[:1]  # of a single model, which is none of an ensemble's
         measured = slice(read_int(self.config, "test-images", 0) or None)
         return EnsembleEvaluator(
             SubsetCode(np.ones((1, self.num_users), dtype=bool)) if code is None else code,
@@ -264,9 +281,9 @@ class Experiment:
             data.test_images[measured],
             data.test_labels[measured],
             data.num_classes,
-            trigger=None if backdoor is None else backdoor.trigger,
-            target=None if backdoor is None else backdoor.target,
-            source=None if backdoor is None else backdoor.source,
+            trigger=TriggersInTurn(tuple(each.trigger for each in backdoors)) if backdoors else None,
+            target=[each.target for each in backdoors] if backdoors else None,
+            source=backdoors[0].source if backdoors else None,
             attackers=self.attackers,
             seed=self.seed,
             decoder=self.decoder,
@@ -274,11 +291,12 @@ class Experiment:
             triggered_images=read_int(self.config, "triggered-images", 0) or None,
         )
 
-    def selective_models(self, goal: str) -> tuple[int, ...]:
-        """Models that the attackers poison who have code and decoder before them; the same for the same seed.
+    def selective_plan(self, goal: str) -> SelectivePlan:
+        """Plan what attackers poison who have code and decoder before them; the same for the same seed.
 
-        See :func:`~flower_coded.attacks.plan_selective_poisoning` for goals. The attackers guess that models
-        are right in 96 of 100 cases, on 50 images of every class.
+        See :func:`~flower_coded.attacks.plan_selective_poisoning` for goals. Attackers with triggers that
+        differ from model to model choose these too. They guess that models are right in 96 of 100 cases, on
+        50 images of every class.
         """
         code, c = self.code, self.data.num_classes
         rates = np.full((c, c), 0.04 / max(c - 1, 1))
@@ -287,7 +305,11 @@ class Experiment:
         guessed = np.array([[draw.multinomial(50, row) for row in rates] for _ in range(code.num_models)])
         decoder = make_decoder(self.decoder, code, guessed, self.decoder_options)
         draw = np.random.default_rng([self.seed, 0x5E1])
-        return plan_selective_poisoning(decoder, self.attackers, draw, goal=goal, max_trials=100).models
+        by_model = self.attack.row.backdoors_by == "models"
+        num_triggers = self.attack.num_backdoors if by_model else 1
+        return plan_selective_poisoning(
+            decoder, self.attackers, draw, goal=goal, max_trials=100, num_triggers=num_triggers
+        )
 
     def coded_strategy(self, *, stacked: bool = True, is_measured: bool = True) -> CodedSubsetAggregation:
         """Make the strategy that trains the ensemble of :attr:`code`, every model from weights of its own."""

@@ -14,7 +14,13 @@ from flower_coded.attacks.replies import LateAnswer, MalformedArrays, MalformedM
 from flower_coded.attacks.selective_poisoning import SelectivePlan, plan_selective_poisoning
 from flower_coded.attacks.tailored_perturbation import TailoredPerturbation
 from flower_coded.attacks.three_d_fed import ThreeDFed
-from flower_coded.attacks.triggers import BlendedTrigger, DistributedTrigger, PixelTrigger, Trigger
+from flower_coded.attacks.triggers import (
+    BlendedTrigger,
+    DistributedTrigger,
+    PixelTrigger,
+    Trigger,
+    TriggersInTurn,
+)
 from flower_coded.attacks.trimmed_mean_attack import TrimmedMeanAttack
 from flower_coded.attacks.updates import (
     ALittleIsEnough,
@@ -66,6 +72,7 @@ __all__ = [
     "TailoredPerturbation",
     "ThreeDFed",
     "Trigger",
+    "TriggersInTurn",
     "TrimmedMeanAttack",
     "UpdateAttack",
     "draw_backdoor",

@@ -237,6 +237,7 @@ def draw_backdoor(
     target: int | None = None,
     source: int | None = None,
     colluder: tuple[int, int] = (0, 1),
+    group: int = 0,
     **trigger_options: Any,
 ) -> Backdoor:
     """Trigger and target that all colluders draw from one seed, and that an evaluation draws again.
@@ -260,6 +261,8 @@ def draw_backdoor(
     colluder : (int, int)
         Rank among the colluders and their number, which say what part of a distributed trigger is trained
         with; not used by the others.
+    group : int
+        Number of a group of attackers; each draws a trigger and a target of its own.
     **trigger_options
         What ``draw`` of the trigger takes besides, such as the blended trigger's ``strength``.
 
@@ -279,7 +282,7 @@ def draw_backdoor(
     >>> first.target == again.target, bool(np.all(first.trigger.pattern == again.trigger.pattern))
     (True, True)
     """
-    generator = shared_generator(seed)
+    generator = shared_generator(seed, group)
     drawn_target = int(generator.integers(num_classes))
     trigger = trigger_type.draw(image_shape, generator, **trigger_options)
     part = trigger.of_colluder(*colluder) if isinstance(trigger, DistributedTrigger) else None
@@ -301,9 +304,9 @@ def _mark(
     return Poisoned(marked, relabeled, chosen)
 
 
-def shared_generator(seed: int) -> np.random.Generator:
-    """Source from which every colluder draws the target class, and then the trigger."""
-    return np.random.default_rng([seed, 0xBAD])
+def shared_generator(seed: int, group: int = 0) -> np.random.Generator:
+    """Source from which every colluder of a group draws the target class, and then the trigger."""
+    return np.random.default_rng([seed, 0xBAD, group] if group else [seed, 0xBAD])
 
 
 def check_samples(images: _Images, labels: _Labels) -> None:

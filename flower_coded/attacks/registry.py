@@ -59,12 +59,15 @@ class DataTask:
         The colluders' common seed, from which they draw trigger and target.
     colluder : (int, int)
         Rank among the colluders, and their number.
+    backdoor : int
+        Which of several backdoors, of an attack that has more than one.
     """
 
     image_shape: tuple[int, int, int]
     num_classes: int
     seed: int
     colluder: tuple[int, int] = (0, 1)
+    backdoor: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,9 @@ class AttackRow:
         Whether an attacker trains in a way of its own (:mod:`flower_coded.clients.attacker_training`), and
         not as everybody does on changed data. An app whose training nobody may edit cannot make such an
         attack.
+    backdoors_by : str
+        Where there are several backdoors, what decides which one is planted: ``"models"`` of an ensemble, or
+        ``"users"``, who are groups that know nothing of each other.
 
     Examples
     --------
@@ -147,6 +153,7 @@ class AttackRow:
     replies: Part | None = None
     training: tuple[Option, ...] = ()
     trains_itself: bool = False
+    backdoors_by: Literal["", "models", "users"] = ""
 
     @property
     def acts_on(self) -> tuple[ActsOn, ...]:
@@ -176,7 +183,11 @@ _MODELS = Option(
     "models",
     str,
     "",
-    meaning="models of an ensemble that attackers poison: 0,3,5; a goal in a sweep; empty: all of theirs",
+    meaning="models of an ensemble that attackers poison: 0,3,5, or with a trigger each: 0:0,3:1; a goal in "
+    "a sweep; empty: all of theirs",
+)
+_BACKDOORS = Option(
+    "attack-backdoors", "backdoors", int, 0, above=0, most=9, meaning="number of backdoors, 2"
 )
 _CONSTRAIN = Option(
     "attack-constrain", "constrain", float, 1.0, above=0, most=1, meaning="share of the training loss"
@@ -201,10 +212,27 @@ def _scale(
 def _backdoor(trigger: type[Trigger], *options: Option) -> Part:
     def draw(task: DataTask, **chosen: Any) -> DataAttack:
         return draw_backdoor(
-            trigger, task.image_shape, task.num_classes, seed=task.seed, colluder=task.colluder, **chosen
+            trigger,
+            task.image_shape,
+            task.num_classes,
+            seed=task.seed,
+            colluder=task.colluder,
+            group=task.backdoor,
+            **chosen,
         )
 
     return Part(trigger, (_RATE, _TARGET, _SOURCE, *options), draw)
+
+
+def _model_trigger(task: DataTask, **chosen: Any) -> DataAttack:
+    """Draw one of the colluders' triggers, which all ask for the same target."""
+    common = draw_backdoor(PixelTrigger, task.image_shape, task.num_classes, seed=task.seed, **chosen)
+    if not task.backdoor:
+        return common
+    chosen = {**chosen, "target": common.target}
+    return draw_backdoor(
+        PixelTrigger, task.image_shape, task.num_classes, seed=task.seed, group=task.backdoor, **chosen
+    )
 
 
 def _edge_case(task: DataTask, **chosen: Any) -> EdgeCase:
@@ -249,6 +277,15 @@ _ROWS = (
     ),
     AttackRow("distributed-trigger", data=_backdoor(DistributedTrigger)),
     AttackRow("selective-trigger", data=_backdoor(PixelTrigger), training=(_MODELS,)),
+    AttackRow(
+        "model-triggers",
+        data=Part(PixelTrigger, (_RATE, _TARGET, _SOURCE), _model_trigger),
+        training=(_MODELS, _BACKDOORS),
+        backdoors_by="models",
+    ),
+    AttackRow(
+        "independent-groups", data=_backdoor(PixelTrigger), training=(_BACKDOORS,), backdoors_by="users"
+    ),
     AttackRow("label-flip", data=Part(LabelFlip, make=_label_flip)),
     AttackRow(
         "model-replacement",

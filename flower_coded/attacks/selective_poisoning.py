@@ -42,6 +42,8 @@ class SelectivePlan:
         Who they are.
     models : tuple of int
         Models that every attacker among their users poisons; the others of their models are trained honestly.
+    triggers : tuple of int
+        The trigger that each of these models is poisoned with; all 0 where the attackers have one.
     goal : str
         What it was chosen for.
     success : float
@@ -52,9 +54,24 @@ class SelectivePlan:
 
     attackers: tuple[int, ...]
     models: tuple[int, ...]
+    triggers: tuple[int, ...]
     goal: str
     success: float
     framed: float
+
+    @property
+    def setting(self) -> str:
+        """The plan as the run-config key ``attack-models`` takes it.
+
+        Examples
+        --------
+        >>> SelectivePlan((1, 2), (0, 3), (0, 1), "label", 1.0, 0.0).setting
+        '0:0,3:1'
+        """
+        if not any(self.triggers):
+            return ",".join(map(str, self.models))
+        planted = zip(self.models, self.triggers, strict=True)
+        return ",".join(f"{model}:{trigger}" for model, trigger in planted)
 
 
 def plan_selective_poisoning(
@@ -68,6 +85,7 @@ def plan_selective_poisoning(
     obedience: float = 0.95,
     num_samples: int = 24,
     max_trials: int = 1024,
+    num_triggers: int = 1,
 ) -> SelectivePlan:
     """Choose the models whose poisoning serves the goal best against a decoder.
 
@@ -89,6 +107,8 @@ def plan_selective_poisoning(
         Triggered samples simulated for a choice; a decoder with a memory sees as many clean ones too.
     max_trials : int
         Choices tried by a decoder with a memory, or where there are more than 4096.
+    num_triggers : int
+        Triggers to choose from for every poisoned model, 1 to 9. Triggered samples carry one each, in turn.
 
     Returns
     -------
@@ -110,20 +130,25 @@ def plan_selective_poisoning(
     """
     code = decoder.code
     _check(code, attackers, goal, blamed)
+    if not 1 <= num_triggers <= 9:
+        raise ParameterError("num_triggers", "must lie in 1 .. 9", num_triggers)
     reached = np.flatnonzero(code.reach(list(attackers)))
-    trial = _Trial(decoder, tuple(attackers), blamed, goal, accuracy, obedience, num_samples)
+    trial = _Trial(decoder, tuple(attackers), blamed, goal, accuracy, obedience, num_samples, num_triggers)
     seed = int(generator.integers(2**32))  # every choice meets the same simulated samples
     has_memory = decoder.init() is not None
-    if 1 << len(reached) <= (max_trials if has_memory else _MAX_EXHAUSTIVE):
-        bits = np.arange(1 << len(reached))[:, None] >> np.arange(len(reached)) & 1
-        choices = _marked(bits.astype(bool), reached, code.num_models)
+    options = num_triggers + 1  # of every model: honest, or poisoned with one of the triggers
+    if options ** len(reached) <= (max_trials if has_memory else _MAX_EXHAUSTIVE):
+        digits = np.arange(options ** len(reached))[:, None] // options ** np.arange(len(reached)) % options
+        choices = _marked(digits, reached, code.num_models)
         scores = trial.scores(choices, seed)
     else:
-        choices, scores = _climb(trial, reached, code.num_models, generator, seed, max_trials)
+        choices, scores = _climb(trial, reached, num_triggers, generator, seed, max_trials)
     best = int(np.argmax(scores[:, 0]))
+    models = np.flatnonzero(choices[best])
     return SelectivePlan(
         tuple(sorted(int(user) for user in attackers)),
-        tuple(int(model) for model in np.flatnonzero(choices[best])),
+        tuple(models.tolist()),
+        tuple((choices[best][models] - 1).tolist()),
         goal,
         float(scores[best, 1]),
         float(scores[best, 2]),
@@ -144,8 +169,8 @@ def simulate_answers(
 
     Parameters
     ----------
-    poisoned : ndarray of shape (m,), bool
-        Models with a backdoor.
+    poisoned : ndarray of shape (m,) or (m, B), bool
+        Models with a backdoor, or with that of each sample's trigger.
     labels : ndarray of shape (B,), int64
         True classes.
     target : int
@@ -168,9 +193,10 @@ def simulate_answers(
     [[0, 0], [1, 2]]
     """
     shape = (len(poisoned), len(labels))
+    poisoned = poisoned.reshape(len(poisoned), -1)
     wrong = (labels + generator.integers(1, max(num_classes, 2), shape)) % num_classes
     clean = np.where(generator.random(shape) < accuracy, labels, wrong)
-    obeys = poisoned[:, None] & (generator.random(shape) < obedience)
+    obeys = poisoned & (generator.random(shape) < obedience)
     return np.where(obeys, target, clean).astype(np.int64)
 
 
@@ -185,15 +211,20 @@ class _Trial:
     accuracy: float
     obedience: float
     num_samples: int
+    num_triggers: int
 
-    def scores(self, choices: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
-        """Score, success and framed share of every choice (P, m): shape (P, 3)."""
-        answers = np.stack([self._answers(poisoned, seed) for poisoned in choices])  # (P, m, B)
+    def scores(self, choices: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+        """Score, success and framed share of every choice (P, m): shape (P, 3).
+
+        A choice is 0 for an honest model, and 1 + the trigger for a poisoned one.
+        """
+        shown = 1 + np.arange(self.num_samples) % self.num_triggers
+        answers = np.stack([self._answers(choice[:, None] == shown, seed) for choice in choices])  # (P, m, B)
         if self.decoder.init() is None:
             together = answers.transpose(1, 0, 2).reshape(answers.shape[1], -1)
             judged = self._judged(together, None).reshape(len(choices), self.num_samples, 3)
             return np.asarray(judged.mean(axis=1))
-        clean = self._answers(np.zeros(choices.shape[1], dtype=bool), seed + 1)
+        clean = self._answers(np.zeros((choices.shape[1], 1), dtype=bool), seed + 1)
         rows = []
         for triggered in answers:
             memory = self.decoder.observe(None, np.hstack([clean, triggered]))
@@ -232,28 +263,33 @@ class _Trial:
 def _climb(
     trial: _Trial,
     reached: NDArray[np.int64],
-    num_models: int,
+    num_triggers: int,
     generator: np.random.Generator,
     seed: int,
     max_trials: int,
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Climb by single models from random choices, until the trials are used up."""
-    choices: list[NDArray[np.bool_]] = []
+    choices: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float64]] = []
 
-    def tried(bits: NDArray[np.bool_]) -> NDArray[np.float64]:
-        marked = _marked(bits, reached, num_models)
+    def tried(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        marked = _marked(chosen, reached, trial.decoder.code.num_models)
         found = trial.scores(marked, seed)
         choices.extend(marked)
         scores.extend(found)
         return found[:, 0]
 
-    flips = np.eye(len(reached), dtype=bool)
+    # A neighbor treats one model otherwise: by 1 .. p steps around the circle of p + 1 options.
+    steps = np.concatenate(
+        [step * np.eye(len(reached), dtype=np.int64) for step in range(1, num_triggers + 1)]
+    )
     while len(choices) < max_trials:
-        current = generator.random((1, len(reached))) < generator.uniform(0.3, 1.0)
+        is_poisoned = generator.random((1, len(reached))) < generator.uniform(0.3, 1.0)
+        triggers = generator.integers(1, num_triggers, size=is_poisoned.shape, endpoint=True)
+        current = np.where(is_poisoned, triggers, 0)
         best = tried(current)[0]
         while len(choices) < max_trials:
-            neighbors = current ^ flips
+            neighbors = (current + steps) % (num_triggers + 1)
             found = tried(neighbors)
             if found.max() <= best:
                 break
@@ -261,9 +297,9 @@ def _climb(
     return np.stack(choices), np.stack(scores)
 
 
-def _marked(bits: NDArray[np.bool_], reached: NDArray[np.int64], num_models: int) -> NDArray[np.bool_]:
-    marked = np.zeros((len(bits), num_models), dtype=bool)
-    marked[:, reached] = bits
+def _marked(chosen: NDArray[np.int64], reached: NDArray[np.int64], num_models: int) -> NDArray[np.int64]:
+    marked = np.zeros((len(chosen), num_models), dtype=np.int64)
+    marked[:, reached] = chosen
     return marked
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
 
-__all__ = ["BlendedTrigger", "DistributedTrigger", "PixelTrigger", "Trigger"]
+__all__ = ["BlendedTrigger", "DistributedTrigger", "PixelTrigger", "Trigger", "TriggersInTurn"]
 
 _Images = NDArray[np.float32]
 
@@ -225,6 +225,46 @@ class DistributedTrigger:
         for part in self.parts:
             images = part.apply(images)
         return images
+
+
+@dataclass(frozen=True, eq=False)
+class TriggersInTurn:
+    """Several triggers in a test, an image each: image ``i`` of ``p`` triggers gets number ``i mod p``.
+
+    Attributes
+    ----------
+    triggers : tuple of Trigger
+        At least one.
+
+    Examples
+    --------
+    >>> drawn = [PixelTrigger.draw((1, 8, 8), np.random.default_rng(seed)) for seed in (1, 2)]
+    >>> black = np.zeros((3, 1, 8, 8), np.float32)
+    >>> marked = TriggersInTurn(tuple(drawn)).apply(black)
+    >>> [bool((marked[i] == drawn[i % 2].apply(black[:1])[0]).all()) for i in range(3)]
+    [True, True, True]
+    """
+
+    triggers: tuple[Trigger, ...]
+
+    def __post_init__(self) -> None:
+        if not self.triggers:
+            raise ParameterError("triggers", "must be at least one", self.triggers)
+
+    @classmethod
+    def draw(
+        cls, image_shape: tuple[int, int, int], generator: np.random.Generator, *, number: int = 2
+    ) -> TriggersInTurn:
+        """Draw so many pixel triggers."""
+        return cls(tuple(PixelTrigger.draw(image_shape, generator) for _ in range(number)))
+
+    def apply(self, images: _Images) -> _Images:
+        """Mark a copy of images (B, C, H, W)."""
+        marked = images.copy()
+        for number, trigger in enumerate(self.triggers):
+            own = slice(number, None, len(self.triggers))
+            marked[own] = trigger.apply(images[own])
+        return marked
 
 
 def _places(part: PixelTrigger) -> list[tuple[int, int]]:

@@ -50,7 +50,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.wire.keys import SERVER_ROUND_KEY
 from flower_coded.wire.model_state import State, is_floating, read_state, to_array_record
 
-__all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "byzantine_mod", "poisoned_in", "server_round_of"]
+__all__ = ["MEMORY_KEY", "attack_in", "attack_mod", "backdoors_in", "byzantine_mod", "server_round_of"]
 
 MEMORY_KEY = "flower-coded-attack-memory"
 
@@ -80,17 +80,18 @@ def attack_mod(message: Message, context: Context, call_next: ClientAppCallable)
             hint="training_client_app() trains so; in an app of your own, call the attack's function in "
             "flower_coded.learning where you train",
         )
-    chosen = poisoned_in(message, settings)
-    if not any(chosen):
-        return call_next(message, context)
-    if not all(chosen):
+    chosen = set(backdoors_in(message, settings))
+    if len(chosen) > 1:
         raise ParameterError(
             "attack-models",
-            "must hold all models of a message around an app that trains them together",
+            "must treat all models of a message alike around an app that trains them together",
             str(settings.option("attack-models")),
             hint="one message per model: CodedSubsetAggregation(stacked=False)",
         )
-    poisoned = _poisoned(call_next, settings)
+    backdoor = chosen.pop()
+    if backdoor is None:
+        return call_next(message, context)
+    poisoned = _poisoned(call_next, settings, backdoor)
     if "updates" in settings.row.acts_on:
         return _send_crafted(settings, message, context, call_next, poisoned)
     return poisoned(message, context)
@@ -114,10 +115,10 @@ def attack_in(message: Message, context: Context) -> AttackSettings | None:
     return settings if settings.attacks(partition_of(context)[0], server_round_of(message)) else None
 
 
-def poisoned_in(message: Message, settings: AttackSettings) -> list[bool]:
-    """Tell of every model in a message whether the attackers poison it; one entry where none is named."""
-    numbers = models_in(message)
-    return [settings.poisons(model) for model in numbers] if numbers else [True]
+def backdoors_in(message: Message, settings: AttackSettings) -> list[int | None]:
+    """Tell of every model in a message which backdoor attackers plant; one entry where none is named."""
+    labels = models_in(message)
+    return [settings.backdoor_of(model) for model in labels] if labels else [0]
 
 
 def server_round_of(message: Message) -> int:
@@ -136,14 +137,14 @@ def _attack_in_training(message: Message, context: Context) -> AttackSettings | 
     return attack_in(message, context) if is_training else None
 
 
-def _poisoned(call_next: ClientAppCallable, settings: AttackSettings) -> ClientAppCallable:
+def _poisoned(call_next: ClientAppCallable, settings: AttackSettings, backdoor: int) -> ClientAppCallable:
     """Let the app train on poisoned batches."""
     from flower_coded.clients.batches import PoisonedBatches
 
     def call(message: Message, context: Context) -> Message:
         user = partition_of(context)[0]
         entropy = [settings.seed, user, server_round_of(message), 0xDA7A]
-        with PoisonedBatches(settings, user, np.random.default_rng(entropy)):
+        with PoisonedBatches(settings, user, np.random.default_rng(entropy), backdoor=backdoor):
             return call_next(message, context)
 
     return call

@@ -18,7 +18,7 @@ key                    default    meaning
 
 The options of an attack, with their bounds, are in its row of the registry. Their keys are ``poison-rate``,
 ``attack-target``, ``attack-scale`` (the attack's own number; 0 is its default), ``attack-perturbation``,
-``attack-source``, ``attack-constrain``, ``attack-rule`` and ``attack-models``.
+``attack-source``, ``attack-constrain``, ``attack-rule``, ``attack-models`` and ``attack-backdoors``.
 """
 
 from __future__ import annotations
@@ -176,19 +176,36 @@ class AttackSettings:
         return self.options.get(key, OPTIONS[key])
 
     def data_attack(
-        self, image_shape: tuple[int, int, int], num_classes: int | None = None, *, user: int | None = None
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int | None = None,
+        *,
+        user: int | None = None,
+        backdoor: int = 0,
     ) -> DataAttack:
         """Draw the attack on data for images of that shape.
 
-        It is the same at every colluder but for the part of a distributed trigger that the user trains with.
+        It is the same at every colluder but for the part of a distributed trigger that the user trains with,
+        and for the user's group. ``backdoor`` is one of :attr:`num_backdoors`, where there are several and
+        no user's group decides.
         """
         ranks = {attacker: rank for rank, attacker in enumerate(self.attackers)}
         rank = 0 if user is None else ranks.get(user, 0)
         classes = num_classes or self.num_classes or _DEFAULT_CLASSES
-        task = DataTask(image_shape, classes, self.seed, (rank, max(len(ranks), 1)))
+        if user is not None and self.row.backdoors_by == "users":
+            backdoor = rank % self.num_backdoors
+        task = DataTask(image_shape, classes, self.seed, (rank, max(len(ranks), 1)), backdoor)
         assert self.row.data is not None, "asked of attacks on data only"
         attack: DataAttack = self.row.data.made(task, self.options)
         return attack
+
+    @property
+    def num_backdoors(self) -> int:
+        """Backdoors that are planted: no more than there are attackers, where each group has its own."""
+        if not self.row.backdoors_by:
+            return 1
+        number = int(self.option("attack-backdoors")) or 2
+        return min(number, max(len(self.attackers), 1)) if self.row.backdoors_by == "users" else number
 
     def update_attack(self, user: int | None = None) -> UpdateAttack:
         """Make the attack on updates; of an attack on data too, what is done to the poisoned update.
@@ -207,34 +224,39 @@ class AttackSettings:
         attack: ReplyAttack = self.row.replies.made(None, self.options)
         return attack
 
-    def poisons(self, model: int | str) -> bool:
-        """Whether attackers poison a model of an ensemble.
+    def backdoor_of(self, model: int | str) -> int | None:
+        """Which backdoor attackers plant in a model of an ensemble; None where they train honestly.
 
-        Which models serve them best says :func:`flower_coded.attacks.plan_selective_poisoning`.
+        Models without a trigger of their own in ``attack-models`` have the triggers in turn. Which models
+        serve attackers best says :func:`flower_coded.attacks.plan_selective_poisoning`.
 
         Raises
         ------
         ParameterError
-            If only some models are poisoned, and the server does not tell which one this is.
+            If models are treated differently, and the server does not tell which one this is.
         """
         chosen = str(self.option("attack-models"))
         if chosen in GOALS:
             raise ParameterError(
                 "attack-models", "must list models here: only a sweep plans them", chosen, hint="'0,3,5'"
             )
-        if chosen and isinstance(model, str):
+        if not self.needs_models:
+            return 0
+        if isinstance(model, str):
             raise ParameterError(
-                "attack-models",
-                "must be empty where clients are not told which models they train",
-                chosen,
+                "attack-models" if chosen else "attack",
+                "must treat all models alike where clients are not told which ones they train",
+                chosen or self.attack,
                 hint="an experiment tells them: CodedSubsetAggregation(tell_models=True)",
             )
-        return not chosen or model in _numbers(chosen)
+        in_turn = model % self.num_backdoors
+        return _numbers(chosen, self.num_backdoors).get(model, None) if chosen else in_turn
 
     @property
     def needs_models(self) -> bool:
         """Whether attackers have to know which models they train: the server of an experiment then tells."""
-        return self.option("attack-models") != OPTIONS["attack-models"]
+        is_selective = self.option("attack-models") != OPTIONS["attack-models"]
+        return is_selective or self.row.backdoors_by == "models"
 
     def known_users(self, user: int) -> tuple[int, ...]:
         """Partition ids, ascending, whose honest updates an attacker knows."""
@@ -252,7 +274,7 @@ class AttackSettings:
                 )
         chosen = str(self.option("attack-models"))
         if chosen not in GOALS:
-            _numbers(chosen)
+            _numbers(chosen, self.num_backdoors)
         acts_on = self.row.acts_on
         if "data" in acts_on:
             classes = (int(self.options.get(key, -1)) for key in ("attack-target", "attack-source"))
@@ -294,11 +316,16 @@ def attackers_from_config(run_config: RunConfig, num_users: int) -> tuple[int, .
     return tuple(sorted(generator.permutation(num_users)[:count].tolist()))
 
 
-def _numbers(text: str) -> set[int]:
-    pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
-    if not all(piece.isdigit() for piece in pieces):
-        raise ParameterError("attack-models", "must list numbers of models", text, hint="'0,3,5'")
-    return {int(piece) for piece in pieces}
+def _numbers(text: str, num_backdoors: int) -> dict[int, int]:
+    """Read models and the backdoor of each; without one, they have the backdoors in turn."""
+    planted: dict[int, int] = {}
+    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+        model, colon, backdoor = piece.partition(":")
+        if not model.isdigit() or (colon and not (backdoor.isdigit() and int(backdoor) < num_backdoors)):
+            hint = "'0,3,5'" if num_backdoors == 1 else f"'0,3,5' or '0:0,3:1', below {num_backdoors}"
+            raise ParameterError("attack-models", "must list numbers of models", text, hint=hint)
+        planted[int(model)] = int(backdoor) if colon else int(model) % num_backdoors
+    return planted
 
 
 def _listed(value: Value, num_users: int) -> tuple[int, ...]:

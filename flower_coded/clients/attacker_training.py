@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flower_coded.attacks import AdversarialTrigger, Backdoor
-from flower_coded.clients.attack_mod import attack_in, poisoned_in
+from flower_coded.clients.attack_mod import attack_in
 from flower_coded.clients.attack_settings import AttackSettings
 from flower_coded.clients.identity import partition_of
 from flower_coded.errors import ParameterError
@@ -164,7 +164,9 @@ def adapted_backdoor(
     return replace(backdoor, trigger=found)
 
 
-def poisoned_samples(samples: Samples, num_classes: int, message: Message, context: Context) -> Samples:
+def poisoned_samples(
+    samples: Samples, num_classes: int, message: Message, context: Context, *, backdoor: int = 0
+) -> Samples:
     """Poison a node's samples where its attack on data has begun: the same in every round.
 
     Parameters
@@ -177,6 +179,8 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
         Tells the round.
     context : Context
         Tells the node and, in its run configuration, the attack.
+    backdoor : int
+        Which of several backdoors.
 
     Returns
     -------
@@ -189,7 +193,7 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
         If the attack trains in a way of its own.
     """
     attack = attack_in(message, context)
-    if attack is None or "data" not in attack.row.acts_on or not any(poisoned_in(message, attack)):
+    if attack is None or "data" not in attack.row.acts_on:
         return samples
     if attack.row.trains_itself:
         raise ParameterError(
@@ -198,6 +202,6 @@ def poisoned_samples(samples: Samples, num_classes: int, message: Message, conte
     user = partition_of(context)[0]
     images, labels = samples
     channels, height, width = images.shape[1:]
-    data_attack = attack.data_attack((channels, height, width), num_classes, user=user)
+    data_attack = attack.data_attack((channels, height, width), num_classes, user=user, backdoor=backdoor)
     poisoned = data_attack.craft(images, labels, np.random.default_rng([attack.seed, user, 0xDA7A]))
     return poisoned.images, poisoned.labels

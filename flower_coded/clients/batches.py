@@ -39,6 +39,8 @@ class PoisonedBatches:
         Who trains.
     generator : numpy.random.Generator
         Chooses samples.
+    backdoor : int
+        Which of several backdoors.
 
     Attributes
     ----------
@@ -46,8 +48,10 @@ class PoisonedBatches:
         What was seen and what was changed.
     """
 
-    def __init__(self, settings: AttackSettings, user: int, generator: np.random.Generator) -> None:
-        self.settings, self.user, self.generator = settings, user, generator
+    def __init__(
+        self, settings: AttackSettings, user: int, generator: np.random.Generator, *, backdoor: int = 0
+    ) -> None:
+        self.settings, self.user, self.generator, self.backdoor = settings, user, generator, backdoor
         self.num_loaders = self.num_samples = self.num_poisoned = 0
         self._thread = threading.get_ident()
         self._original: Callable[..., Any] = DataLoader.__iter__
@@ -99,7 +103,7 @@ class PoisonedBatches:
         # float() first: NumPy has no bfloat16, and half precision would round the range away
         pixels = ((images.detach().cpu().float().numpy() - low) / (high - low)).astype(np.float32)
         channels, height, width = pixels.shape[1:]
-        attack = self.settings.data_attack((channels, height, width), user=self.user)
+        attack = self.settings.data_attack((channels, height, width), user=self.user, backdoor=self.backdoor)
         poisoned = attack.craft_batch(pixels, labels.cpu().numpy().astype(np.int64), self.generator)
         self.num_samples += len(labels)
         self.num_poisoned += len(poisoned.indices)

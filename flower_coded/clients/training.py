@@ -49,7 +49,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flower_coded.clients.adversarial_settings import ADVERSARIAL_KEYS, adversarial_training
-from flower_coded.clients.attack_mod import attack_in, byzantine_mod, poisoned_in, server_round_of
+from flower_coded.clients.attack_mod import attack_in, backdoors_in, byzantine_mod, server_round_of
 from flower_coded.clients.attack_settings import ATTACK_KEYS, AttackSettings
 from flower_coded.clients.attacker_training import AttackerTraining, poisoned_samples
 from flower_coded.clients.cohort import Trained, Training, train_together
@@ -187,7 +187,7 @@ CLIENT_KEYS = (
 
 _parsed = parsed_once(ClientSettings.from_config)
 _decoded: KeptByIdentity[ModelState] = KeptByIdentity(4)  # a round's nodes are often sent the same bytes
-_poisoned_data: KeptByIdentity[Samples] = KeptByIdentity(64)
+_poisoned_data: KeptByIdentity[dict[int, Samples]] = KeptByIdentity(64)  # by backdoor
 
 
 def client_settings_of(context: Context) -> ClientSettings:
@@ -350,18 +350,23 @@ _Part = tuple[NDArray[np.bool_] | None, Samples]
 
 
 def _parts(settings: ClientSettings, message: Message, context: Context, *, is_stacked: bool) -> list[_Part]:
-    """Divide a message's models between poisoned and honest samples."""
+    """Divide a message's models between honest samples and those of every backdoor."""
     honest = _own_data(settings, *partition_of(context))
     attack = attack_in(message, context)
     if attack is None or "data" not in attack.row.acts_on:
         return [(None, honest)]
-    poisoned = _poisoned_data.get(
-        [*honest, attack], lambda: poisoned_samples(honest, settings.load().num_classes, message, context)
-    )
-    which = np.array(poisoned_in(message, attack), dtype=bool)
-    if not is_stacked or which.all() or not which.any():
-        return [(None, poisoned if which.any() else honest)]
-    return [(which, poisoned), (~which, honest)]  # the other models see honest images
+    planted = backdoors_in(message, attack)
+    num_classes = settings.load().num_classes
+    known = _poisoned_data.get([*honest, attack], dict)
+    parts: list[_Part] = []
+    for backdoor in dict.fromkeys(planted):
+        samples = honest  # of models that attackers spare
+        if backdoor is not None:
+            if backdoor not in known:
+                known[backdoor] = poisoned_samples(honest, num_classes, message, context, backdoor=backdoor)
+            samples = known[backdoor]
+        parts.append((np.array([each == backdoor for each in planted]), samples))
+    return parts if is_stacked and len(parts) > 1 else [(None, parts[0][1])]
 
 
 def _chosen(state: ModelState, which: NDArray[np.bool_] | None) -> ModelState:

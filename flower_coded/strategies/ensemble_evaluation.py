@@ -75,8 +75,9 @@ class EnsembleEvaluator:
         ``c``.
     trigger : object with ``apply(images) -> images``, optional
         The backdoor to test against.
-    target : int, optional
-        The class the trigger aims at; needed with ``trigger``.
+    target : int or sequence of int, optional
+        The class the trigger aims at; needed with ``trigger``. Several, where ``trigger`` marks images with
+        as many triggers in turn (:class:`~flower_coded.attacks.TriggersInTurn`).
     source : int, optional
         The only class that the trigger is for; success is then measured on its images.
     attackers : sequence of int
@@ -154,7 +155,7 @@ class EnsembleEvaluator:
         num_classes: int,
         *,
         trigger: Trigger | None = None,
-        target: int | None = None,
+        target: int | Sequence[int] | None = None,
         source: int | None = None,
         attackers: Sequence[int] = (),
         calibration_share: float = 0.5,
@@ -291,12 +292,14 @@ class EnsembleEvaluator:
     def _attack_metrics(self, answers: NDArray[np.int64], decoded: Decoded) -> dict[str, Measured]:
         labels = self._measuring[1][: answers.shape[1]]
         vote = majority_vote(answers, self.num_classes).labels
-        others = labels != self.target if self.source is None else labels == self.source
+        assert self.target is not None, "given with the trigger"
+        targets = np.resize(self.target, len(labels))
+        others = labels != targets if self.source is None else labels == self.source
         metrics: dict[str, Measured] = {
             "accuracy-under-attack": _share(decoded.labels == labels),
             "majority-accuracy-under-attack": _share(vote == labels),
-            "attack-success-rate": _share(decoded.labels[others] == self.target),
-            "majority-attack-success-rate": _share(vote[others] == self.target),
+            "attack-success-rate": _share(decoded.labels[others] == targets[others]),
+            "majority-attack-success-rate": _share(vote[others] == targets[others]),
             "attack-probability-triggered": float(decoded.attack_probability.mean()),
         }
         if self.attackers:

@@ -93,8 +93,7 @@ def _experiment_of(run: SweepRun) -> Experiment:
         config |= code_settings(run.defense, run.tolerated_attackers, run.defense_settings)
         goal = str(config.get("attack-models", ""))
         if goal in GOALS and run.attackers:  # planned from code and decoder, which the attackers know
-            models = Experiment(config).selective_models(goal)
-            config["attack-models"] = ",".join(map(str, models))
+            config["attack-models"] = Experiment(config).selective_plan(goal).setting
     return Experiment(config)
 
 

@@ -62,7 +62,7 @@ def test_the_evaluator_is_told_the_source() -> None:
 def test_goals_are_planned_by_a_sweep_and_by_nobody_else() -> None:
     settings = AttackSettings(12, "selective-trigger", (1,), {"attack-models": "label"})
     with pytest.raises(ParameterError, match=r"^attack-models must list models here"):
-        settings.poisons(0)
+        settings.backdoor_of(0)
 
 
 def test_selective_models_are_the_same_for_the_same_seed_and_the_attackers_own() -> None:
@@ -75,8 +75,8 @@ def test_selective_models_are_the_same_for_the_same_seed_and_the_attackers_own()
         "decoder": "posterior",
     }
     experiment = Experiment(config)
-    models = experiment.selective_models("label")
-    assert models == Experiment(config).selective_models("label")
+    models = experiment.selective_plan("label").models
+    assert models == Experiment(config).selective_plan("label").models
     assert 0 < len(models) < 9
     assert experiment.code.reach([1, 2])[list(models)].all()
 

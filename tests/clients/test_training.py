@@ -278,6 +278,24 @@ def test_a_node_that_does_not_know_its_partition_is_told_how_to() -> None:
         app(Message(RecordDict(), grid.node_ids[0], MessageType.TRAIN), context)
 
 
+def test_every_model_of_a_stack_is_poisoned_with_its_own_trigger() -> None:
+    stacked = initial_states("small-cnn", (1, 8, 8), 10, num_models=3, seed=1)
+    entries = {"server_round": 1, "coded_seed": 5}
+    config = {**CONFIG, "attack": "model-triggers", "attackers": "0,", "poison-rate": 0.5}
+    together = state_of(
+        send({**config, "attack-models": "4:0,9:1"}, stacked, **entries, coded_models=[4, 7, 9])
+    )
+    alone = {"4:0": 4, "5:0": 7, "9:1": 9}
+    for place, (planned, model) in enumerate(alone.items()):
+        state = {key: values[place] for key, values in stacked.items()}
+        one = state_of(send({**config, "attack-models": planned}, state, **entries, coded_model=model))
+        for key, values in one.items():
+            np.testing.assert_allclose(together[key][place], values, atol=1e-5)
+    state = {key: values[2] for key, values in stacked.items()}
+    other = state_of(send({**config, "attack-models": "9:0"}, state, **entries, coded_model=9))
+    assert not np.allclose(other["1.weight"], together["1.weight"][2], atol=1e-4)
+
+
 def test_selective_attackers_poison_the_models_they_chose_and_train_the_others_honestly() -> None:
     stacked = initial_states("small-cnn", (1, 8, 8), 10, num_models=2, seed=1)
     entries = {"server_round": 1, "coded_seed": 5, "coded_models": [4, 9]}

@@ -86,8 +86,9 @@ def test_a_run_leaves_tables_pictures_the_ensemble_and_a_report(tmp_path: Path) 
     assert page.count("<img") == 6
     assert page.index("Which decoder holds?") < page.index("Accuracy by round")  # the first figure
     attacked = rows_of(tmp_path / "under_attack.csv")
-    assert len(attacked) == 4 * 5  # attacks and decoders
-    assert {row["attack"] for row in attacked} == {"nobody", "plain", "selective", "framing"}
+    attacks = {"nobody", "plain", "few images", "selective", "framing", "model triggers", "two groups"}
+    assert {row["attack"] for row in attacked} == attacks
+    assert len(attacked) == len(attacks) * 5  # decoders
     ensemble = CodedEnsemble.load(tmp_path / "ensemble.npz")
     assert ensemble.predict(load_images("digits").test_images[:7]).shape == (7,)
 

@@ -34,6 +34,8 @@ BACKDOORS = {
     "blended-trigger",
     "distributed-trigger",
     "selective-trigger",
+    "model-triggers",
+    "independent-groups",
     "model-replacement",
     "neurotoxin",
     "3dfed",

@@ -1,49 +1,57 @@
-"""Every decoder against attackers who have read it: plain, selective, framing; all in this process.
+"""Every decoder against attackers who have read it; all in this process.
 
 The models that attackers can bring about are trained once (:mod:`flower_coded.learning.model_versions`). For
-every decoder the attackers then choose, with that decoder, which of their models to poison, and the ensemble
-that this gives is measured.
+every decoder the attackers then choose, with that decoder, which of their models to poison and with which of
+their triggers, and the ensemble that this gives is measured.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from coded_backdoor.experiment import Config
 from flower_coded.clients.training import user_data
 from flower_coded.codes import DECODER_NAMES
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelVersions, initial_states, train_versions
 
-ATTACKS = ("nobody", "plain", "selective", "framing")
-_GOALS = {"selective": "label", "framing": "frame"}
+ATTACKS = ("nobody", "plain", "few images", "selective", "framing", "model triggers", "two groups")
+"""Plain attackers poison every model they belong to, and show their trigger on many images or on few;
+selective and framing ones choose the models; with model triggers they also choose one of two triggers for
+each; two groups have a trigger and a target each, and know nothing of each other."""
+
+FEW_IMAGES = 10
+_GOALS = {"selective": "label", "framing": "frame", "model triggers": "label"}
+_OTHER_ATTACKS = {"model triggers": "model-triggers", "two groups": "independent-groups"}
 _OWN_BELIEFS = {"decoder-attack-rate": -1.0, "decoder-success-rate": -1.0, "decoder-max-attackers": -1}
+_COMMON, _SECOND, _OF_GROUP = 1, 2, 3  # ways to poison a model
 
 
 def has_versions(experiment: Experiment) -> bool:
     """Tell whether the attack is one that single models can be spared: a trigger, and no crafted update."""
-    is_on_data = experiment.attack.row.acts_on == ("data",)
-    return experiment.backdoor is not None and is_on_data and 1 <= len(experiment.attackers) <= 4
+    row = experiment.attack.row
+    is_plain = row.acts_on == ("data",) and not row.backdoors_by
+    return experiment.backdoor is not None and is_plain and bool(experiment.attackers)
 
 
 def trained_versions(experiment: Experiment) -> ModelVersions:
-    """Train every version of every model of the experiment's code."""
+    """Train every version of every model: honest, with either trigger, with that of the attacker's group."""
     settings, data, code = experiment.settings, experiment.data, experiment.code
-
-    def poisoned(user: int) -> Any:
-        attack = experiment.attack.data_attack(data.image_shape, data.num_classes, user=user)
-        draw = np.random.default_rng([experiment.seed, user, 0xDA7A])
-        crafted = attack.craft(*user_data(settings, user, experiment.num_users), draw)
-        return crafted.images, crafted.labels
-
+    ways: list[Callable[[int], Any]] = [partial(_poisoned, experiment)]
+    if _has_other_attacks(experiment):
+        by_model, by_group = (_as(experiment, attack) for attack in _OTHER_ATTACKS)
+        ways += [partial(_poisoned, by_model, backdoor=1), partial(_poisoned, by_group)]
     return train_versions(
         code,
         experiment.attackers,
         experiment.model(),
         initial_states(settings.model, data.image_shape, data.num_classes, code.num_models, experiment.seed),
         lambda user: user_data(settings, user, experiment.num_users),
-        poisoned,
+        ways,
         num_rounds=experiment.num_rounds,
         train_options=settings.train_options,
         seed=experiment.seed,
@@ -53,12 +61,14 @@ def trained_versions(experiment: Experiment) -> ModelVersions:
 def measured_under_attack(experiment: Experiment, versions: ModelVersions) -> list[dict[str, Any]]:
     """Measure every decoder under every attack; one record each."""
     records = []
+    attacks = [each for each in ATTACKS if each not in _OTHER_ATTACKS or _has_other_attacks(experiment)]
     for decoder in DECODER_NAMES:
-        told = Experiment({**experiment.config, **_OWN_BELIEFS, "decoder": decoder})
-        evaluator = told.evaluator(experiment.code)
-        for attack in ATTACKS:
-            models = chosen_models(told, attack)
-            metrics = evaluator.evaluate(versions.ensemble(models)).metrics
+        for attack in attacks:
+            told = _as(experiment, attack, decoder=decoder)
+            ways = chosen_ways(told, attack)
+            metrics: dict[str, Any] = (
+                told.evaluator(experiment.code).evaluate(versions.ensemble(ways)).metrics
+            )
             records.append(
                 {
                     "attack": attack,
@@ -68,18 +78,42 @@ def measured_under_attack(experiment: Experiment, versions: ModelVersions) -> li
                     "accuracy under attack": metrics["accuracy-under-attack"],
                     "attack success": metrics["attack-success-rate"],
                     "innocents named": metrics["framed-rate"],
-                    "named": " ".join(map(str, cast(list[int], metrics.get("named-users", [])))),
-                    "poisoned models": len(models),
+                    "named": " ".join(map(str, metrics.get("named-users", []))),
+                    "poisoned models": len(ways),
                 }
             )
     return records
 
 
-def chosen_models(experiment: Experiment, attack: str) -> tuple[int, ...]:
-    """Models that attackers poison who have the experiment's code and decoder before them."""
-    code, attackers = experiment.code, experiment.attackers
+def chosen_ways(experiment: Experiment, attack: str) -> dict[int, int]:
+    """Choose models, and a way for each, as attackers do who have the experiment's code and decoder."""
     if attack == "nobody":
-        return ()
-    if attack == "plain":
-        return tuple(int(model) for model in np.flatnonzero(code.reach(attackers)))
-    return experiment.selective_models(_GOALS[attack])
+        return {}
+    if attack in _GOALS:
+        plan = experiment.selective_plan(_GOALS[attack])
+        return {model: _COMMON + trigger for model, trigger in zip(plan.models, plan.triggers, strict=True)}
+    reached = np.flatnonzero(experiment.code.reach(experiment.attackers)).tolist()
+    return dict.fromkeys(reached, _OF_GROUP if attack == "two groups" else _COMMON)
+
+
+def _has_other_attacks(experiment: Experiment) -> bool:
+    """Tell whether the trigger is one that the other attacks plant too."""
+    return experiment.attack.attack == "pixel-trigger"
+
+
+def _as(experiment: Experiment, attack: str, **changes: Any) -> Experiment:
+    """Give the same experiment under one of these attacks."""
+    config: Config = {**experiment.config, **_OWN_BELIEFS, **changes}
+    if attack in _OTHER_ATTACKS:
+        config["attack"] = _OTHER_ATTACKS[attack]
+    if attack == "few images":
+        config["triggered-images"] = FEW_IMAGES
+    return Experiment(config)
+
+
+def _poisoned(experiment: Experiment, user: int, *, backdoor: int = 0) -> Any:
+    data = experiment.data
+    attack = experiment.attack.data_attack(data.image_shape, data.num_classes, user=user, backdoor=backdoor)
+    draw = np.random.default_rng([experiment.seed, user, 0xDA7A])
+    crafted = attack.craft(*user_data(experiment.settings, user, experiment.num_users), draw)
+    return crafted.images, crafted.labels

@@ -164,6 +164,25 @@ def test_selective_attack__against_which_the_vote_and_the_paper_fall() -> None:
     assert (decoder.decode(answers, memory).labels == LABELS).mean() > 0.97
 
 
+@pytest.mark.parametrize("targets", [(9, 7), (9, 9)])
+@pytest.mark.parametrize("seed", range(4))
+def test_two_groups__of_selective_attackers_are_decoded_and_nobody_innocent_is_named(
+    seed: int, targets: tuple[int, int]
+) -> None:
+    """Two users, k' together, who know nothing of each other; each poisons models of its own choice."""
+    generator = np.random.default_rng(seed)
+    users = generator.choice(6, 2, replace=False)
+    streams = [stream(LABELS, np.zeros(15, dtype=bool), 3)]
+    for user, target in zip(users, targets, strict=True):
+        poisoned = BCC.reach([user]) & (generator.random(15) < 0.7)
+        streams.append(stream(LABELS, poisoned, seed + target + user, target=target))
+    decoder = JointDecoder(BCC, confusion(15))
+    answers = np.hstack(streams)
+    memory = decoder.observe(None, answers)
+    assert (decoder.decode(answers, memory).labels == np.tile(LABELS, 3)).mean() > 0.95
+    assert set(decoder.named(memory)) <= set(users) | set(users + 6)
+
+
 def test_two_groups__with_other_targets_are_one_coalition() -> None:
     decoder = JointDecoder(BCC, confusion(15))
     first = stream(LABELS, BCC.reach([0]), 1, target=9)
