@@ -75,7 +75,8 @@ PYPROJECT = """
 [project]
 name = "simulation-speed"
 version = "1.0.0"
-dependencies = []
+license = { file = "LICENSE" }
+dependencies = ["flwr[simulation]>=1.32", "flower-coded>=0.2.0"]
 [tool.flwr.app]
 publisher = "flowercoded"
 fab-format-version = 1
@@ -206,6 +207,7 @@ def print_flwr_run(config: dict[str, Any], directory: Path, rounds: int) -> None
     (directory / "app" / "pyproject.toml").write_text(
         PYPROJECT + "".join(f"{key} = {value!r}\n" for key, value in config.items())
     )
+    (directory / "app" / "LICENSE").write_text("Apache-2.0")
     (package / "__init__.py").write_text("")
     (package / "server.py").write_text(SERVER_APP)
     (package / "client.py").write_text(
