@@ -56,17 +56,22 @@ def nearest_to_pivot_mean(
     >>> nearest_to_pivot_mean(np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]]), 1, pivot=2)
     array([3. , 4.5])
     """
-    finite = finite_rows(vectors)
-    count = len(finite)
+    if vectors.ndim != 2 or not len(vectors):
+        finite_rows(vectors)  # refuses
+    count = len(vectors)
     if not 0 <= 2 * num_byzantine < count:
         raise ParameterError("num_byzantine", f"must satisfy 0 <= 2 f < {count}", num_byzantine)
     if not 0 <= pivot < count:
         raise ParameterError("pivot", f"must be a row of {count}", pivot)
+    center = combine_rows(np.ones(1), take_rows(vectors, np.array([pivot])), num_threads=num_threads)
+    distances = distances_to(vectors, center, num_threads=num_threads)
+    # Rows at a finite distance are finite: only where one is not are they all looked at.
+    finite = np.isfinite(distances)
+    if not finite.all():
+        finite = finite_rows(vectors)
     if not finite[pivot]:
         raise DecodingError("the pivot is not finite", received=0, needed=1)
-    present = take_rows(vectors, finite)
-    center = combine_rows(np.ones(1), take_rows(vectors, np.array([pivot])), num_threads=num_threads)
-    distances = distances_to(present, center, num_threads=num_threads)
+    present, distances = take_rows(vectors, finite), distances[finite]
     distances[int(finite[:pivot].sum())] = -1.0  # the pivot comes first, also among its equals
     num_kept = min(count - num_byzantine, len(present))
     # Stable, so that ties go to the lower row.

@@ -159,7 +159,7 @@ def add_to_history(
 
     Returns
     -------
-    (array of shape (n, k), dict)
+    (array of shape (n, k) or LazyRows, dict)
         The senders' sums, in the type of the vectors, at least float32, and the memory: ``participants`` (m,)
         and ``sums`` (m, k), which no later call changes.
 
@@ -172,7 +172,7 @@ def add_to_history(
     --------
     >>> _, memory = add_to_history(np.array([[1.0], [2.0]]), (5, 8), {})
     >>> sums, _ = add_to_history(np.array([[4.0], [1.0]]), (8, 3), memory)
-    >>> sums
+    >>> stored(sums)
     array([[6.],
            [1.]])
     """
@@ -193,7 +193,7 @@ def add_to_history(
     places = np.argsort(everybody)[np.searchsorted(everybody, senders, sorter=np.argsort(everybody))]
     for row in np.flatnonzero(finite):  # row by row, for a sum of all would hold one more copy
         sums[int(places[row])] += seen[int(row)]
-    return sums[constant_like(places, sums)], {"participants": everybody, "sums": sums}
+    return take_rows(sums, places), {"participants": everybody, "sums": sums}
 
 
 def check_last_coordinates(number: int | None) -> None:
