@@ -43,6 +43,16 @@ WRONG = {
         ("secret-rounds=0", "0"),
         ("dataset=mist", "mnist"),
     ],
+    "adapter-finetuning": [
+        ("strategies=fedavg,krumm", "multi-krum"),
+        ("attack=replacment", "replacement"),
+        ("modality=pictures", "images"),
+        ("num-attackers=9", "9"),
+        ("attack-until-round=2", "attack-from-round"),
+        ("poison-rate=0.0", "0"),
+        ("sides=down", "up"),
+        ("network=vit_b_16", "words"),
+    ],
     "secure-krum": [
         ("num-attackers=9", "9"),
         ("num-parts=40", "40"),
