@@ -162,6 +162,7 @@ class FederatedStrategy(Strategy):
         self.seed, self.connect_timeout = seed, connect_timeout
         self.history: list[Any] = []
         self.federation: Federation | None = None
+        self._is_own_master = False
 
     def start(
         self,
@@ -187,6 +188,7 @@ class FederatedStrategy(Strategy):
         if timeout is None or not timeout > 0:  # Flower takes None for no limit
             raise ParameterError("timeout", "must be a number of seconds above 0", timeout)
         log(INFO, "each stage waits at most %g s for its replies", timeout)
+        self._is_own_master = True
         result = super().start(
             grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
         )
@@ -215,6 +217,17 @@ class FederatedStrategy(Strategy):
         On another grid, and in a stage that the history already holds, a new run begins and the history
         starts afresh; a strategy that keeps more from round to round looks at ``server_round == 1``.
         """
+        if not self._is_own_master:
+            # Flower's wrappers for differential privacy scale their noise to a mean over all clients, with
+            # one vote each. A median, a selection or an ensemble has another sensitivity, and what is
+            # secret-shared never passes through them.
+            raise ParameterError(
+                "strategy",
+                "must be started itself: no wrapper knows how much one client moves its result",
+                type(self).__name__,
+                hint="ValidatedReplies(DifferentialPrivacy...(FedAvg(...))), or noise at the clients "
+                "(flwr.clientapp.mod.LocalDpMod)",
+            )
         if self.federation is None or self.federation.grid is not grid:
             self.federation = Federation(
                 grid,

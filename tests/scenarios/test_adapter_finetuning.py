@@ -121,8 +121,13 @@ def test_attackers_attack_in_their_rounds_only() -> None:
     assert on == [[2, 3, 4], [], [2, 3, 4]]
 
 
-@pytest.mark.parametrize("modality", ["words", "images"])
-def test_every_strategy_trains_adapters_in_one_process(modality: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("modality", "strategies"),
+    [("words", "fedavg,norm-clipping,multi-krum,ramp,coded"), ("images", "fedavg,coded")],
+)
+def test_every_strategy_trains_adapters_in_one_process(
+    modality: str, strategies: str, tmp_path: Path
+) -> None:
     from adapter_finetuning.client_app import app
     from adapter_finetuning.experiment import LABELS, prepare
     from adapter_finetuning.report import write_report
@@ -131,19 +136,23 @@ def test_every_strategy_trains_adapters_in_one_process(modality: str, tmp_path: 
     from flower_coded.testing import InProcessGrid
 
     settings = config(
-        modality=modality, num_server_rounds=2, attack_from_round=1, attack_until_round=1, out=str(tmp_path)
+        modality=modality,
+        strategies=strategies,
+        num_server_rounds=1,
+        attack_from_round=1,
+        attack_until_round=1,
+        out=str(tmp_path),
     )
     experiment, sent, records = prepare(settings), {}, []
     for name in experiment.names:
         records += compare(experiment, InProcessGrid(app, 12, settings), name, sent)
-    assert {(r["method"], r["round"]) for r in records} == {
-        (m, r) for m in LABELS.values() for r in (0, 1, 2)
-    }
+    found = {(record["method"], record["round"]) for record in records}
+    assert found == {(LABELS[name], number) for name in experiment.names for number in (0, 1)}
     assert all(0 <= record[key] <= 1 for record in records for key in ("accuracy", "attack success"))
     write_report(experiment, experiment.run_directory(), records, sent)
     page = (tmp_path / "report.html").read_text()
     assert "outlives" in page
-    assert "ramp-shared multi-Krum" in page
+    assert all(LABELS[name] in page for name in experiment.names)
 
 
 @pytest.mark.slow
