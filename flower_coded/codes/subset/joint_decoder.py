@@ -19,7 +19,9 @@ Against attackers who have read this:
   themselves, so they cannot make an innocent user's guilt the only explanation, whichever models they poison.
   Who poisons few models leaves several explanations, and nobody is named;
 * groups with triggers of their own are one coalition with several targets. Two groups that ask for the same
-  target look like one that obeys half of the time, and are decoded so.
+  target look like one that obeys half of the time, and are decoded so. This is what selective attackers can
+  use who plant another trigger, with the same target, in other models: they may have their label on the
+  images of one trigger, and innocent users may be named (measured in docs/codes.md).
 
 The stream is kept in bounded memory (:class:`~flower_coded.codes.subset.answer_memory.AnswerMemory`), and is
 learned from anew whenever it has grown by a tenth.
