@@ -1,8 +1,9 @@
 """Is an output code more robust than a softmax model trained at the same cost? In one sentence.
 
-Seeds are pairs: both models of a seed share images, users, initial weights and attacked images, so that what
-is looked at is the difference per seed. It counts as seen where its mean is beyond two standard errors over
-the seeds, or, with one seed, beyond two of a difference of two shares of n images, at most ``sqrt(0.5 / n)``.
+Seeds are pairs: both models of a seed share images, users and attacked images, so that what is looked at is
+the difference per seed. It counts as seen where Student's 95 % interval of its mean lies above 0; with one
+seed, where it exceeds 1.96 standard errors of a difference of two shares of n images, at most
+``sqrt(0.5 / n)`` each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 __all__ = ["verdict"]
 
@@ -57,15 +59,18 @@ def _of_place(place: str, records: list[dict[str, Any]]) -> str:
         seeds = sorted(worst[name].keys() & worst[best].keys())
         differences = np.array([worst[name][seed] - worst[best][seed] for seed in seeds])
         words = f"{name} ({differences.mean():+.3f})"
-        (seen if differences.mean() > 2 * _standard_error(differences, number) else others).append(words)
+        (seen if differences.mean() > _half_width(differences, number) else others).append(words)
     reference = f"the best softmax model ({best}, worst case {np.mean(list(worst[best].values())):.3f})"
     if seen:
         return f"{place}: beyond {reference} is {', '.join(seen)}."
-    return f"{place}: no output code is beyond {reference} by two standard errors: {', '.join(others)}."
+    return f"{place}: no output code is beyond {reference} with 95 % confidence: {', '.join(others)}."
 
 
-def _standard_error(differences: np.ndarray, num_images: int) -> float:
-    if len(differences) > 1:
-        return float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+def _half_width(differences: np.ndarray, num_images: int) -> float:
+    """Half of the 95 % interval of the mean difference."""
+    count = len(differences)
+    if count > 1:
+        # Of three seeds two standard errors are no evidence: Student's quantile is 4.3.
+        return float(stats.t.ppf(0.975, count - 1) * np.std(differences, ddof=1) / math.sqrt(count))
     # Of a difference of two shares, at most: the images are the same, so it is smaller in truth.
-    return math.sqrt(0.5 / num_images)
+    return 1.96 * math.sqrt(0.5 / num_images)
