@@ -113,7 +113,7 @@ def memory(experiment: Experiment) -> list[Record]:
     whole, adapters = whole_size(experiment.network)
     models = experiment.code.num_models
     return [
-        {"what": "numbers in the network", "all of it": whole, "adapters and head": adapters},
+        {"what": "thousand numbers", "all of it": 1e-3 * whole, "adapters and head": 1e-3 * adapters},
         {
             "what": f"ensemble of {models}, MB as float32",
             "all of it": 4e-6 * models * whole,
