@@ -59,6 +59,7 @@ DOUBT = 20.0
 """Nats of evidence for poisoned models that an explanation may leave unexplained and still acquit."""
 
 GROWTH = 1.1
+_LOG_UNSEEN = -30.0  # expected log share of a trigger that no sample carries
 _NEGLIGIBLE = 1e-4  # posterior below which a coalition has no say in labels
 _CHUNK = 4096  # distinct answers decoded at a time
 
@@ -246,11 +247,12 @@ class JointDecoder(EnsembleDecoder):
         coalitions, weights = stream.coalitions, self._weights(stream.coalitions)
         explanations = []
         for place, chosen in enumerate(coalitions.kept[:number]):
-            shares = coalitions.shares[place, FIRST_TARGET:]
+            kinds = coalitions.shares[place, FIRST_TARGET:]
+            shares = kinds.reshape(-1, self.num_classes).sum(axis=0)
             reach = self._sets.reach[chosen]
             # The prior of a target never seen is not an attack; nobody attacks nothing.
             rate = float(shares.sum()) if reach.any() else 0.0
-            mean = coalitions.obedience_shares[place, int(shares.argmax())] @ self._likelihood.obedience
+            mean = coalitions.obedience_shares[place, int(kinds.argmax())] @ self._likelihood.obedience
             explanations.append(
                 Explanation(
                     users=tuple(int(user) for user in np.flatnonzero(self._sets.members[chosen])),
@@ -312,10 +314,13 @@ class JointDecoder(EnsembleDecoder):
         # One array (V, K, c) for all attacks of a coalition, target by target.
         log_attack = np.full((len(vectors), len(heard), self.num_classes), -np.inf)
         is_able = np.where(reach.any(axis=1), 0.0, -np.inf)
-        for target, block in enumerate(blocks):
-            obedience = coalitions.obedience_shares[heard, target]
+        is_seen = log_shares[:, FIRST_TARGET:].max(axis=0, initial=-np.inf) > _LOG_UNSEEN
+        for kind in np.flatnonzero(is_seen).tolist():
+            target = kind % self.num_classes
+            block = blocks[target]
+            obedience = coalitions.obedience_shares[heard, kind]
             terms = self._likelihood.attack_terms(block, target, reach.astype(np.float64), obedience)
-            terms += (log_shares[:, FIRST_TARGET + target] + is_able)[None, :, None]
+            terms += (log_shares[:, FIRST_TARGET + kind] + is_able)[None, :, None]
             log_attack[block.index] = np.logaddexp(log_attack[block.index], terms)
         log_honest = log_clean[:, None, :] + log_shares[None, :, CLEAN, None]
         log_honest = np.logaddexp(log_honest, log_hard[:, None, :] + log_shares[None, :, ODD, None])
