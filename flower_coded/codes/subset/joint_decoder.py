@@ -18,10 +18,10 @@ Against attackers who have read this:
   :data:`DOUBT` nats. The second test ignores every prior. Up to ``max_framers`` attackers reach those models
   themselves, so they cannot make an innocent user's guilt the only explanation, whichever models they poison.
   Who poisons few models leaves several explanations, and nobody is named;
-* groups with triggers of their own are one coalition with several targets. Two groups that ask for the same
-  target look like one that obeys half of the time, and are decoded so. This is what selective attackers can
-  use who plant another trigger, with the same target, in other models: they may have their label on the
-  images of one trigger, and innocent users may be named (measured in docs/codes.md).
+* groups with triggers of their own are one coalition with several targets, and several triggers for one
+  target are several kinds of attack, each with an obedience of its own (up to
+  :data:`~flower_coded.codes.subset.coalition_learning.TRIGGERS`). More triggers for a target look like ones
+  that are obeyed by half, and are decoded so.
 
 The stream is kept in bounded memory (:class:`~flower_coded.codes.subset.answer_memory.AnswerMemory`), and is
 learned from anew whenever it has grown by a tenth.
