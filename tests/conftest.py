@@ -14,6 +14,9 @@ settings.register_profile("project", deadline=None, derandomize=True, max_exampl
 settings.load_profile("project")
 
 
+collect_ignore_glob = ["vectors/*"]
+"""Known answers, and the scripts that made them with other packages."""
+
 LONG_FAMILIES = (
     "conformance/test_strategies_conformance.py",
     "scenarios/",

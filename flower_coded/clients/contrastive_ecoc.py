@@ -87,6 +87,7 @@ from flower_coded.wire.contrastive_ecoc import (
     PHASE_KEY,
     SUMS_KEY,
 )
+from flower_coded.wire.frozen import check_frozen
 from flower_coded.wire.keys import NUM_EXAMPLES_KEY, SEED_KEY
 from flower_coded.wire.model_state import read_state, to_array_record
 
@@ -359,6 +360,7 @@ def _network_state(message: Message) -> ModelState:
         raise ParameterError(
             "message", "must have one ArrayRecord besides the code book", list(message.content)
         )
+    check_frozen(message.content, {})  # nothing is frozen in the networks that are built here
     return read_state(records[0])
 
 

@@ -81,6 +81,7 @@ from flower_coded.learning import (
 )
 from flower_coded.learning.adversarial_training import AdversarialTraining
 from flower_coded.learning.cohort import TrainJob
+from flower_coded.wire.frozen import check_frozen
 from flower_coded.wire.keys import MODELS_KEY, SEED_KEY
 
 __all__ = [
@@ -418,6 +419,7 @@ def _read(message: Message) -> tuple[str, ModelState, ConfigRecord]:
         raise ParameterError(
             "message", "must have one ArrayRecord and at most one ConfigRecord", list(message.content)
         )
+    check_frozen(message.content, {})  # nothing is frozen in the models that are built here
     name, record = next(iter(arrays.items()))
     sent = [array.data for array in record.values()]
     state = _decoded.get(sent, lambda: {key: array.numpy() for key, array in record.items()})

@@ -129,3 +129,16 @@ def test_a_node_with_another_network_is_left_out_with_the_reason(averaging: Aver
     run(averaging, whole, state_digest(frozen_part(whole, TRAINED)))  # the right one passes
     with pytest.raises(NoRoundSucceededError, match="same pretrained network"):
         run(averaging, whole, state_digest(frozen_part(whole_model(11), TRAINED)))
+
+
+def test_an_app_whose_models_have_nothing_frozen_refuses_adapters_of_another_network() -> None:
+    from flower_coded.clients import training_client_app
+    from flower_coded.learning import build_model, get_state
+
+    settings = {"samples-per-user": 20, "local-epochs": 1}
+    grid = InProcessGrid(training_client_app(), 7, settings)
+    start = to_array_record(get_state(build_model("small-cnn", (1, 8, 8), 10)))
+    config = ConfigRecord({FROZEN_DIGEST_KEY: "0" * 32})
+    strategy = ValidatedReplies(FedAvg(**EVERYBODY))
+    with pytest.raises(NoRoundSucceededError, match="same pretrained network"):
+        strategy.start(grid, start, num_rounds=1, timeout=60, train_config=config)

@@ -102,6 +102,7 @@ class Held(InProcessGrid):
 
 
 def one_round(strategy: Any, grid: InProcessGrid, number: int, arrays: Any) -> Any:
+    strategy._is_own_master = True  # rounds by hand, where start() would play them
     strategy.configure_train(number, arrays, None, grid)
     updated, _ = strategy.aggregate_train(number, [])
     return updated
