@@ -16,6 +16,7 @@ from flower_coded.cli.exit_codes import COMPLETED, EXIT_STATUS_HELP, refusals_as
 from flower_coded.cli.plan import PlanGroup
 from flower_coded.cli.reference import reference_app
 from flower_coded.cli.scenario import copy_scenario, find_scenario, scenario_directories
+from flower_coded.errors import ParameterError
 from flower_coded.threads import available_processors
 
 __all__ = ["app"]
@@ -168,13 +169,24 @@ def sweep(
     results: ResultsOption = Path("results"),
     name: Annotated[str, typer.Option(help="Name of the directory; the file's name by default.")] = "",
     processes: Annotated[
-        int, typer.Option(min=0, help="Runs at a time, one thread each; 0 for the number of processors.")
+        int,
+        typer.Option(min=0, help="Runs at a time; 0: one per processor, all a cluster holds, 1 in a shard."),
     ] = 0,
+    address: Annotated[str, typer.Option(help="The Ray cluster this machine is part of: auto.")] = "",
+    cpus_per_run: Annotated[float, typer.Option(help="Processors that Ray sets aside for a run.")] = 1.0,
+    gpus_per_run: Annotated[float, typer.Option(help="Share of a GPU for a run: 0.25.")] = 0.0,
+    shard: Annotated[str, typer.Option(help="i/n: every n-th run from the i-th on, for job arrays.")] = "",
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Run nothing; compose table and report from what is there.")
     ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run again what failed before.")
+    ] = False,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on beside records that other versions made.")
+    ] = False,
+    rerun_drifted: Annotated[
+        bool, typer.Option("--rerun-drifted", help="Run again what other versions have recorded.")
     ] = False,
 ) -> None:
     """Run every attack against every defense, and write one report about it.
@@ -183,14 +195,21 @@ def sweep(
     """
     with refusals_as_status():
         from flower_coded.cli.sweep import run_sweep_file
+        from flower_coded.sweep.drift import Drift
+        from flower_coded.sweep.outcome import RunResources
 
+        if accept_drift and rerun_drifted:
+            raise ParameterError("drift", "must be accepted or run again", "both")
+        by_itself = 0 if address else 1 if shard else available_processors()
         status = run_sweep_file(
             sweep_file,
             results=results,
             name=name,
-            num_processes=processes or available_processors(),
+            resources=RunResources(processes or by_itself, address, cpus_per_run, gpus_per_run),
+            shard=shard,
             only_report=report_only,
             retries_failures=retry_failed,
+            drift=Drift.ACCEPT if accept_drift else Drift.RERUN if rerun_drifted else Drift.REFUSE,
         )
         raise typer.Exit(status)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from flower_coded.cli.exit_codes import COMPLETED, FAILED
+from flower_coded.errors import ParameterError
 from flower_coded.reporting.robustness_report import write_robustness_report
 from flower_coded.reporting.run_directory import RunDirectory
-from flower_coded.sweep.plan import SweepPlan, read_plan
-from flower_coded.sweep.runner import run_sweep, sweep_table
+from flower_coded.sweep.drift import Drift, pending_drift
+from flower_coded.sweep.outcome import RunResources
+from flower_coded.sweep.plan import SweepPlan, SweepRun, read_plan
+from flower_coded.sweep.runner import part_of_plan, run_sweep, sweep_table
 from flower_coded.sweep.store import SweepStore
 
-__all__ = ["run_sweep_file"]
+__all__ = ["read_shard", "run_sweep_file"]
 
 _NOT_IN_TABLE = {"traceback"}
 
@@ -24,9 +30,11 @@ def run_sweep_file(
     *,
     results: Path,
     name: str = "",
-    num_processes: int = 1,
+    resources: RunResources,
+    shard: str = "",
     only_report: bool = False,
     retries_failures: bool = False,
+    drift: Drift = Drift.REFUSE,
 ) -> int:
     """Run what a sweep file asks for and is not done yet; write table and report; return the exit status.
 
@@ -38,12 +46,16 @@ def run_sweep_file(
         Parent of all results; the directory is ``results/sweep/<name>``.
     name : str
         The file's name without its ending by default.
-    num_processes : int
-        Runs at a time.
+    resources : RunResources
+        Where runs go, and how many at a time.
+    shard : str
+        ``i/n``: every n-th run from the i-th on; the shard that ends last writes the report.
     only_report : bool
         Run nothing; compose table and report from what is there.
     retries_failures : bool
         Run again what failed before.
+    drift : Drift
+        What becomes of records that other versions made; at a terminal, refusing means asking.
 
     Returns
     -------
@@ -52,18 +64,58 @@ def run_sweep_file(
     """
     logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies are made to be checked, and log each time
     plan = read_plan(sweep_file)
+    numbers = read_shard(shard)
+    part = part_of_plan(plan, numbers)
     store = SweepStore(results.expanduser() / "sweep" / (name or sweep_file.stem))
-    if not only_report:
-        missing = len({run.key for run in plan.runs} - store.keys())
-        typer.echo(f"{len(plan.runs)} runs, {missing} to do, {num_processes} at a time; files: {store.path}")
-        run_sweep(
-            plan,
-            store,
-            num_processes=num_processes,
-            retries_failures=retries_failures,
-            on_progress=lambda progress: typer.echo(str(progress)),
-        )
+    if only_report:
+        return _write_results(plan, store)
+    missing = len({run.key for run in part} - store.keys())
+    own = f" (shard {shard} of {len(plan.runs)} runs)" if shard else ""
+    places = f"at {resources.address}" if resources.address else f"{resources.num_processes} at a time"
+    typer.echo(f"{len(part)} runs{own}, {missing} to do, {places}; files: {store.path}")
+    run_sweep(
+        plan,
+        store,
+        resources=resources,
+        shard=numbers,
+        retries_failures=retries_failures,
+        drift=_ask_about_drift(part, store) if drift is Drift.REFUSE else drift,
+        on_progress=lambda progress: typer.echo(str(progress)),
+    )
+    left = {run.key for run in plan.runs} - store.keys()
+    if left and shard:
+        typer.echo(f"{len(left)} runs of other shards are not done yet; the last shard writes the report")
+        return _status(sweep_table(plan, store))
     return _write_results(plan, store)
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read ``i/n``; (1, 1) where there is nothing to read.
+
+    Raises
+    ------
+    ParameterError
+        If it is no pair of numbers.
+
+    Examples
+    --------
+    >>> read_shard("2/4")
+    (2, 4)
+    """
+    number, slash, count = (text or "1/1").partition("/")
+    if not (slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
+        raise ParameterError("shard", "must be i/n with 1 <= i <= n", text, hint="1/4")
+    return int(number), int(count)
+
+
+def _ask_about_drift(part: Sequence[SweepRun], store: SweepStore) -> Drift:
+    """Ask at a terminal what to do with records of other versions; elsewhere nobody answers."""
+    differing = pending_drift((run.key for run in part), store) if sys.stdin.isatty() else ""
+    if not differing:
+        return Drift.REFUSE
+    typer.secho(f"Records of this sweep were made under other versions: {differing}", fg="yellow")
+    answer = typer.prompt("accept them, rerun them, or refuse to go on?", default=Drift.REFUSE.value)
+    return Drift(answer) if answer in {each.value for each in Drift} else Drift.REFUSE
 
 
 def _write_results(plan: SweepPlan, store: SweepStore) -> int:
@@ -83,4 +135,8 @@ def _write_results(plan: SweepPlan, store: SweepStore) -> int:
     if len(failed) < len(records):
         for page in write_robustness_report(directory, records, title=plan.title, num_planned=len(plan.runs)):
             typer.echo(f"robustness report: {page}")
-    return FAILED if failed else COMPLETED
+    return _status(records)
+
+
+def _status(records: Sequence[Mapping[str, Any]]) -> int:
+    return FAILED if any(record["status"] != "done" for record in records) else COMPLETED

@@ -8,17 +8,14 @@ classes; what any other attack does shows in the accuracy, beside that of the cl
 
 from __future__ import annotations
 
-import platform
 import random
 import time
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from flower_coded import __version__
 from flower_coded.attacks.selective_poisoning import GOALS
 from flower_coded.clients import training_client_app
 from flower_coded.clients.ramp_krum import ramp_krum_mod
@@ -38,7 +35,7 @@ from flower_coded.sweep.detection import Detection, named_users
 from flower_coded.sweep.metered import MeteredGrid
 from flower_coded.sweep.plan import SweepRun
 
-__all__ = ["execute", "versions"]
+__all__ = ["execute"]
 
 _ROUND_TIMEOUT = 600.0
 
@@ -77,13 +74,6 @@ def execute(run: SweepRun) -> dict[str, Any]:
     if not run.attackers and found["refused-rounds"] == run.num_rounds:
         raise DecodingError(f"{run.defense} refused every round of a run without attack")
     return {**found, "seconds": round(time.perf_counter() - started, 3)}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
-    packages = ("flwr", "torch", "numpy")
-    found = {"flower-coded": __version__, "python": platform.python_version()}
-    return found | {name: version(name) for name in packages}
 
 
 def _experiment_of(run: SweepRun) -> Experiment:

@@ -1,18 +1,20 @@
 """Work that goes on where it was: tasks by key, a record for each in a store, nothing done twice.
 
-A worker writes its record itself as soon as it has it, so that what is done is on disk, whatever becomes of
-the process that asked for it.
+Each task is claimed when it is handed out, so that several processes, on several machines, may work on one
+store. Records are written by the process that asked for the work; where the work is done needs no access to
+the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
+from flower_coded.sweep.claims import Claims
+from flower_coded.sweep.engine import work_through
+from flower_coded.sweep.outcome import Outcome, RunResources
 from flower_coded.sweep.store import SweepStore
-from flower_coded.sweep.workers import Outcome, work_through
 
 __all__ = ["do_missing"]
 
@@ -25,11 +27,11 @@ def do_missing(
     work: Callable[[T], _Record],
     store: SweepStore,
     *,
-    record_failure: Callable[[T, str], _Record],
-    num_processes: int,
+    record_failure: Callable[[Outcome[T]], _Record],
+    resources: RunResources,
     time_limit: float,
 ) -> Iterator[tuple[str, _Record]]:
-    """Do the tasks that have no record yet.
+    """Do the tasks that have no record yet and that no other process is doing.
 
     Parameters
     ----------
@@ -38,47 +40,49 @@ def do_missing(
     work : callable
         A function of a module: ``work(task)`` gives the record, with ``status``.
     store : SweepStore
-        Held by the caller, see :meth:`SweepStore.locked`.
+        Where records go; others may work on it at the same time.
     record_failure : callable
-        ``record_failure(task, error)`` gives the record of a task whose work raised, died or ran out of time.
-    num_processes, time_limit
-        See :func:`~flower_coded.sweep.workers.work_through`.
+        Gives the record of a task whose work raised, was lost or ran out of time.
+    resources, time_limit
+        See :func:`~flower_coded.sweep.engine.work_through`.
 
     Yields
     ------
     (str, dict)
         Key and record, as they are done.
     """
-    done = store.keys()
-    missing = [(key, task) for key, task in tasks.items() if key not in done]
-    outcomes = work_through(
-        missing,
-        partial(_work_and_write, str(store.path), work),
-        num_processes=num_processes,
-        time_limit=time_limit,
-        on_begin=lambda item: store.note("begun", item[0]),
-    )
-    for outcome in outcomes:
-        key = outcome.task[0]
-        record = _recorded(outcome, record_failure, store)
-        store.note(str(record["status"]), key)
-        yield key, record
+    claims = Claims(store.path / "claims")
+    with claims.refreshed():
+        outcomes = work_through(
+            _claimed(tasks, store, claims),
+            partial(_work_on, work),
+            resources=resources,
+            time_limit=time_limit,
+            on_begin=lambda item: store.note("begun", item[0]),
+        )
+        for outcome in outcomes:
+            key, task = outcome.task
+            if outcome.error:
+                record = record_failure(Outcome(task, None, outcome.error, outcome.cause))
+            else:
+                record = dict(outcome.result)
+            is_first = store.write(key, record)
+            claims.release(key)
+            if is_first:
+                store.note(str(record["status"]), key)
+                yield key, record
 
 
-def _work_and_write(directory: str, work: Callable[[T], _Record], item: tuple[str, T]) -> _Record:
-    key, task = item
-    record = work(task)
-    SweepStore(Path(directory)).write(key, record)
-    return record
+def _claimed(tasks: Mapping[str, T], store: SweepStore, claims: Claims) -> Iterator[tuple[str, T]]:
+    """Hand out tasks that nobody has done or does, claimed."""
+    for key, task in tasks.items():
+        if store.has(key) or not claims.take(key):
+            continue
+        if store.has(key):  # done, and its claim given up, between the two looks
+            claims.release(key)
+            continue
+        yield key, task
 
 
-def _recorded(
-    outcome: Outcome[tuple[str, T]], record_failure: Callable[[T, str], _Record], store: SweepStore
-) -> _Record:
-    if not outcome.error:
-        return dict(outcome.result)
-    key, task = outcome.task
-    record = record_failure(task, outcome.error)
-    if store.write(key, record):
-        return record
-    return store.read(key)  # the worker had written its record before it died
+def _work_on(work: Callable[[T], _Record], item: tuple[str, T]) -> _Record:
+    return work(item[1])

@@ -14,12 +14,17 @@ from typing import Any
 
 import torch
 
-from flower_coded.sweep.execution import execute, versions
+from flower_coded.errors import ParameterError
+from flower_coded.sweep.drift import Drift, describe_drift, meet_drift, versions
+from flower_coded.sweep.execution import execute
+from flower_coded.sweep.outcome import LOST, Outcome, RunResources
 from flower_coded.sweep.plan import SweepPlan, SweepRun
 from flower_coded.sweep.resumable import do_missing
 from flower_coded.sweep.store import SweepStore
 
-__all__ = ["Progress", "run_sweep", "sweep_table"]
+__all__ = ["Progress", "part_of_plan", "run_sweep", "sweep_table"]
+
+_logger = logging.getLogger(__name__)
 
 _SHOWN = ("accuracy", "attack-success")
 
@@ -63,22 +68,30 @@ def run_sweep(
     plan: SweepPlan,
     store: SweepStore,
     *,
-    num_processes: int = 1,
+    resources: RunResources = RunResources(),  # noqa: B008 - frozen
+    shard: tuple[int, int] = (1, 1),
     retries_failures: bool = False,
+    drift: Drift = Drift.REFUSE,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> int:
-    """Run what is not done yet.
+    """Run what is not done yet and what nobody else is doing.
+
+    Runs that were lost with their process or machine are run again; others that failed, if asked for.
 
     Parameters
     ----------
     plan : SweepPlan
         What to run.
     store : SweepStore
-        Where records are; they are never changed.
-    num_processes : int
-        Runs at a time.
+        Where records are; several processes may work on it.
+    resources : RunResources
+        Where runs go, and how many at a time.
+    shard : (int, int)
+        ``(i, n)``: every ``n``-th run of the plan from the ``i``-th on.
     retries_failures : bool
         Whether runs that failed before are run again.
+    drift : Drift
+        What becomes of records that other versions made.
     on_progress : callable
         Called after every run.
 
@@ -90,28 +103,45 @@ def run_sweep(
     Raises
     ------
     ParameterError
-        If another process is working on the store.
+        If there are records of other versions and nobody said what to do with them.
     """
-    with store.locked():
-        if retries_failures:
-            store.forget_failures()
-        done = store.keys()
-        runs = {run.key: run for run in plan.runs}
-        missing = [run for key, run in runs.items() if key not in done]
-        clock = _Clock(missing, num_processes)
-        outcomes = do_missing(
-            runs,
-            _recorded_run,
-            store,
-            record_failure=_recorded_failure,
-            num_processes=num_processes,
-            time_limit=plan.time_limit,
-        )
-        for count, (key, record) in enumerate(outcomes, start=1):
-            left = clock.seconds_left_after(runs[key], record)
-            num_done = len(plan.runs) - len(missing) + count
-            on_progress(Progress(runs[key], record, num_done, len(plan.runs), left))
-    return len(missing)
+    runs = {run.key: run for run in part_of_plan(plan, shard)}
+    store.clear_leftovers()
+    store.set_aside(runs, lambda record: record.get("cause") == LOST, "lost")
+    if retries_failures:
+        store.set_aside(runs, lambda record: record.get("status") != "done", "failed")
+    meet_drift(runs, store, drift)
+    done = store.keys()
+    clock = _Clock([run for key, run in runs.items() if key not in done], resources.num_processes)
+    num_done, count, now = len(runs) - len(clock.pending), 0, versions()
+    outcomes = do_missing(
+        runs,
+        _recorded_run,
+        store,
+        record_failure=_recorded_failure,
+        resources=resources,
+        time_limit=plan.time_limit,
+    )
+    for count, (key, record) in enumerate(outcomes, start=1):
+        if differing := describe_drift([record], now):
+            _logger.warning("%s was run elsewhere under other versions: %s", key, differing)
+        left = clock.seconds_left_after(runs[key], record)
+        on_progress(Progress(runs[key], record, num_done + count, len(runs), left))
+    return count
+
+
+def part_of_plan(plan: SweepPlan, shard: tuple[int, int]) -> tuple[SweepRun, ...]:
+    """Return the runs of one shard: together all shards have all runs, each once.
+
+    Raises
+    ------
+    ParameterError
+        If the shard's number is not among 1 to their number.
+    """
+    number, num_shards = shard
+    if not 1 <= number <= num_shards:
+        raise ParameterError("shard", "must be i/n with 1 <= i <= n", f"{number}/{num_shards}", hint="1/4")
+    return plan.runs[number - 1 :: num_shards]
 
 
 def sweep_table(plan: SweepPlan, store: SweepStore) -> list[dict[str, Any]]:
@@ -134,23 +164,25 @@ def sweep_table(plan: SweepPlan, store: SweepStore) -> list[dict[str, Any]]:
 
 
 def _recorded_run(run: SweepRun) -> dict[str, Any]:
-    """Run in a worker: quietly, on one thread, and with cheap garbage collection."""
+    """Run quietly, on one thread, and with cheap garbage collection."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     # Some of Flower's strategies collect garbage after every array: 2 s a round with all of torch's objects.
     gc.collect()
     gc.freeze()
-    return {**_heading(run), "status": "done", **execute(run)}
+    try:
+        return {**_heading(run), "status": "done", **execute(run)}
+    finally:
+        gc.unfreeze()
 
 
-def _recorded_failure(run: SweepRun, error: str) -> dict[str, Any]:
-    last = error.strip().splitlines()[-1]
-    return {**_heading(run), "status": "failed", "error": last, "traceback": error}
+def _recorded_failure(outcome: Outcome[SweepRun]) -> dict[str, Any]:
+    told = {"error": outcome.error.strip().splitlines()[-1], "traceback": outcome.error}
+    return {**_heading(outcome.task), "status": "failed", "cause": outcome.cause, **told}
 
 
 def _heading(run: SweepRun) -> dict[str, Any]:
-    own = {f"version-{name}": number for name, number in versions().items()}
-    return {"key": run.key, **run.configuration(), **own}
+    return {"key": run.key, **run.configuration(), **versions()}
 
 
 def _without_attack(record: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -167,7 +199,7 @@ class _Clock:
         self.started = time.monotonic()
 
     def seconds_left_after(self, run: SweepRun, record: Mapping[str, Any]) -> float:
-        del self.pending[run.key]
+        self.pending.pop(run.key, None)
         elapsed = time.monotonic() - self.started
         self.taken[run.defense].append(float(record.get("seconds") or elapsed))
         overall = fmean(seconds for each in self.taken.values() for seconds in each)
@@ -175,4 +207,4 @@ class _Clock:
             fmean(self.taken[defense]) if self.taken.get(defense) else overall
             for defense in self.pending.values()
         )
-        return sum(expected) / self.num_processes
+        return sum(expected) / max(1, self.num_processes)

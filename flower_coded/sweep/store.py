@@ -2,8 +2,8 @@
 
 ``runs/<key>.json`` holds one run's record, under the digest of its configuration. A record is written beside
 its place, brought to disk, and then linked to its name, which fails if the name is taken: a file is there
-whole or not at all, and is never written twice. ``journal.csv`` notes when runs began and ended. One process
-at a time may work on a store; the lock is the system's and goes with the process.
+whole or not at all, and is never written twice. ``journal.csv`` notes when runs began and ended. Any number
+of processes may work on a store: :mod:`~flower_coded.sweep.claims` tells who does what.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-from flower_coded.errors import ParameterError
+from typing import Any
 
 __all__ = ["SweepStore"]
+
+_LEFTOVER_SECONDS = 3600.0
 
 
 class SweepStore:
@@ -47,29 +47,13 @@ class SweepStore:
         self._runs = self.path / "runs"
         self._runs.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the store; remove what a killed process left half written.
-
-        Raises
-        ------
-        ParameterError
-            If another process holds it.
-        """
-        with (self.path / "lock").open("w") as file:
-            try:
-                _lock(file)
-            except OSError as error:
-                raise ParameterError(
-                    "results", "must not be in use by another sweep", str(self.path), hint="wait for it"
-                ) from error
-            for left in self._runs.glob("*.tmp"):
-                left.unlink()
-            yield
-
     def keys(self) -> set[str]:
         """Return the keys of the runs that are done, or failed."""
         return {file.stem for file in self._runs.glob("*.json")}
+
+    def has(self, key: str) -> bool:
+        """Whether the run is done, or failed."""
+        return (self._runs / f"{key}.json").is_file()
 
     def read(self, key: str) -> dict[str, Any]:
         """Return a run's record."""
@@ -77,7 +61,7 @@ class SweepStore:
 
     def write(self, key: str, record: Mapping[str, Any]) -> bool:
         """Write a run's record, plain values, unless there is one; tell whether it was written."""
-        target, beside = self._runs / f"{key}.json", self._runs / f"{key}.{os.getpid()}.tmp"
+        target, beside = self._runs / f"{key}.json", self._runs / f"{key}.{uuid.uuid4().hex}.tmp"
         with beside.open("w", encoding="utf-8") as file:
             json.dump(dict(record), file, indent=1)
             file.flush()
@@ -88,15 +72,37 @@ class SweepStore:
             return False
         finally:
             beside.unlink()
+        _bring_to_disk(self._runs)
         return True
 
-    def forget_failures(self) -> int:
-        """Set failed runs aside as ``<key>.failed-<n>``, so that they are run again; tell how many."""
-        failed = [key for key in self.keys() if self.read(key).get("status") != "done"]
-        for key in failed:
-            number = len(list(self._runs.glob(f"{key}.failed-*"))) + 1
-            (self._runs / f"{key}.json").rename(self._runs / f"{key}.failed-{number}")
-        return len(failed)
+    def set_aside(
+        self, keys: Iterable[str], is_chosen: Callable[[Mapping[str, Any]], bool], reason: str
+    ) -> int:
+        """Set records aside as ``<key>.<reason>-<n>``, so that their runs are run again; tell how many."""
+        number_set_aside = 0
+        for key in sorted(self.keys() & set(keys)):
+            try:
+                if not is_chosen(self.read(key)):
+                    continue
+                number = len(list(self._runs.glob(f"{key}.{reason}-*"))) + 1
+                (self._runs / f"{key}.json").rename(self._runs / f"{key}.{reason}-{number}")
+            except FileNotFoundError:  # another process set it aside this moment
+                continue
+            number_set_aside += 1
+        return number_set_aside
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes left: files half written an hour ago, claims of runs that are done."""
+        now = time.time()
+        for claim in (self.path / "claims").glob("[!.]*"):
+            if self.has(claim.stem):
+                claim.unlink(missing_ok=True)
+        for left in (*self._runs.glob("*.tmp"), *(self.path / "claims").glob(".*")):
+            try:
+                if now - left.stat().st_mtime > _LEFTOVER_SECONDS:
+                    left.unlink()
+            except FileNotFoundError:  # another process cleared it away
+                continue
 
     def note(self, event: str, key: str) -> None:
         """Append a line to the journal: when, what (``begun``, ``done``, ``failed``), which run."""
@@ -105,13 +111,12 @@ class SweepStore:
             file.write(f"{now},{event},{key}\n")
 
 
-def _lock(file: IO[str]) -> None:
-    """Take the lock or raise OSError; the system releases it when the process ends, however it ends."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _bring_to_disk(directory: Path) -> None:
+    """Bring the directory's entries to disk, so that a new name outlives a power cut (not on Windows)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

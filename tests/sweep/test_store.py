@@ -1,12 +1,11 @@
-"""Records on disk: whole or not at all, written once, one grid at a time."""
+"""Records on disk: whole or not at all, written once."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
-import pytest
-
-from flower_coded.errors import ParameterError
 from flower_coded.sweep.store import SweepStore
 
 
@@ -18,30 +17,24 @@ def test_a_record_is_never_overwritten(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "sweep" / "runs").iterdir()] == ["k.json"]
 
 
-def test_half_written_records_do_not_count_and_are_swept_away(tmp_path: Path) -> None:
+def test_half_written_records_do_not_count_and_are_cleared_when_old(tmp_path: Path) -> None:
     store = SweepStore(tmp_path)
-    (tmp_path / "runs" / "k.123.tmp").write_text('{"status": "do')
+    old, new = tmp_path / "runs" / "k.123.tmp", tmp_path / "runs" / "l.456.tmp"
+    for file in (old, new):
+        file.write_text('{"status": "do')
+    os.utime(old, (time.time() - 7200,) * 2)
     assert store.keys() == set()
-    with store.locked():
-        assert list((tmp_path / "runs").iterdir()) == []
-
-
-def test_only_one_grid_at_a_time_works_on_a_store(tmp_path: Path) -> None:
-    with (
-        SweepStore(tmp_path).locked(),
-        pytest.raises(ParameterError, match="in use by another sweep"),
-        SweepStore(tmp_path).locked(),
-    ):
-        pass
-    with SweepStore(tmp_path).locked():
-        pass
+    assert not store.has("k")
+    store.clear_leftovers()
+    assert list((tmp_path / "runs").iterdir()) == [new], "a young one may be somebody's work in progress"
 
 
 def test_failures_are_set_aside_and_kept(tmp_path: Path) -> None:
     store = SweepStore(tmp_path)
     store.write("a", {"status": "done"})
+    store.write("c", {"status": "failed"})
     for number in (1, 2):
         store.write("b", {"status": "failed", "error": f"number {number}"})
-        assert store.forget_failures() == 1
-        assert store.keys() == {"a"}
+        assert store.set_aside(["a", "b"], lambda record: record["status"] != "done", "failed") == 1
+        assert store.keys() == {"a", "c"}, "others' failures stay"
         assert (tmp_path / "runs" / f"b.failed-{number}").is_file()

@@ -22,7 +22,8 @@ from coded_backdoor.experiment import Config, prepare
 from coded_backdoor.in_turn import train_ensemble_in_turn
 from coded_backdoor.training import train_ensemble, train_single
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
-from flower_coded.sweep.workers import work_through
+from flower_coded.sweep.engine import work_through
+from flower_coded.sweep.outcome import RunResources
 from flower_coded.testing import InProcessGrid
 
 
@@ -89,7 +90,8 @@ def run_trainings(
     ``kept`` is where models trained in turn are kept.
     """
     work = partial(run_training, config=config, kept=kept)
-    for outcome in work_through(trainings, work, num_processes=num_processes, time_limit=math.inf):
+    resources = RunResources(num_processes)
+    for outcome in work_through(trainings, work, resources=resources, time_limit=math.inf):
         yield outcome.task, outcome.unwrap()
 
 

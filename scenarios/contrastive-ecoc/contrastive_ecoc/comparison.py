@@ -20,7 +20,8 @@ from contrastive_ecoc.experiment import ContrastiveExperiment
 from contrastive_ecoc.methods import Methods
 from contrastive_ecoc.report import attack_model, robustness_curve
 from contrastive_ecoc.trainers import TRAINERS
-from flower_coded.sweep.workers import work_through
+from flower_coded.sweep.engine import work_through
+from flower_coded.sweep.outcome import RunResources
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def run_groups(
 ) -> Iterator[tuple[Group, Found]]:
     """Run groups in processes that end with this one, and give each one's findings as it is done."""
     work = partial(run_group, config=config, methods=tuple(methods), ensemble=ensemble)
-    for outcome in work_through(groups, work, num_processes=num_processes, time_limit=math.inf):
+    resources = RunResources(num_processes)
+    for outcome in work_through(groups, work, resources=resources, time_limit=math.inf):
         yield outcome.task, outcome.unwrap()
 
 
