@@ -1,4 +1,4 @@
-"""What it costs to send a sweep's runs to Ray: its start and end, and each run, beside the same in one process.
+"""What it costs to send a sweep's runs to Ray: its start and end, and each run, beside one process.
 
 ``python benchmarks/sweep_engine.py`` prints seconds and milliseconds; the work is next to nothing, so what is
 left is the engine's.

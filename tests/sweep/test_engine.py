@@ -111,7 +111,10 @@ def test_resources_that_cannot_be_are_refused(values: dict[str, float], message:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", "address must be that of a Ray cluster; received '127.0.0.1:1' .ConnectionRefusedError"),
+        (
+            "127.0.0.1:1",
+            "must be that of a Ray cluster; received '127.0.0.1:1' .ConnectionRefusedError",
+        ),
         ("ray://127.0.0.1:10001", "must not be that of a Ray client"),
     ],
 )
