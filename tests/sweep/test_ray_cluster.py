@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -80,6 +81,7 @@ def test_a_machine_killed_in_the_middle_costs_its_runs_only_and_they_are_run_aga
         timeout=300,
         check=False,
     )
+    shutil.rmtree(short, ignore_errors=True)
     assert result.returncode == 0, result.stderr[-3000:]
     first, num_again, second = json.loads(result.stdout.splitlines()[-1])
     assert len(first) == len(second) == 24, "every run has one record, before and after"
