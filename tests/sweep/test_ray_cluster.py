@@ -30,6 +30,9 @@ def work(number):
     with open(os.path.join(sys_argv_1, "worked"), "a") as file:
         file.write(f"{number} {ray.get_runtime_context().get_node_id()}\\n")
     time.sleep(0.4)
+    doomed = os.path.join(sys_argv_1, "doomed")
+    if os.path.exists(doomed) and open(doomed).read() == ray.get_runtime_context().get_node_id():
+        time.sleep(60)  # in the middle of it when its machine is killed
     return {"status": "done", "number": number, "node": ray.get_runtime_context().get_node_id()}
 
 def failed(outcome):
@@ -54,8 +57,8 @@ seen = []
 def kill_in_the_middle(record):
     seen.append(record)
     if len(seen) == 5:
-        # Not now, where a record has just come: when its successor is in the middle.
-        threading.Timer(0.2, cluster.remove_node, [second], {"allow_graceful": False}).start()
+        Path(sys.argv[1], "doomed").write_text(second.node_id)
+        threading.Timer(1.5, cluster.remove_node, [second], {"allow_graceful": False}).start()
     if len(seen) == 12:
         cluster.add_node(num_cpus=2)
 
