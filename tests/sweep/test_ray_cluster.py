@@ -72,7 +72,7 @@ print(json.dumps([first, len(again), second_table]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.experiment
 def test_a_machine_killed_in_the_middle_costs_its_runs_only_and_they_are_run_again(tmp_path: Path) -> None:
     script, directory = tmp_path / "cluster.py", tmp_path / "store"
     script.write_text(SCRIPT)
