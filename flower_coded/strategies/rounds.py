@@ -188,15 +188,22 @@ class FederatedStrategy(Strategy):
         if timeout is None or not timeout > 0:  # Flower takes None for no limit
             raise ParameterError("timeout", "must be a number of seconds above 0", timeout)
         log(INFO, "each stage waits at most %g s for its replies", timeout)
-        self._is_own_master = True
-        result = super().start(
-            grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
-        )
+        self._take_charge(True)
+        try:
+            result = super().start(
+                grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
+            )
+        finally:
+            self._take_charge(False)  # an object that has run by itself may be wrapped afterwards
         trained = [each for each in self.history if each.stage == "train"]
         if trained and all(each.is_unchanged for each in trained):
             reasons = list(dict.fromkeys(each.refusal for each in trained))
             raise NoRoundSucceededError(len(trained), reasons)
         return result
+
+    def _take_charge(self, is_on: bool) -> None:
+        """Note that the rounds that follow are this object's own, and no wrapper's around it."""
+        self._is_own_master = is_on
 
     def initialize_parameters(self, client_manager: object) -> NoReturn:
         """Refuse a server of Flower's older interface, which calls this first."""

@@ -43,7 +43,8 @@ from flower_coded.strategies.client_metrics import (
 )
 from flower_coded.strategies.federation import Assignment, Federation, RoundRequests
 from flower_coded.strategies.older_flower import OLDER_STRATEGY_HINT
-from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, describe_rejections, nothing_usable
+from flower_coded.strategies.private_noise import adds_noise, noise_for, without_zero_updates
+from flower_coded.strategies.rounds import FederatedStrategy, RoundRecord, nothing_usable
 from flower_coded.wire.array_reading import ArrayTemplate, template_of
 from flower_coded.wire.model_state import State, check_parameters, read_state, to_array_record
 from flower_coded.wire.validation import Accepted, Rejected, Update, read_report, read_update
@@ -142,14 +143,17 @@ class ValidatedReplies(FederatedStrategy):
         if not max_claim_ratio >= 1:
             raise ParameterError("max_claim_ratio", "must be at least 1", max_claim_ratio)
         self.strategy, self.max_claim_ratio = strategy, max_claim_ratio
-        if isinstance(strategy, FederatedStrategy):
-            strategy._is_own_master = True  # its start() is this one
         self.weighted_by_key = weighted_by_key or str(_attribute(strategy, "weighted_by_key", "num-examples"))
         self._arrays, self._state = ArrayRecord(), State()
         self._requests: RoundRequests | None = None
         self._templates: dict[int, Mapping[str, ArrayTemplate]] = {}
         self._refusal = ""  # why nobody was asked
         self._lacking_round = 0  # the latest round for which too few nodes were there
+
+    def _take_charge(self, is_on: bool) -> None:
+        super()._take_charge(is_on)
+        if isinstance(self.strategy, FederatedStrategy):  # its start() is this one's
+            self.strategy._take_charge(is_on)
 
     def __getattr__(self, name: str) -> Any:
         """Reach what only the wrapped strategy has: the methods and attributes of a project's own subclass.
@@ -185,15 +189,20 @@ class ValidatedReplies(FederatedStrategy):
         originals = list(replies)
         accepted, rejected = self._requests.validate(originals, self._read_update)
         refusal, metrics, state = self._refusal, MetricRecord(), self._state
-        missing = self._missing_for_noise(accepted)
-        if missing:
-            refusal = refusal or f"{missing}: {describe_rejections(rejected) or 'too few were asked'}"
-            self.strategy.aggregate_train(server_round, [])  # an accountant forgets the release it prepared
-        elif accepted:
+        if adds_noise(self.strategy):
+            accepted, still = without_zero_updates(accepted, self._state)
+            rejected += still
+            if not accepted:
+                self.strategy.aggregate_train(server_round, [])  # an accountant forgets what it prepared
+        if accepted:
             aggregated: ArrayRecord | None = None
             try:
                 # Huge finite values may overflow in a rule; the result is checked.
-                with np.errstate(all="ignore"), _without_hook(self.strategy, "train_metrics_aggr_fn") as hook:
+                with (
+                    np.errstate(all="ignore"),
+                    noise_for(self.strategy, len(accepted)),
+                    _without_hook(self.strategy, "train_metrics_aggr_fn") as hook,
+                ):
                     aggregated, own = self.strategy.aggregate_train(
                         server_round, self._rebuilt(originals, accepted, "train")
                     )
@@ -311,20 +320,6 @@ class ValidatedReplies(FederatedStrategy):
     def _read_report(self, content: RecordDict, _: Assignment) -> Update:
         return read_report(content, weighted_by_key=self.weighted_by_key)
 
-    def _missing_for_noise(self, accepted: Sequence[Accepted[Update]]) -> str:
-        """Say why nothing may be released: noise is scaled to a mean over a stated number of clients.
-
-        One reply of fewer moves the mean by more, and the same noise hides less.
-        """
-        wanted = getattr(self.strategy, "num_sampled_clients", 0) if self._adds_noise else 0
-        if len(accepted) >= wanted:
-            return ""
-        return f"nothing is released: the noise is for {wanted} clients, {len(accepted)} replies are usable"
-
-    @property
-    def _adds_noise(self) -> bool:
-        return getattr(self.strategy, "noise_multiplier", 0) > 0
-
     def _rebuilt(
         self, originals: Sequence[Message], accepted: Sequence[Accepted[Update]], stage: str
     ) -> list[Message]:
@@ -349,7 +344,7 @@ class ValidatedReplies(FederatedStrategy):
         first = {each.metadata.src_node_id: each for each in reversed(originals)}
         messages = []
         # Behind noise everybody counts alike: who claims more examples moves a weighted mean further.
-        weights = [1.0] * len(accepted) if self._adds_noise else self._weights(accepted)
+        weights = [1.0] * len(accepted) if adds_noise(self.strategy) else self._weights(accepted)
         # A count of zero weighs nothing beside the others, and still divides where a rule picks it alone.
         least = 1e-12 * max(weights) or 1.0
         for reply, own, weight in zip(accepted, lengths, weights, strict=True):

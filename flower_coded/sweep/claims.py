@@ -1,6 +1,6 @@
 """Who is doing which run: a file per claim, so that many processes share one directory without a lock.
 
-A claim is the file ``claims/<key>.<number>``, made with ``O_EXCL``: of all who try, one succeeds. The highest
+A claim is the file ``claims/<key>.<number>``, linked to its name: of all who try, one succeeds. The highest
 number counts. A claim whose owner died is not removed, for two who remove it could remove a third one's new
 claim; instead the next number is made, which again one of them succeeds in. An owner is dead when its process
 is gone, on its own machine, or its claims were not refreshed for five minutes, on another. Ages are measured

@@ -10,6 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideAdaptiveClipping,
     DifferentialPrivacyServerSideFixedClipping,
     FedAvg,
 )
@@ -31,6 +32,12 @@ MULTIPLIER, CLIPPING = 2.0, 3.0
 PROMISED = MULTIPLIER * CLIPPING / USERS
 EVERYBODY = {"min_train_nodes": USERS, "min_available_nodes": USERS, "fraction_evaluate": 0.0}
 START = np.zeros(LENGTH)
+
+
+def adaptive(strategy: Any, multiplier: float, clipping: float, num_clients: int) -> Any:
+    return DifferentialPrivacyServerSideAdaptiveClipping(
+        strategy, multiplier, num_clients, initial_clipping_norm=clipping, clipped_count_stddev=2.0
+    )
 
 
 def noisy() -> ValidatedReplies:
@@ -56,23 +63,39 @@ def start(strategy: ValidatedReplies, failing: tuple[int, ...] = ()) -> np.ndarr
     return result.arrays["w"].numpy()
 
 
-FAILURES = [subset for size in range(1, USERS + 1) for subset in itertools.combinations(range(USERS), size)]
+FAILURES = [subset for size in range(USERS) for subset in itertools.combinations(range(USERS), size)]
+"""Every set of users that leaves somebody."""
 
 
 @pytest.mark.parametrize("failing", FAILURES, ids=str)
-def test_nothing_is_released_with_less_noise_than_promised_whoever_fails(failing: tuple[int, ...]) -> None:
+def test_the_noise_hides_one_of_those_who_are_there_whoever_fails(failing: tuple[int, ...]) -> None:
+    """One of K moves a mean by C / K, and the deviation is z times that; nobody can stop the others."""
     strategy = noisy()
-    with pytest.raises(NoRoundSucceededError, match=f"{USERS - len(failing)} replies are usable"):
-        start(strategy, failing)
-    [record] = strategy.history
-    assert record.is_unchanged
-    assert f"the noise is for {USERS} clients" in record.refusal
-
-
-def test_with_everybody_there_the_noise_is_what_was_promised() -> None:
+    released = start(strategy, failing)
     # Clipped updates are constant vectors of length CLIPPING, all alike: the rest is noise.
-    noise = start(noisy()) - CLIPPING / np.sqrt(LENGTH)
-    np.testing.assert_allclose(noise.std(), PROMISED, rtol=0.05)
+    noise = released - CLIPPING / np.sqrt(LENGTH)
+    num_replies = USERS - len(failing)
+    np.testing.assert_allclose(noise.std(), MULTIPLIER * CLIPPING / num_replies, rtol=0.06)
+    assert {each.participant for each in strategy.history[0].rejected} == set(failing)
+
+
+def test_where_everybody_fails_nothing_is_released() -> None:
+    with pytest.raises(NoRoundSucceededError, match="no reply could be used"):
+        start(noisy(), tuple(range(USERS)))
+
+
+@pytest.mark.parametrize("wrapper", [DifferentialPrivacyServerSideFixedClipping, adaptive])
+def test_a_client_that_sends_back_what_it_got_costs_its_place_and_not_the_round(wrapper: Any) -> None:
+    """Flower's clipping divides by the length of its update."""
+    strategy = ValidatedReplies(wrapper(FedAvg(**EVERYBODY), MULTIPLIER, CLIPPING, USERS))
+    app = moving_app(lambda me, arrays, message: {"w": arrays["w"] + (me != 2)})
+    result = strategy.start(
+        InProcessGrid(app, USERS), ArrayRecord({"w": Array(START)}), num_rounds=2, timeout=5
+    )
+    assert np.isfinite(result.arrays["w"].numpy()).all()
+    for record in strategy.history:
+        assert not record.is_unchanged
+        assert [(each.participant, "length 0" in each.reason) for each in record.rejected] == [(2, True)]
 
 
 def test_a_claim_of_many_examples_moves_a_noisy_mean_no_further_than_anybody() -> None:
@@ -108,3 +131,14 @@ def test_what_is_no_mean_is_not_wrapped_in_noise_for_a_mean(wrapper: Any, inner:
     strategy = wrapper(inner(), MULTIPLIER, CLIPPING, USERS)
     with pytest.raises(ParameterError, match=r"must be started itself.*LocalDpMod"):
         strategy.start(InProcessGrid(app, 7), ArrayRecord({"w": Array(START)}), num_rounds=1, timeout=5)
+
+
+def test_a_strategy_that_has_run_by_itself_is_not_wrapped_afterwards_either() -> None:
+    median = RuleAggregation(get_aggregation_rule("median", num_byzantine=1), **EVERYBODY)
+    app = moving_app(lambda me, arrays, message: {"w": arrays["w"] + 1})
+    arrays = ArrayRecord({"w": Array(START)})
+    median.start(InProcessGrid(app, USERS), arrays, num_rounds=1, timeout=5)
+    ValidatedReplies(median).start(InProcessGrid(app, USERS), arrays, num_rounds=1, timeout=5)
+    wrapped = DifferentialPrivacyServerSideFixedClipping(median, MULTIPLIER, CLIPPING, USERS)
+    with pytest.raises(ParameterError, match="must be started itself"):
+        wrapped.start(InProcessGrid(app, USERS), arrays, num_rounds=1, timeout=5)
