@@ -1,9 +1,10 @@
-"""Compare methods over numbers of attackers (the paper's Figure 6), or track attackers (its Table 1).
+"""Compare methods over numbers of attackers (the paper's Figure 6), codes that track (Table 1), or decoders.
 
-    python scenarios/coded-backdoor/compare.py                     # digits, 0 to 3 attackers, three seeds
-    python scenarios/coded-backdoor/compare.py tracking python scenarios/coded-backdoor/compare.py in-turn
-    dataset=mnist samples-per-user=5000   # as the paper trains python scenarios/coded-backdoor/compare.py
-    dataset=mnist samples-per-user=1000 --seeds 1
+    python scenarios/coded-backdoor/compare.py                      # digits, 0 to 3 attackers, three seeds
+    python scenarios/coded-backdoor/compare.py tracking             # who was it?
+    python scenarios/coded-backdoor/compare.py decoders             # against attackers who have read them
+    python scenarios/coded-backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
+    python scenarios/coded-backdoor/compare.py in-turn dataset=mnist samples-per-user=5000  # as the paper
 
 Settings are those of `flower-coded run coded-backdoor`, for as many users as the methods are named for and an
 attack with a trigger. A comparison that was interrupted goes on where it stopped if it is given the same
@@ -14,8 +15,10 @@ refused. The tables hold the methods, numbers and seeds that were asked for.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from coded_backdoor.comparison import (
@@ -29,12 +32,18 @@ from coded_backdoor.comparison import (
     run_trainings,
 )
 from coded_backdoor.comparison_report import write_comparison
+from coded_backdoor.decoder_comparison import Versions, run_versions, write_decoders
 from coded_backdoor.experiment import prepare
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
+from flower_coded.codes import DECODER_NAMES
 from flower_coded.errors import ParameterError
 from flower_coded.reporting import RunDirectory
+
+Task = TypeVar("Task")
+
+TRACKING, DECODERS = "tracking", "decoders"
 
 PAPERS_TRAINING = {
     "training": IN_TURN,
@@ -49,7 +58,9 @@ PAPERS_TRAINING = {
 
 
 def main(
-    settings: Annotated[list[str] | None, typer.Argument(help="tracking, and settings: key=value …")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="tracking, decoders or in-turn, and settings: key=value …")
+    ] = None,
     attackers: Annotated[str, typer.Option(help="Numbers of attackers.")] = "0,1,2,3",
     seeds: Annotated[str, typer.Option(help="Seeds; the table shows means over them.")] = "1,2,3",
     methods: Annotated[
@@ -61,14 +72,16 @@ def main(
 ) -> None:
     """Train every method against every number of attackers and write tables, pictures and a report."""
     given = list(settings or [])
-    tracking, in_turn = "tracking" in given, IN_TURN in given
-    given = [each for each in given if each not in {"tracking", IN_TURN}]
+    modes = {each for each in given if each in {TRACKING, IN_TURN, DECODERS}}
+    given = [each for each in given if each not in modes]
     with refusals_as_status():
+        if DECODERS in modes and (len(modes) > 1 or methods):
+            raise ParameterError("decoders", "must stand without tracking, in-turn and --methods", methods)
+        tracking, in_turn = TRACKING in modes, IN_TURN in modes
         scenario = find_scenario(str(Path(__file__).parent))
         users = {"num-clients": NUM_TRACKING_USERS, "samples-per-user": 75}
         common = {**(users if tracking else {}), **(PAPERS_TRAINING if in_turn else {})}
         config = {**scenario.defaults, **common, **scenario.settings(given)}
-        kind = ("tracking" if tracking else "comparison") + ("_in_turn" if in_turn else "")
         known = (
             TRACKING_METHODS if tracking else CODED_METHODS if in_turn else (*SINGLE_MODELS, *CODED_METHODS)
         )
@@ -77,13 +90,18 @@ def main(
         if not set(chosen) <= set(names):
             raise ParameterError("methods", f"must be among {'; '.join(names)}", methods)
         numbers, drawn = _numbers("attackers", attackers), _numbers("seeds", seeds)
-        trainings = [Training(m, a, s) for s, a, m in itertools.product(drawn, numbers, chosen)]
         config["most-attackers"] = max(numbers)
         _check(config, NUM_TRACKING_USERS if tracking else NUM_USERS)
+        kind = TRACKING if tracking else DECODERS if DECODERS in modes else "comparison"
+        kind += "_in_turn" if in_turn else ""
         path = results.resolve() / f"coded_backdoor_{kind}" / (name or str(config["dataset"]))
         run = RunDirectory.resume(path, config)
-        _run(run, trainings, config, processes)
-        typer.echo(write_comparison(run, trainings, tracking=tracking))
+        if DECODERS in modes:
+            versions = [Versions(a, s) for s, a in itertools.product(drawn, numbers) if a]
+            typer.echo(_compare_decoders(run, versions, config, processes))
+        else:
+            trainings = [Training(m, a, s) for s, a, m in itertools.product(drawn, numbers, chosen)]
+            typer.echo(_compare_methods(run, trainings, config, processes, tracking=tracking))
 
 
 def _check(config: dict[str, Any], num_users: int) -> None:
@@ -102,27 +120,52 @@ def _check(config: dict[str, Any], num_users: int) -> None:
         )
 
 
-def _run(run: RunDirectory, trainings: list[Training], config: dict[str, Any], processes: int) -> None:
-    known = run.metrics().records() if (run.path / "metrics.json").is_file() else []
-    done = {(record["method"], record["attackers"], record["seed"]) for record in known}
-    missing = [each for each in trainings if (each.method, each.attackers, each.seed) not in done]
-    records = list(known)
-    for number, (training, found) in enumerate(
-        run_trainings(
-            missing,
-            config,
-            num_processes=min(processes, max(1, len(missing))),
-            kept=run.path / "models",
-        ),
-        start=1,
-    ):
+def _run(
+    run: RunDirectory,
+    tasks: list[Task],
+    work: Callable[[list[Task]], Iterator[tuple[Task, list[dict[str, Any]]]]],
+    task_of: Callable[[dict[str, Any]], Task],
+    told: Callable[[Task, list[dict[str, Any]]], str],
+) -> None:
+    """Do the tasks that have left no record yet, and keep each one's records as it is done."""
+    records = list(run.metrics().records()) if (run.path / "metrics.json").is_file() else []
+    done = {task_of(record) for record in records}
+    missing = [task for task in tasks if task not in done]
+    for number, (task, found) in enumerate(work(missing), start=1):
         records += found
         run.write_metrics(records)
+        typer.echo(f"{number:3d}/{len(missing)}  {told(task, found)}")
+
+
+def _compare_methods(
+    run: RunDirectory, trainings: list[Training], config: dict[str, Any], processes: int, *, tracking: bool
+) -> str:
+    def told(training: Training, found: list[dict[str, Any]]) -> str:
         shown = ", ".join(f"{r['readout']} {r['accuracy under attack']:.3f}" for r in found)
-        typer.echo(
-            f"{number:3d}/{len(missing)}  seed {training.seed}, {training.attackers} attackers, "
-            f"{training.method}: under attack {shown}  ({found[0]['seconds']:.0f} s)"
+        return (
+            f"seed {training.seed}, {training.attackers} attackers, {training.method}: under attack {shown}"
+            f"  ({found[0]['seconds']:.0f} s)"
         )
+
+    work = partial(run_trainings, config=config, num_processes=processes, kept=run.path / "models")
+    _run(run, trainings, work, lambda r: Training(r["method"], r["attackers"], r["seed"]), told)
+    return write_comparison(run, trainings, tracking=tracking)
+
+
+def _compare_decoders(
+    run: RunDirectory, versions: list[Versions], config: dict[str, Any], processes: int
+) -> str:
+    def told(task: Versions, found: list[dict[str, Any]]) -> str:
+        worst = {
+            decoder: max(r["attack success"] for r in found if r["decoder"] == decoder)
+            for decoder in DECODER_NAMES
+        }
+        shown = ", ".join(f"{decoder} {success:.3f}" for decoder, success in worst.items())
+        return f"seed {task.seed}, {task.attackers} attackers: attack success at most {shown}"
+
+    work = partial(run_versions, config=config, num_processes=processes)
+    _run(run, versions, work, lambda r: Versions(r["attackers"], r["seed"]), told)
+    return write_decoders(run, versions)
 
 
 def _numbers(option: str, text: str) -> list[int]:

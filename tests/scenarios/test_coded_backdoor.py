@@ -289,6 +289,73 @@ def test_multi_krum_is_told_the_largest_number_of_attackers_compared(told: int) 
     assert (strategy.num_malicious_nodes, strategy.num_nodes_to_select) == (told, 12 - told)
 
 
+def decoder_records() -> list[dict[str, Any]]:
+    """Two seeds under one decoder: at seed 2 the attack pays, and the run names an innocent user."""
+    common = {"attackers": 2, "decoder": "joint", "majority's accuracy": 0.9, "innocents named": 0.0}
+    quiet = {"attack": "nobody", "accuracy under attack": 0.8, "attack success": 0.0, "named": ""}
+    config, records = config_with(), []
+    from coded_backdoor.decoder_comparison import Versions
+
+    for seed, (accuracy, right, success) in {1: (0.9, 0.8, 0.0), 2: (0.88, 0.5, 0.3)}.items():
+        experiment = Versions(2, seed).experiment(config)
+        attackers, columns = experiment.attackers, experiment.code.matrix.T.tolist()
+        guilty = [columns[user] for user in attackers]  # with those who share their models
+        innocent = next(user for user, column in enumerate(columns) if column not in guilty)
+        named = " ".join(map(str, attackers if seed == 1 else [innocent]))
+        own = common | {"seed": seed, "accuracy": accuracy}
+        records += [
+            own | quiet,
+            own
+            | {
+                "attack": "selective",
+                "accuracy under attack": right,
+                "attack success": success,
+                "named": named,
+            },
+        ]
+    return records
+
+
+def test_what_is_kept_of_a_decoder_is_the_worst_over_seeds() -> None:
+    from coded_backdoor.decoder_comparison import summary
+
+    (row,) = summary(decoder_records(), config_with())
+    assert (row["decoder"], row["attackers"], row["attack"], row["runs"]) == ("joint", 2, "selective", 2)
+    assert row["clean"] == pytest.approx(0.02)
+    assert row["lost"] == pytest.approx(0.3)
+    assert row["success"] == 0.3
+    assert (row["naming runs"], row["framed runs"]) == (1, 1)
+
+
+def test_the_comparison_of_decoders_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare, measured = compare_script(), []
+
+    def counted(tasks: list[Any], config: dict, *, num_processes: int) -> Iterator[Any]:
+        for task in tasks:
+            measured.append((task.attackers, task.seed))
+            yield task, [record for record in decoder_records() if record["seed"] == task.seed]
+
+    monkeypatch.setattr(compare, "run_versions", counted)
+    monkeypatch.setattr(compare, "DECODER_NAMES", ("joint",))
+    for seeds in ("1", "1,2"):
+        compare.main(["decoders"], attackers="0,2", seeds=seeds, methods="", results=tmp_path)
+    assert measured == [(2, 1), (2, 2)], "0 attackers is in every run; seed 1 was there"
+    (row,) = rows_of(tmp_path / "coded_backdoor_decoders" / "digits" / "summary.csv")
+    assert row["runs"] == "2"
+    assert float(row["success"]) == 0.3
+
+
+@pytest.mark.parametrize(("settings", "methods"), [(["decoders", "tracking"], ""), (["decoders"], "FedAvg")])
+def test_a_comparison_of_decoders_is_not_one_of_methods(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: list[str], methods: str
+) -> None:
+    with pytest.raises(typer.Exit):
+        compare_script().main(settings, methods=methods, results=tmp_path)
+    assert "decoders must stand without tracking, in-turn and --methods" in capsys.readouterr().err
+
+
 def test_tracking_reports_attackers_and_innocents_suspected(tmp_path: Path) -> None:
     from coded_backdoor.comparison import Training, run_training
     from coded_backdoor.comparison_report import write_comparison
