@@ -271,13 +271,18 @@ def _climb(
     """Climb by single models from random choices, until the trials are used up."""
     choices: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float64]] = []
+    known: dict[bytes, NDArray[np.float64]] = {}
 
     def tried(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         marked = _marked(chosen, reached, trial.decoder.code.num_models)
-        found = trial.scores(marked, seed)
+        # Climbs meet the choices that they came from again, and each other's: every one is judged once.
+        new = {choice.tobytes(): choice for choice in marked if choice.tobytes() not in known}
+        if new:
+            known.update(zip(new, trial.scores(np.stack([*new.values()]), seed), strict=True))
+        found = [known[choice.tobytes()] for choice in marked]
         choices.extend(marked)
         scores.extend(found)
-        return found[:, 0]
+        return np.array([score for score, _, _ in found])
 
     # A neighbor treats one model otherwise: by 1 .. p steps around the circle of p + 1 options.
     steps = np.concatenate(

@@ -89,8 +89,9 @@ class AnswerLikelihood:
         self._log_rates = log_rates
         self.obedience = obedience
         self.log_miss = np.log1p(-obedience)
-        # What a hit adds to the clean log-likelihood, if the model obeys so often: (g, m, label, target).
-        self.log_hit = self._log_hit(obedience[:, None, None, None])
+        # What a hit adds to the clean log-likelihood, if the model obeys so often: (target, m, label, g).
+        by_value = self._log_hit(obedience[:, None, None, None])
+        self.log_hit = np.ascontiguousarray(by_value.transpose(3, 1, 2, 0))
         reached = new_attack_sets.reach[new_attack_sets.size > 0]
         self._new_reach = reached.astype(np.float64)
         half = float(np.log1p(-_UNKNOWN_OBEDIENCE))
@@ -158,7 +159,7 @@ class AnswerLikelihood:
     def attack_terms(
         self, block: TargetBlock, target: int, reach: _Floats, obedience_shares: _Floats
     ) -> _Floats:
-        """``E log p(y, l | attack of a set on this target)`` of shape (V_t, E, c).
+        """``E log p(y, l | attack of a set on this target)`` of shape (T, V_t, c, E).
 
         Parameters
         ----------
@@ -168,18 +169,19 @@ class AnswerLikelihood:
             ``t``.
         reach : ndarray of shape (E, m), float64
             1 where the set reaches the model.
-        obedience_shares : ndarray of shape (E, m, g), float64
-            How probable each value of the obedience is; the mean is taken of the log.
+        obedience_shares : ndarray of shape (T, m, g, E), float64
+            For each of ``T`` triggers, how probable each value of the obedience is; the mean is taken of the
+            log.
         """
-        num_sets = len(reach)
-        gain = np.einsum(
-            "emg,gml->mel", obedience_shares, self.log_hit[..., target] - self.log_miss[:, None, None]
-        )
-        gain *= reach.T[:, :, None]
-        constant = ((obedience_shares @ self.log_miss) * reach).sum(axis=1)
-        terms = (block.hits @ gain.reshape(self.num_models, -1)).reshape(-1, num_sets, self.num_classes)
-        terms += constant[None, :, None]
-        terms += block.log_clean[:, None, :]
+        missed = np.matmul(self.log_miss, obedience_shares)  # (T, m, E)
+        gain = np.matmul(self.log_hit[target], obedience_shares)  # (T, m, labels, E)
+        gain -= missed[:, :, None]
+        gain *= reach.T[:, None]
+        # Sets stand last: sums over labels then run along whole rows of sets.
+        terms = np.matmul(block.hits, gain.reshape(*gain.shape[:2], -1))
+        terms = terms.reshape(len(gain), -1, *gain.shape[2:])
+        terms += block.log_clean[:, :, None]
+        terms += (missed * reach.T).sum(axis=1)[:, None, None]
         return np.asarray(terms)
 
 

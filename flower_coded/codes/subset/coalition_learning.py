@@ -24,7 +24,7 @@ Two choices make the answer hold:
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ _MOST_REPEATS = 3.0
 _PRIOR_SPARED = 0.02
 """Prior that a coalition spares a model it reaches. It is low, so that of two coalitions that explain the
 poisoned models the one that reaches no others is believed."""
+_TINY = 1e-300  # instead of 0, where a log is taken
 _CLUSTER_WIDTH, _CLUSTER_STEPS = 0.2, 5
 _BLOCK_ENTRIES = 1 << 23  # of all (vectors, coalitions, labels) arrays of a step: 64 MiB
 
@@ -83,19 +84,28 @@ class Coalitions:
 
 @dataclass
 class _Climb:
-    """Where the coordinate ascent of some coalitions stands."""
+    """Where the coordinate ascent of some coalitions stands.
 
-    concentration: _Floats  # (E, 2 + TRIGGERS c)
-    obedience_shares: _Floats  # (E, TRIGGERS c, m, g)
+    Coalitions are the last axis everywhere: every sum of a step then runs along rows of them, not within.
+    """
+
+    concentration: _Floats  # (2 + TRIGGERS c, E)
+    obedience_shares: _Floats  # (TRIGGERS, c, m, g, E)
+    obedience_divergence: _Floats  # (E,), KL from the prior, of all reached models
     evidence: _Floats  # (E,)
-    model_evidence: _Floats  # (E, m)
+    model_evidence: _Floats  # (m, E)
 
     def of(self, chosen: NDArray[np.int64]) -> _Climb:
-        return _Climb(
-            self.concentration[chosen],
-            self.obedience_shares[chosen],
-            self.evidence[chosen],
-            self.model_evidence[chosen],
+        return _Climb(*(each[..., chosen] for each in self.arrays))
+
+    @property
+    def arrays(self) -> tuple[_Floats, ...]:
+        return (
+            self.concentration,
+            self.obedience_shares,
+            self.obedience_divergence,
+            self.evidence,
+            self.model_evidence,
         )
 
 
@@ -134,12 +144,8 @@ def learn_coalitions(
                 climb = stream.step(climb, own, num_triggers)
             tried.append(climb)
         climbs.append(_better_of(*tried))
-    climb = _Climb(
-        np.concatenate([each.concentration for each in climbs]),
-        np.concatenate([each.obedience_shares for each in climbs]),
-        np.concatenate([each.evidence for each in climbs]),
-        np.concatenate([each.model_evidence for each in climbs]),
-    )
+    parts = zip(*(each.arrays for each in climbs), strict=True)
+    climb = _Climb(*(np.concatenate(part, axis=-1) for part in parts))
     kept = np.argsort(-(climb.evidence + log_prior), kind="stable")[:NUM_KEPT]
     kept = kept if (kept == 0).any() else np.append(kept[:-1], 0)  # "nobody" is always heard
     best, own = climb.of(kept), reach[kept].astype(np.float64)
@@ -147,21 +153,23 @@ def learn_coalitions(
         best = stream.step(best, own)
     # Who attacks, and how, is settled. How often is a matter of all samples, repeated ones included.
     shares = stream.counting(memory.counts).step(best, own).concentration
-    best = _Climb(shares, best.obedience_shares, best.evidence, best.model_evidence)
+    best = replace(best, concentration=shares)
     log_evidence = climb.evidence + log_prior
     log_evidence[kept] = best.evidence + log_prior[kept]
     order = np.argsort(-log_evidence[kept], kind="stable")
     best, kept = best.of(order), kept[order]
     from scipy.special import digamma
 
-    total = best.concentration.sum(axis=1, keepdims=True)
+    concentration, num_models = best.concentration.T, reach.shape[1]
+    total = concentration.sum(axis=1, keepdims=True)
+    by_coalition = np.moveaxis(best.obedience_shares, -1, 0)
     return Coalitions(
         log_evidence,
         kept,
-        digamma(best.concentration) - digamma(total),
-        best.concentration / total,
-        best.obedience_shares,
-        best.model_evidence,
+        digamma(concentration) - digamma(total),
+        concentration / total,
+        by_coalition.reshape(len(kept), -1, num_models, by_coalition.shape[-1]),
+        best.model_evidence.T,
     )
 
 
@@ -193,15 +201,10 @@ class _Stream:
         total = self.num_unanimous + self.counts.sum()
         guess = np.concatenate([[0.85, 0.05], np.full(c, 0.1 / c), np.zeros((TRIGGERS - 1) * c)]) * total
         # Begin with models that obey: from "nobody obeys" the ascent would never leave.
-        is_positive = (self.likelihood.obedience > 0).astype(np.float64)
-        shares = np.broadcast_to(np.exp(self._log_obedience_prior()), (TRIGGERS * c, m, g)).copy()
-        shares[:c] = is_positive / is_positive.sum()
-        return _Climb(
-            np.tile(guess + self._prior(), (len(reach), 1)),
-            np.broadcast_to(shares, (len(reach), *shares.shape)),
-            np.empty(0),
-            np.zeros((len(reach), m)),
-        )
+        is_positive = np.where(self.likelihood.obedience > 0, 1.0, _TINY)
+        shares = np.broadcast_to(np.exp(self._log_obedience_prior()), (TRIGGERS, c, m, g)).copy()
+        shares[0] = is_positive / is_positive.sum()
+        return self._same_for_all(reach, guess, shares)
 
     def start_with_clusters(self, reach: _Floats) -> _Climb:
         """Begin with a cluster of answers for every trigger: alike ones would stay alike for ever."""
@@ -214,14 +217,20 @@ class _Stream:
         for target, block in enumerate(self.blocks):
             weights = self.counts[block.index] * is_odd[block.index]
             centers[:, target] = _cluster_centers(block.hits, weights)
-        distance = centers.reshape(TRIGGERS * c, m)[:, :, None] - self.likelihood.obedience
+        distance = centers[..., None] - self.likelihood.obedience
         shares = np.exp(-((distance / _CLUSTER_WIDTH) ** 2)) + 1e-3
-        shares /= shares.sum(axis=2, keepdims=True)
+        return self._same_for_all(reach, guess, shares / shares.sum(axis=3, keepdims=True))
+
+    def _same_for_all(self, reach: _Floats, guess: _Floats, obedience_shares: _Floats) -> _Climb:
+        """Let every coalition begin with these shares, in samples, and this obedience (TRIGGERS, c, m, g)."""
+        num_sets, num_models = reach.shape
+        divergences = obedience_shares * (np.log(obedience_shares) - self._log_obedience_prior())
         return _Climb(
-            np.tile(guess + self._prior(), (len(reach), 1)),
-            np.broadcast_to(shares, (len(reach), *shares.shape)),
+            np.repeat((guess + self._prior())[:, None], num_sets, axis=1),
+            np.repeat(obedience_shares[..., None], num_sets, axis=-1),
+            reach @ divergences.sum(axis=(0, 1, 3)),
             np.empty(0),
-            np.zeros((len(reach), m)),
+            np.zeros((num_models, num_sets)),
         )
 
     def step(self, climb: _Climb, reach: _Floats, num_triggers: int = TRIGGERS) -> _Climb:
@@ -231,84 +240,84 @@ class _Stream:
         """
         from scipy.special import digamma
 
-        log_shares = digamma(climb.concentration) - digamma(climb.concentration.sum(axis=1, keepdims=True))
-        num_vectors, num_sets = len(self.counts), len(reach)
-        kinds = [*enumerate(self.blocks)] * num_triggers  # target and block of every kind of attack
-        masses = np.full((num_vectors, num_sets, FIRST_TARGET + len(kinds)), -np.inf)
-        masses[:, :, CLEAN] = log_shares[:, CLEAN]
-        masses[:, :, ODD] = self.log_odd[:, None] + log_shares[:, ODD]
-        terms = [
-            self._label_shares(masses, block, (kind, target), climb, reach, log_shares)
-            for kind, (target, block) in enumerate(kinds)
+        log_shares = digamma(climb.concentration) - digamma(climb.concentration.sum(axis=0))
+        c, num_vectors, num_sets = self.likelihood.num_classes, len(self.counts), len(reach)
+        masses = np.full((FIRST_TARGET + num_triggers * c, num_vectors, num_sets), -np.inf)
+        masses[CLEAN] = log_shares[CLEAN]
+        masses[ODD] = self.log_odd[:, None] + log_shares[ODD]
+        attacks = masses[FIRST_TARGET:].reshape(num_triggers, c, num_vectors, num_sets)  # a view
+        labels = [
+            self._label_shares(attacks, target, block, climb.obedience_shares[:num_triggers, target], reach)
+            for target, block in enumerate(self.blocks)
         ]
-        peak = masses.max(axis=2, initial=-np.inf, keepdims=True)
-        np.exp(masses - peak, out=masses)
-        total = masses.sum(axis=2, keepdims=True)
-        log_total = (np.log(total) + peak)[:, :, 0] + self.reference[:, None]
-        masses *= self.counts[:, None, None] / total  # responsibilities, in samples
-        clean_of_unanimous = log_shares[:, CLEAN] - np.log(self.likelihood.num_classes)
+        attacks += log_shares[FIRST_TARGET : len(masses)].reshape(num_triggers, c, 1, num_sets)
+        peak = masses.max(axis=0)
+        masses -= peak
+        np.exp(masses, out=masses)
+        total = masses.sum(axis=0)
+        log_total = np.log(total) + peak + self.reference[:, None]
+        masses *= self.counts[:, None] / total  # responsibilities, in samples
+        clean_of_unanimous = log_shares[CLEAN] - np.log(c)
         evidence = self.counts @ log_total + self.num_unanimous * clean_of_unanimous
         evidence -= _dirichlet_divergence(climb.concentration, self._prior())
-        evidence -= self._obedience_divergence(climb.obedience_shares, reach)
-        concentration = np.tile(self._prior(), (num_sets, 1))
-        concentration[:, : masses.shape[2]] += masses.sum(axis=0)
-        concentration[:, CLEAN] += self.num_unanimous
-        posteriors = [
-            self._obedience_posterior(masses, block, (kind, target), label_shares)
-            for kind, ((target, block), label_shares) in enumerate(zip(kinds, terms, strict=True))
-        ]
-        obedience = np.concatenate(
-            [np.stack([each for each, _ in posteriors], axis=1), climb.obedience_shares[:, len(kinds) :]],
-            axis=1,
-        )
-        # All triggers for a target together: among samples chosen by what a model answers it always "obeys".
-        c = self.likelihood.num_classes
-        pooled = [np.sum([gains for _, gains in posteriors[target::c]], axis=0) for target in range(c)]
-        # An obedience of 0 changes no likelihood, so the largest gain is that over it.
-        model_evidence = np.sum([np.maximum(gains.max(axis=2), 0.0) for gains in pooled], axis=0)
-        return _Climb(concentration, obedience, evidence, model_evidence)
+        evidence -= climb.obedience_divergence
+        concentration = np.repeat(self._prior()[:, None], num_sets, axis=1)
+        concentration[: len(masses)] += masses.sum(axis=1)
+        concentration[CLEAN] += self.num_unanimous
+        obedience = np.empty_like(climb.obedience_shares)
+        obedience[num_triggers:] = climb.obedience_shares[num_triggers:]
+        divergences, model_evidence = np.zeros(reach.T.shape), np.zeros(reach.T.shape)
+        for target, block in enumerate(self.blocks):
+            gains = self._gains(attacks[:, target, block.index], target, block, labels[target])
+            obedience[:num_triggers, target], of_models = self._obedience_posterior(gains)
+            divergences += of_models
+            # All triggers for a target together: among samples chosen by what a model answers it always
+            # "obeys". An obedience of 0 changes no likelihood, so the largest gain is that over it.
+            model_evidence += np.maximum(gains.sum(axis=0).max(axis=1), 0.0)
+        divergence = (divergences * reach.T).sum(axis=0)
+        return _Climb(concentration, obedience, divergence, evidence, model_evidence)
 
     def _label_shares(
-        self,
-        masses: _Floats,
-        block: TargetBlock,
-        kind_and_target: tuple[int, int],
-        climb: _Climb,
-        reach: _Floats,
-        log_shares: _Floats,
+        self, attacks: _Floats, target: int, block: TargetBlock, obedience_shares: _Floats, reach: _Floats
     ) -> _Floats:
-        """Enter the log mass of attacks on one target; return how it divides among labels, (V_t, E, c)."""
-        kind, target = kind_and_target
-        terms = self.likelihood.attack_terms(block, target, reach, climb.obedience_shares[:, kind])
-        peak = terms.max(axis=2, initial=-np.inf, keepdims=True)
+        """Enter the log likelihood of attacks on one target; return the labels' shares, (T, V_t, c, E)."""
+        terms = self.likelihood.attack_terms(block, target, reach, obedience_shares)
+        peak = terms.max(axis=2)
         peak = np.where(np.isfinite(peak), peak, 0.0)
-        terms -= peak
+        terms -= peak[:, :, None]
         np.exp(terms, out=terms)
-        total = terms.sum(axis=2, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_mass = np.log(total[:, :, 0]) + peak[:, :, 0]
-            terms /= np.where(total > 0, total, 1.0)
+        total = terms.sum(axis=2)
+        with np.errstate(divide="ignore"):
+            log_likelihood = np.log(total) + peak
+        terms /= np.where(total > 0, total, 1.0)[:, :, None]
         # A coalition that reaches nobody does not attack.
         is_able = np.where(reach.any(axis=1), 0.0, -np.inf)
-        shared = log_shares[:, FIRST_TARGET + kind] + is_able
-        masses[block.index, :, FIRST_TARGET + kind] = log_mass + shared - self.reference[block.index, None]
+        attacks[:, target, block.index] = log_likelihood + is_able - self.reference[block.index, None]
         return terms
 
-    def _obedience_posterior(
-        self, masses: _Floats, block: TargetBlock, kind_and_target: tuple[int, int], label_shares: _Floats
-    ) -> tuple[_Floats, _Floats]:
-        """Posterior of the obedience to one kind of attack, and the gain of each over none, (E, m, g)."""
-        kind, target = kind_and_target
-        weights = label_shares * masses[block.index, :, FIRST_TARGET + kind][:, :, None]
-        num_sets, num_labels = weights.shape[1:]
-        flat = weights.reshape(len(weights), num_sets * num_labels)
-        hits = (block.hits.T @ flat).reshape(self.likelihood.num_models, num_sets, num_labels)
-        misses = weights.sum(axis=(0, 2))[None, :] - hits.sum(axis=2)  # (m, E)
-        gains = np.einsum("mel,gml->emg", hits, self.likelihood.log_hit[..., target])
-        gains += misses.T[:, :, None] * self.likelihood.log_miss
-        log_posterior = gains + self._log_obedience_prior()
-        posterior = np.exp(log_posterior - log_posterior.max(axis=2, keepdims=True))
-        return posterior / posterior.sum(axis=2, keepdims=True), gains
+    def _gains(self, responsible: _Floats, target: int, block: TargetBlock, label_shares: _Floats) -> _Floats:
+        """Nats by which each obedience explains a model's answers better than none, (T, m, g, E)."""
+        weights = label_shares  # used up
+        weights *= responsible[:, :, None]
+        num_triggers, _, num_labels, num_sets = weights.shape
+        hits = np.matmul(block.hits.T, weights.reshape(num_triggers, -1, num_labels * num_sets))
+        hits = hits.reshape(num_triggers, -1, num_labels, num_sets)
+        misses = weights.sum(axis=(1, 2))[:, None] - hits.sum(axis=2)  # (T, m, E)
+        gains = np.matmul(self.likelihood.log_hit[target].transpose(0, 2, 1), hits)
+        gains += misses[:, :, None] * self.likelihood.log_miss[:, None]
+        return np.asarray(gains)
+
+    def _obedience_posterior(self, gains: _Floats) -> tuple[_Floats, _Floats]:
+        """Posterior of every obedience, and its divergence from the prior over all triggers, (m, E)."""
+        posterior = gains + self._log_obedience_prior()[:, None]
+        peak = posterior.max(axis=2)
+        posterior -= peak[:, :, None]
+        np.exp(posterior, out=posterior)
+        total = posterior.sum(axis=2)
+        posterior /= total[:, :, None]
+        # The posterior is the prior times exp(gain), over this sum: its log ratio to the prior is known.
+        divergence = (posterior * gains).sum(axis=2) - peak - np.log(total)
+        return posterior, divergence.sum(axis=0)
 
     def _prior(self) -> _Floats:
         targets = np.full(TRIGGERS * self.likelihood.num_classes, _PRIOR_TARGET)
@@ -319,25 +328,11 @@ class _Stream:
         others = (1 - _PRIOR_SPARED) / max(int((~is_spared).sum()), 1)
         return np.log(np.where(is_spared, _PRIOR_SPARED, others))
 
-    def _obedience_divergence(self, shares: _Floats, reach: _Floats) -> _Floats:
-        """KL divergence of every reached model's obedience from its prior, summed: (E,)."""
-        logs = np.log(np.where(shares > 0, shares, 1.0)) - self._log_obedience_prior()
-        return np.asarray(((shares * logs).sum(axis=3) * reach[:, None, :]).sum(axis=(1, 2)))
-
 
 def _better_of(one: _Climb, other: _Climb) -> _Climb:
     """Take of every coalition the ascent that explains more."""
     is_other = other.evidence > one.evidence
-
-    def chosen(first: _Floats, second: _Floats) -> _Floats:
-        return np.where(is_other.reshape(-1, *[1] * (first.ndim - 1)), second, first)
-
-    return _Climb(
-        chosen(one.concentration, other.concentration),
-        chosen(one.obedience_shares, other.obedience_shares),
-        chosen(one.evidence, other.evidence),
-        chosen(one.model_evidence, other.model_evidence),
-    )
+    return _Climb(*(np.where(is_other, b, a) for a, b in zip(one.arrays, other.arrays, strict=True)))
 
 
 def _cluster_centers(hits: _Floats, weights: _Floats) -> _Floats:
@@ -359,14 +354,14 @@ def _cluster_centers(hits: _Floats, weights: _Floats) -> _Floats:
 
 def _dirichlet_divergence(concentration: _Floats, prior: _Floats) -> _Floats:
     """KL divergence of Dirichlet(concentration) from Dirichlet(prior), (E,)."""
-    total = concentration.sum(axis=1)
+    total = concentration.sum(axis=0)
     from scipy.special import digamma, gammaln
 
-    log_shares = digamma(concentration) - digamma(total)[:, None]
+    log_shares = digamma(concentration) - digamma(total)
     return np.asarray(
         gammaln(total)
-        - gammaln(concentration).sum(axis=1)
+        - gammaln(concentration).sum(axis=0)
         - gammaln(prior.sum())
         + gammaln(prior).sum()
-        + ((concentration - prior) * log_shares).sum(axis=1)
+        + ((concentration - prior[:, None]) * log_shares).sum(axis=0)
     )

@@ -30,6 +30,7 @@ learned from anew whenever it has grown by a tenth.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -195,19 +196,22 @@ class JointDecoder(EnsembleDecoder):
         self.max_framers = max_framers
         new_attack = attacker_sets(code, selective)
         self._likelihood = AnswerLikelihood(log_rates, new_attack, np.array(OBEDIENCE))
-        self._nothing_seen = self._learned(AnswerMemory.empty(code.num_models))
 
     def init(self) -> Stream:
         """Give the stream before the first sample."""
         return self._nothing_seen
 
+    @cached_property
+    def _nothing_seen(self) -> Stream:
+        return self._learned(AnswerMemory.empty(self.code.num_models))
+
     def observe(self, memory: Stream | None, predictions: ArrayLike) -> Stream:
         """Give the stream after these samples too, and learn from it if it has grown by a tenth."""
-        stream = self._nothing_seen if memory is None else memory
         answers = checked_predictions(predictions, self.code.num_models, self.num_classes)
-        extended = stream.memory.extended(answers, num_classes=self.num_classes, capacity=self.capacity)
-        if extended.num_samples < GROWTH * stream.num_learned:
-            return Stream(extended, stream.coalitions, stream.num_learned)
+        known = AnswerMemory.empty(self.code.num_models) if memory is None else memory.memory
+        extended = known.extended(answers, num_classes=self.num_classes, capacity=self.capacity)
+        if memory is not None and extended.num_samples < GROWTH * memory.num_learned:
+            return Stream(extended, memory.coalitions, memory.num_learned)
         return self._learned(extended)
 
     def decode(self, predictions: ArrayLike, memory: Stream | None = None) -> Decoded:
@@ -318,9 +322,11 @@ class JointDecoder(EnsembleDecoder):
         for kind in np.flatnonzero(is_seen).tolist():
             target = kind % self.num_classes
             block = blocks[target]
-            obedience = coalitions.obedience_shares[heard, kind]
-            terms = self._likelihood.attack_terms(block, target, reach.astype(np.float64), obedience)
-            terms += (log_shares[:, FIRST_TARGET + kind] + is_able)[None, :, None]
+            obedience = coalitions.obedience_shares[heard, kind].transpose(1, 2, 0)
+            (of_labels,) = self._likelihood.attack_terms(
+                block, target, reach.astype(np.float64), obedience[None]
+            )
+            terms = of_labels.transpose(0, 2, 1) + (log_shares[:, FIRST_TARGET + kind] + is_able)[:, None]
             log_attack[block.index] = np.logaddexp(log_attack[block.index], terms)
         log_honest = log_clean[:, None, :] + log_shares[None, :, CLEAN, None]
         log_honest = np.logaddexp(log_honest, log_hard[:, None, :] + log_shares[None, :, ODD, None])

@@ -65,14 +65,14 @@ def test_likelihoods__equal_the_formulas(seed: int) -> None:
     chosen = np.random.default_rng(seed).integers(0, 3, 5)
     reach = code.reach([1])
     for target, block in enumerate(blocks):
-        shares = np.eye(3)[chosen][None]
+        shares = np.eye(3)[chosen][None, :, :, None]  # one trigger, one set
         terms = likelihood.attack_terms(block, target, reach[None].astype(float), shares)
         for place, sample in enumerate(block.index):
             for label in range(3):
                 expected = naive.attack_likelihood(
                     rates, answers[:, sample], label, target, reach, values[chosen]
                 )
-                assert np.exp(terms[place, 0, label]) == pytest.approx(expected, rel=1e-9)
+                assert np.exp(terms[0, place, label, 0]) == pytest.approx(expected, rel=1e-9)
     for sample in range(6):
         for label in range(3):
             y = answers[:, sample]
