@@ -155,6 +155,19 @@ def test_every_strategy_trains_adapters_in_one_process(
     assert all(LABELS[name] in page for name in experiment.names)
 
 
+def test_a_run_that_ends_before_the_attack_says_so(tmp_path: Path) -> None:
+    from adapter_finetuning.experiment import LABELS, prepare
+    from adapter_finetuning.report import write_report
+
+    experiment = prepare(config(strategies="fedavg", attack_from_round=2, out=str(tmp_path)))
+    measured = {"accuracy": 0.75, "attack success": 0.25, "seconds": 1.0}
+    records = [{"round": number, "method": LABELS["fedavg"], **measured} for number in (0, 1)]
+    write_report(experiment, experiment.run_directory(), records, {LABELS["fedavg"]: 1000.0})
+    page = (tmp_path / "report.html").read_text()
+    assert "ended before round 2" in page
+    assert "It does not get into" not in page
+
+
 @pytest.mark.slow
 def test_scenario__runs_through_flower(tmp_path: Path) -> None:
     settings = [f"{key}={value}" for key, value in SMALL.items()]

@@ -37,8 +37,9 @@ def write_report(
         f"{len(experiment.attack.attackers)} attackers ({experiment.attack.name}, rounds "
         f"{experiment.attack.first_round} to {experiment.attack.last_round}), seed {experiment.task.seed}",
     )
-    largest = {f"{row['method']}: largest attack success": row["largest success"] for row in summary}
-    report.add_metrics(largest).add_note(found(experiment, summary))
+    key, name = ("accuracy",) * 2 if _not_begun(summary) else ("largest success", "largest attack success")
+    report.add_metrics({f"{row['method']}: {name}": row[key] for row in summary})
+    report.add_note(found(experiment, summary))
     report.add_text(_introduction(experiment))
     report.add_table(summary, caption=SUMMARY)
     figure = new_figure(2, 1, size=(8.5, 6.4))
@@ -58,7 +59,8 @@ def write_report(
     report.add_terms(explain("attack success", "multi-Krum", "secret share", "ramp sharing"))
     report.add_details("Settings", experiment.config).write(run.report_path)
     for row in summary:
-        print(f"progress: {row['method']}: {row['accuracy']:.3f}, {row['largest success']:.3f}", flush=True)
+        attacked = "" if _not_begun([row]) else f", largest attack success {row['largest success']:.3f}"
+        print(f"progress: {row['method']}: accuracy {row['accuracy']:.3f}{attacked}", flush=True)
     print(f"progress: report in {run.report_path}", flush=True)
 
 
@@ -73,6 +75,8 @@ def found(experiment: Experiment, summary: list[Record]) -> str:
     """Say in a sentence which strategies the backdoor got into."""
     if not experiment.attack.attackers or experiment.attack.name == "none":
         return "Nobody attacks."
+    if _not_begun(summary):
+        return f"The run ended before round {experiment.attack.first_round}, in which the attack begins."
     taken = [row["method"] for row in summary if (row["largest success"] or 0) > 0.5]
     held = [row["method"] for row in summary if row["method"] not in taken]
     said = {"The backdoor gets into": taken, "It does not get into": held}
@@ -101,6 +105,11 @@ def summarize(experiment: Experiment, records: list[Record], sent: dict[str, flo
             }
         )
     return rows
+
+
+def _not_begun(summary: list[Record]) -> bool:
+    """Tell whether the run ended before the attack began."""
+    return all(row["largest success"] is None for row in summary)
 
 
 def _first_false(alive: list[bool]) -> str:
