@@ -2,7 +2,8 @@
 
 The scenarios and the sweep train different things on the same ground. What they share is here, read once and
 checked before anything is trained; what is theirs (a strategy, a report) they add. Run-config keys are those
-of the clients (:mod:`flower_coded.clients.training`, :mod:`flower_coded.clients.attack_settings`) and these:
+of the clients (:mod:`flower_coded.clients.client_settings`, :mod:`flower_coded.clients.attack_settings`) and
+these:
 
 ==========================  ==============  ===============================================================
 key                         default         meaning
@@ -45,8 +46,8 @@ from flower_coded.attacks import Backdoor, SelectivePlan, TriggersInTurn, plan_s
 from flower_coded.clients import AttackSettings, ClientSettings
 from flower_coded.clients.adversarial_settings import adversarial_training
 from flower_coded.clients.attacker_training import adapted_backdoor
+from flower_coded.clients.client_settings import user_data, user_division
 from flower_coded.clients.run_config import RunConfig, read_bool, read_choice, read_float, read_int
-from flower_coded.clients.training import user_data
 from flower_coded.codes import (
     DECODER_NAMES,
     DEFAULT_DECODER,
@@ -60,9 +61,11 @@ from flower_coded.codes.subset.constructions import ROWS
 from flower_coded.codes.subset.decoders import check_decoder
 from flower_coded.errors import ParameterError
 from flower_coded.learning import (
+    Division,
     ImageData,
     ModelState,
     build_model,
+    check_partition,
     choose_device,
     get_state,
     initial_states,
@@ -142,6 +145,18 @@ class Experiment:
     def data(self) -> ImageData:
         """Training and test images."""
         return self.settings.load()
+
+    @property
+    def division(self) -> Division:
+        """Which training images each user has."""
+        return user_division(self.settings, self.num_users)
+
+    @property
+    def described_division(self) -> str:
+        """Who has how many images, by which rule, and what goes to nobody: a sentence for log and report."""
+        settings = self.settings
+        mix = f", alpha {settings.alpha}" if check_partition(settings.partition).reads_alpha else ""
+        return f"{settings.dataset}, {settings.partition}{mix}: {self.division.describe()}"
 
     @property
     def attackers(self) -> tuple[int, ...]:
@@ -400,12 +415,20 @@ class Experiment:
         return _stacked(self.initial_arrays())
 
     def run_directory(self, scenario: str) -> RunDirectory:
-        """Make the directory for results, and write the settings into it."""
+        """Make the directory for results, and write the settings and every user's class counts into it."""
         out = str(self.config.get("out", ""))
         path = Path(out) if out else Path.cwd() / "results" / scenario
         path.mkdir(parents=True, exist_ok=True)
         run = RunDirectory(path)
         run.write_config(self.config)
+        counts = self.division.class_counts(self.data.train_labels)
+        run.write_metrics(
+            [
+                {"user": user, "samples": int(row.sum())} | {f"class {c}": int(n) for c, n in enumerate(row)}
+                for user, row in enumerate(counts)
+            ],
+            name="users",
+        )
         return run
 
 

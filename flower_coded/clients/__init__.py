@@ -17,7 +17,8 @@ from flower_coded.clients.identity import answer_identity, identity_mod, registe
 from flower_coded.clients.model_state import separate_models_mod
 
 if TYPE_CHECKING:
-    from flower_coded.clients.training import ClientSettings, training_client_app, user_data
+    from flower_coded.clients.client_settings import ClientSettings, user_data
+    from flower_coded.clients.training import training_client_app
 
 __all__ = [
     "AttackSettings",
@@ -34,10 +35,14 @@ __all__ = [
     "user_data",
 ]
 
-_NEED_TORCH = ("ClientSettings", "training_client_app", "user_data")
+_NEED_TORCH = {
+    "ClientSettings": "client_settings",
+    "training_client_app": "training",
+    "user_data": "client_settings",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _NEED_TORCH:
-        return getattr(import_module("flower_coded.clients.training"), name)
+        return getattr(import_module(f"flower_coded.clients.{_NEED_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

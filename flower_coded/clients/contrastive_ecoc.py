@@ -3,7 +3,7 @@
 :func:`contrastive_client_app` answers what :class:`~flower_coded.strategies.contrastive_ecoc.ContrastiveECOC`
 asks. Two functions make it yours: one that loads this node's images, one that builds the network on any
 backbone. Left alone it trains on :mod:`flower_coded.learning`'s data sets and models by the run
-configuration's keys, those of :mod:`flower_coded.clients.training`, those of
+configuration's keys, those of :mod:`flower_coded.clients.client_settings`, those of
 :mod:`flower_coded.clients.adversarial_settings` and these. A node that the keys of
 :mod:`flower_coded.clients.attack_settings` make an attacker poisons its images before it trains and before it
 sums, or crafts its update.
@@ -47,6 +47,8 @@ from flower_coded.attacks.code_book_poisoning import CodeBookPoisoning
 from flower_coded.clients.adversarial_settings import adversarial_training
 from flower_coded.clients.attack_mod import byzantine_mod
 from flower_coded.clients.attack_settings import attack_settings_of
+from flower_coded.clients.attacker_training import poisoned_samples
+from flower_coded.clients.client_settings import CLIENT_KEYS, ClientSettings, client_settings_of, user_data
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.run_config import (
     RunConfig,
@@ -56,13 +58,6 @@ from flower_coded.clients.run_config import (
     read_int,
     read_text,
     refuse_misspelled_keys,
-)
-from flower_coded.clients.training import (
-    CLIENT_KEYS,
-    ClientSettings,
-    client_settings_of,
-    poisoned_samples,
-    user_data,
 )
 from flower_coded.codes.output_code import OutputCode
 from flower_coded.errors import ParameterError

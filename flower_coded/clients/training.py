@@ -6,30 +6,10 @@ any other carries one model. Both give the same models for the same seed up to r
 (:class:`~flower_coded.testing.InProcessGrid`) the models of all nodes are trained as one program, see
 :mod:`flower_coded.clients.cohort`.
 
-Run-config keys, besides those of :mod:`flower_coded.clients.attack_settings` and
-:mod:`flower_coded.clients.adversarial_settings`:
+Run-config keys are those of :mod:`flower_coded.clients.client_settings`,
+:mod:`flower_coded.clients.attack_settings` and :mod:`flower_coded.clients.adversarial_settings`.
 
-=====================  =============  ===============================================================
-key                    default        meaning
-=====================  =============  ===============================================================
-``dataset``            ``digits``     a name that :func:`~flower_coded.learning.load_images` knows
-``data-directory``     empty          where its files are; empty: ``FLOWER_CODED_DATA``, else ``data``
-``image-channels``     ``0``          3 repeats the channel of gray images three times; 0 leaves them
-``validation-images``  ``0``          training images set aside before the users' division
-``model``              ``small-cnn``  a name that :func:`~flower_coded.learning.build_model` knows
-``alpha``              ``iid``        class mix per user, a number or ``iid``
-``samples-per-user``   ``0``          images per user; 0 divides all
-``local-epochs``       ``5``          passes over the own data in a round
-``batch-size``         ``20``         images per step
-``optimizer``          ``sgd``        ``sgd`` (with momentum 0.9) or ``adam``
-``learning-rate``      ``0.1``        the optimizer's step; with ``adam``, 0.001 is usual
-``weight-decay``       ``0.0001``     its L2 term
-``seed``               ``0``          divides the data, orders it, draws masks
-``device``             ``cpu``        ``cpu``, ``cuda`` or ``cuda:0``
-=====================  =============  ===============================================================
-
-Data sets and divisions are cached per process and read-only, so that the virtual clients of one simulation
-worker share them. No global random state is touched: a round is seeded by the message's ``coded-seed``, or
+No global random state is touched: a round is seeded by the message's ``coded-seed``, or
 by (seed, partition, round) where the message has none.
 """
 
@@ -38,8 +18,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -48,32 +27,20 @@ from flwr.clientapp.typing import Mod
 from numpy.typing import NDArray
 from torch import nn
 
-from flower_coded.clients.adversarial_settings import ADVERSARIAL_KEYS, adversarial_training
+from flower_coded.clients.adversarial_settings import adversarial_training
 from flower_coded.clients.attack_mod import attack_in, backdoors_in, byzantine_mod, server_round_of
-from flower_coded.clients.attack_settings import ATTACK_KEYS, AttackSettings
+from flower_coded.clients.attack_settings import AttackSettings
 from flower_coded.clients.attacker_training import AttackerTraining, poisoned_samples
+from flower_coded.clients.client_settings import ClientSettings, Samples, client_settings_of, own_data
 from flower_coded.clients.cohort import Trained, Training, train_together
 from flower_coded.clients.identity import partition_of, register_identity
 from flower_coded.clients.kept import KeptByIdentity
-from flower_coded.clients.run_config import (
-    RunConfig,
-    parsed_once,
-    read_choice,
-    read_float,
-    read_int,
-    read_text,
-    refuse_misspelled_keys,
-)
 from flower_coded.errors import ParameterError
 from flower_coded.learning import (
-    OPTIMIZER_NAMES,
-    ImageData,
     ModelState,
     TrainReport,
-    TrainSettings,
     build_model,
     get_state,
-    load_images,
     predict_stacked,
     set_state,
     train,
@@ -85,141 +52,12 @@ from flower_coded.wire.frozen import check_frozen
 from flower_coded.wire.keys import MODELS_KEY, SEED_KEY
 
 __all__ = [
-    "CLIENT_KEYS",
-    "ClientSettings",
-    "client_settings_of",
     "poisoned_samples",
     "training_client_app",
-    "user_data",
 ]
 
-Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class ClientSettings:
-    """The run-config keys above, as attributes."""
-
-    dataset: str = "digits"
-    data_directory: str = ""
-    image_channels: int = 0
-    validation_images: int = 0
-    model: str = "small-cnn"
-    alpha: str | float = "iid"
-    samples_per_user: int = 0
-    local_epochs: int = 5
-    batch_size: int = 20
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-4
-    seed: int = 0
-    device: str = "cpu"
-    models_at_a_time: int = 0
-
-    @classmethod
-    def from_config(cls, run_config: RunConfig) -> ClientSettings:
-        """Read a run configuration; keys that are not there keep their default.
-
-        Examples
-        --------
-        >>> ClientSettings.from_config({"local-epochs": 2, "alpha": "0.1"}).local_epochs
-        2
-        """
-        refuse_misspelled_keys(run_config, CLIENT_KEYS)
-        alpha = run_config.get("alpha", cls.alpha)
-        return cls(
-            dataset=read_text(run_config, "dataset", cls.dataset),
-            data_directory=read_text(run_config, "data-directory", cls.data_directory),
-            image_channels=read_int(run_config, "image-channels", cls.image_channels),
-            validation_images=read_int(run_config, "validation-images", cls.validation_images),
-            model=read_text(run_config, "model", cls.model),
-            alpha=alpha if isinstance(alpha, str) else float(alpha),
-            samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
-            local_epochs=read_int(run_config, "local-epochs", cls.local_epochs, least=1),
-            batch_size=read_int(run_config, "batch-size", cls.batch_size, least=1),
-            optimizer=read_choice(run_config, "optimizer", cls.optimizer, OPTIMIZER_NAMES),
-            learning_rate=read_float(run_config, "learning-rate", cls.learning_rate),
-            weight_decay=read_float(run_config, "weight-decay", cls.weight_decay),
-            seed=read_int(run_config, "seed", cls.seed),
-            device=read_text(run_config, "device", cls.device),
-            models_at_a_time=read_int(run_config, "models-at-a-time", cls.models_at_a_time),
-        )
-
-    def load(self) -> ImageData:
-        """Load the data set, from the process's cache where it is there."""
-        return load_images(
-            self.dataset,
-            self.data_directory or None,
-            seed=self.seed,
-            num_validation=self.validation_images,
-            channels=self.image_channels,
-        )
-
-    def train_options(self, seed: int) -> dict[str, Any]:
-        """Keyword arguments of :func:`~flower_coded.learning.train` for a round of that seed."""
-        return {
-            "epochs": self.local_epochs,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "seed": seed,
-            "optimizer": self.optimizer,
-            "device": self.device,
-        }
-
-    @property
-    def train_settings(self) -> TrainSettings:
-        """Numbers of the training loop; each round has a seed of its own."""
-        return TrainSettings(
-            self.local_epochs,
-            self.batch_size,
-            self.learning_rate,
-            self.weight_decay,
-            optimizer=self.optimizer,
-        )
-
-
-CLIENT_KEYS = (
-    *(each.name.replace("_", "-") for each in fields(ClientSettings)),
-    *ADVERSARIAL_KEYS,
-    *ATTACK_KEYS,
-)
-"""Run-config keys of an app that trains, those of its attack among them; other keys are the server's."""
-
-_parsed = parsed_once(ClientSettings.from_config)
 _decoded: KeptByIdentity[ModelState] = KeptByIdentity(4)  # a round's nodes are often sent the same bytes
 _poisoned_data: KeptByIdentity[dict[int, Samples]] = KeptByIdentity(64)  # by backdoor
-
-
-def client_settings_of(context: Context) -> ClientSettings:
-    """Training settings of a node's run, parsed once however many parts of an app ask for them."""
-    return _parsed(context.run_config)
-
-
-def user_data(settings: ClientSettings, partition_id: int, num_users: int) -> Samples:
-    """Honest training images and labels of one user, the same in every process.
-
-    Parameters
-    ----------
-    settings : ClientSettings
-        Data set, class mix, samples per user and seed are used.
-    partition_id, num_users : int
-        The user among ``n``.
-
-    Returns
-    -------
-    images : ndarray of shape (N, C, H, W), float32
-    labels : ndarray of shape (N,), int64
-
-    Examples
-    --------
-    >>> images, labels = user_data(ClientSettings(), 3, 12)
-    >>> images.shape, labels.shape
-    ((100, 1, 8, 8), (100,))
-    """
-    data = settings.load()
-    own = _division(settings, num_users)[partition_id]
-    return data.train_images[own], data.train_labels[own]
 
 
 def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
@@ -243,28 +81,6 @@ def training_client_app(mods: Sequence[Mod] = ()) -> ClientApp:
     app.train(mods=[byzantine_mod])(_train)
     app.evaluate()(_evaluate)
     return register_identity(app)
-
-
-@functools.lru_cache(maxsize=8)
-def _division(settings: ClientSettings, num_users: int) -> list[NDArray[np.int64]]:
-    data = settings.load()
-    samples_per_user = settings.samples_per_user or None
-    return user_indices(
-        data.train_labels,
-        num_users,
-        settings.alpha,
-        settings.seed,
-        samples_per_user,
-        groups=data.train_groups,
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _own_data(settings: ClientSettings, partition_id: int, num_users: int) -> Samples:
-    """Honest images of one user, the same read-only arrays in every round."""
-    images, labels = user_data(settings, partition_id, num_users)
-    images.flags.writeable = labels.flags.writeable = False
-    return images, labels
 
 
 def _train(message: Message, context: Context) -> Message:
@@ -337,8 +153,8 @@ def _trained_as_attacker(
     training = AttackerTraining(
         attack,
         user,
-        _own_data(settings, user, num_users),
-        _own_data(settings, attack.attackers[0], num_users),
+        own_data(settings, user, num_users),
+        own_data(settings, attack.attackers[0], num_users),
         settings.load().num_classes,
         replace(settings.train_settings, seed=seed),
         settings.device,
@@ -352,7 +168,7 @@ _Part = tuple[NDArray[np.bool_] | None, Samples]
 
 def _parts(settings: ClientSettings, message: Message, context: Context, *, is_stacked: bool) -> list[_Part]:
     """Divide a message's models between honest samples and those of every backdoor."""
-    honest = _own_data(settings, *partition_of(context))
+    honest = own_data(settings, *partition_of(context))
     attack = attack_in(message, context)
     if attack is None or "data" not in attack.row.acts_on:
         return [(None, honest)]

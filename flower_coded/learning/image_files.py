@@ -44,7 +44,7 @@ _SIGN_SIZE = (32, 32)
 
 
 class RawImages(NamedTuple):
-    """Images as the files hold them: uint8 of shape (N, C, H, W), with labels and, for signs, tracks."""
+    """Images as the files hold them: uint8 of shape (N, C, H, W), with labels; groups and ids where known."""
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
@@ -52,6 +52,7 @@ class RawImages(NamedTuple):
     test_labels: NDArray[np.int64]
     num_classes: int
     train_groups: NDArray[np.int64] | None = None
+    train_ids: NDArray[np.int64] | None = None
 
 
 def read_images(name: str, directory: Path, *, download: bool = False) -> RawImages:

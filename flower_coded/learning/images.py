@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flower_coded.errors import ParameterError
+from flower_coded.learning.flwr_datasets_bridge import SOURCE, raw_images, read_source
 from flower_coded.learning.image_files import RawImages, read_images
 
 __all__ = ["DATASET_NAMES", "ImageData", "load_images"]
@@ -46,6 +47,8 @@ class ImageData:
     train_groups : ndarray of shape (N,), int64, or None
         Images of one group are near-identical (the frames of one traffic sign's track) and must stay
         together in every split. None where every image stands alone.
+    train_ids : ndarray of shape (N,), int64, or None
+        Whose each image is: a traffic sign's track, a writer. None where the set does not say.
     validation_images, validation_labels : ndarray, or None
         Images that were set aside before the training set is divided, to choose settings and rounds on.
 
@@ -68,6 +71,7 @@ class ImageData:
     test_labels: NDArray[np.int64] = field(repr=False)
     num_classes: int
     train_groups: NDArray[np.int64] | None = field(default=None, repr=False)
+    train_ids: NDArray[np.int64] | None = field(default=None, repr=False)
     validation_images: NDArray[np.float32] | None = field(default=None, repr=False)
     validation_labels: NDArray[np.int64] | None = field(default=None, repr=False)
 
@@ -83,8 +87,10 @@ class ImageData:
                 raise ParameterError(
                     f"{part}_images", f"must have image shape {self.image_shape}", images.shape[1:]
                 )
-        if self.train_groups is not None and self.train_groups.shape != self.train_labels.shape:
-            raise ParameterError("train_groups", "must hold one group per image", self.train_groups.shape)
+        for name in ("train_groups", "train_ids"):
+            given = getattr(self, name)
+            if given is not None and given.shape != self.train_labels.shape:
+                raise ParameterError(name, "must hold one for each image", given.shape)
         for part in ("train", "test", "validation"):
             for array in (getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")):
                 if array is not None:
@@ -113,7 +119,8 @@ def load_images(
     Parameters
     ----------
     name : str
-        ``"digits"`` (embedded), ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` or ``"gtsrb"``.
+        ``"digits"`` (embedded), ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"gtsrb"``, or a set that
+        ``flwr-datasets`` loads (:mod:`flower_coded.learning.flwr_datasets_bridge`).
     data_directory : str, path or None
         Where the files are. None or ``""`` means the environment variable ``FLOWER_CODED_DATA``, else
         ``data`` in the working directory. ``digits`` does not look at it.
@@ -141,9 +148,14 @@ def load_images(
     DataNotFoundError
         If no file is where it was looked for; the message lists the places.
     """
-    if name not in DATASET_NAMES:
+    if name.startswith(SOURCE):
+        read_source(name)
+    elif name not in DATASET_NAMES:
         raise ParameterError(
-            "name", "must be a known data set", name, hint=f"one of {', '.join(DATASET_NAMES)}"
+            "name",
+            "must be a known data set",
+            name,
+            hint=f"one of {', '.join(DATASET_NAMES)}, or {SOURCE}NAME",
         )
     for parameter, value in (("limit", limit), ("test_limit", test_limit)):
         if value is not None and value < 1:
@@ -170,7 +182,13 @@ def _load(
     download: bool,
 ) -> ImageData:
     generator = np.random.default_rng([seed, 0x1A6E5])
-    raw = _digits(generator) if name == "digits" else read_images(name, Path(directory), download=download)
+    if name.startswith(SOURCE):
+        raw = raw_images(name, seed)
+    else:
+        raw = (
+            _digits(generator) if name == "digits" else read_images(name, Path(directory), download=download)
+        )
+    ids = raw.train_groups if raw.train_ids is None else raw.train_ids
     train = _keep(len(raw.train_labels), limit, raw.train_groups, generator)
     test = _keep(len(raw.test_labels), test_limit, None, generator)
     train, validation = _set_aside(train, num_validation, raw.train_groups, seed)
@@ -186,6 +204,7 @@ def _load(
         test_labels=raw.test_labels[test].astype(np.int64),
         num_classes=raw.num_classes,
         train_groups=None if raw.train_groups is None else raw.train_groups[train],
+        train_ids=None if ids is None else ids[train],
         validation_images=pixels(raw.train_images[validation]) if num_validation else None,
         validation_labels=raw.train_labels[validation].astype(np.int64) if num_validation else None,
     )

@@ -24,13 +24,14 @@ from flower_coded.attacks import (
     TrimmedMeanAttack,
 )
 from flower_coded.cli.scenario import find_scenario, scenario_directories
-from flower_coded.clients import AttackSettings, attack_settings, attackers_from_config, training
+from flower_coded.clients import AttackSettings, attack_settings, attackers_from_config, client_settings
+from flower_coded.clients.client_settings import CLIENT_KEYS, ClientSettings
 from flower_coded.clients.contrastive_ecoc import CONTRASTIVE_KEYS, contrastive_settings
 from flower_coded.clients.encoded_gd import faults_from_config
 from flower_coded.clients.ramp_krum_experiments import deviations_from_config
 from flower_coded.clients.robust_alcc import analog_faults_from_config
 from flower_coded.clients.run_config import parsed_once, refuse_misspelled_keys
-from flower_coded.clients.training import CLIENT_KEYS, ClientSettings, training_client_app
+from flower_coded.clients.training import training_client_app
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model, get_state
 from flower_coded.testing import InProcessGrid
@@ -237,7 +238,9 @@ def test_a_word_near_a_short_key_is_refused_only_where_the_key_is_missing() -> N
 def test_a_configuration_is_parsed_once_for_all_messages_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(
-        training, "_parsed", parsed_once(lambda c: read.append("training") or ClientSettings.from_config(c))
+        client_settings,
+        "_parsed",
+        parsed_once(lambda c: read.append("training") or ClientSettings.from_config(c)),
     )
     monkeypatch.setattr(
         attack_settings,

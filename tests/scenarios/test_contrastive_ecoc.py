@@ -229,7 +229,7 @@ def test_the_round_that_is_best_on_validation_images_is_judged(
 def test_settings_are_chosen_without_a_look_at_the_test_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flower_coded.clients.training import ClientSettings
+    from flower_coded.clients.client_settings import ClientSettings
 
     choose, loaded = choose_script(), ClientSettings.load
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from flower_coded.clients import AttackSettings
-from flower_coded.clients.training import user_data
+from flower_coded.clients.client_settings import user_data
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState, build_model, get_state
 from flower_coded.learning.in_turn import Samples, train_in_turn
@@ -89,7 +89,9 @@ _MATTERS = [
     "dataset",
     "data-directory",
     "model",
+    "partition",
     "alpha",
+    "pieces-per-user",
     "samples-per-user",
     "local-epochs",
     "batch-size",

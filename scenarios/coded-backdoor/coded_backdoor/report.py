@@ -169,7 +169,8 @@ def _introduction(experiment: Experiment) -> str:
     return (
         f"{_about_attack(experiment)} {single}The coded ensemble trains {code.num_models} models, each on "
         f"the users that `{code.name}` allows; {readout}.\n\n"
-        f"A user trains {code.training_cost:.1f} models on average: so many times the client work of FedAvg."
+        f"A user trains {code.training_cost:.1f} models on average: so many times the client work of FedAvg. "
+        f"Data: {experiment.described_division}."
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from logging import INFO
+
 from flwr.app import Context
+from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
@@ -19,6 +22,7 @@ app.lifespan()(one_thread)
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     experiment = prepare(context.run_config)
+    log(INFO, "progress: %s", experiment.described_division)
     strategy, rounds = train_ensemble(experiment, grid)
     single = None
     if experiment.config["baseline"] == "fedavg":

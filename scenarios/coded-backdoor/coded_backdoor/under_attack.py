@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from coded_backdoor.experiment import Config
-from flower_coded.clients.training import user_data
+from flower_coded.clients.client_settings import user_data
 from flower_coded.codes import DECODER_NAMES
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelVersions, initial_states, train_versions

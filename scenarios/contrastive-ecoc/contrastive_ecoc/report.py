@@ -121,7 +121,8 @@ def compose(
     )
     page.add_metrics({f"{row['method']}: {key}": row[key] for row in table for key in ("clean", "worst")})
     page.add_text(
-        f"Both models share a backbone (`{experiment.settings.model}`) and saw the data equally often. The "
+        f"Data: {experiment.described_division}. Both models share a backbone "
+        f"(`{experiment.settings.model}`) and saw the data equally often. The "
         f"softmax model has one output per class; the other predicts a word of {strategy.num_bits} bits, and "
         "the class whose codeword is nearest wins. Attacks are white-box, in the maximum norm: "
         f"{experiment.budget}, on {len(experiment.attacked[1])} test images. `pgd-margin` climbs the "

@@ -19,9 +19,9 @@ from flwr.serverapp.strategy import FedAvg
 from contrastive_ecoc.client_app import app
 from contrastive_ecoc.experiment import ContrastiveExperiment
 from contrastive_ecoc.selection import CodeBook, Selection, Trained
+from flower_coded.clients.client_settings import user_data
 from flower_coded.clients.contrastive_ecoc import contrastive_settings, train_settings
 from flower_coded.clients.run_config import read_bool
-from flower_coded.clients.training import user_data
 from flower_coded.learning.code_book import code_book_from_sums
 from flower_coded.learning.contrastive_training import (
     class_word_sums,

@@ -31,6 +31,7 @@ def prepare(config: dict[str, Any]) -> tuple[Experiment, RampSharedMultiKrum]:
 def main(grid: Grid, context: Context) -> None:
     config = dict(context.run_config)
     experiment, secure = prepare(config)
+    print(f"progress: {experiment.described_division}", flush=True)
     strategies: dict[str, Strategy] = {
         "FedAvg": FedAvg(**experiment.everybody),
         "multi-Krum, in the clear": MultiKrum(
