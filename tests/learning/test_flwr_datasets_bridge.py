@@ -78,7 +78,7 @@ def test_a_partitioner_divides_so_many_samples_per_user(partitioners: Any) -> No
         ("DirichletPartitioner(alpha=open('x'))", "must be a call with named plain values"),
         ("os.system(x=1)", "must be a call with named plain values"),
         ("DirichletPartitioner(alpha=-1.0)", "must be one that divides 1200 samples"),
-        ("SizePartitioner(partition_sizes=[600, 600])", "must make 4 partitions, one for each user; received 2"),
+        ("SizePartitioner(partition_sizes=[600, 600])", "must make 4 partitions, one for each user; rec"),
         ("VerticalEvenPartitioner()", "partition must be a call of"),
     ],
 )
