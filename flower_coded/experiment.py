@@ -154,9 +154,10 @@ class Experiment:
     @property
     def described_division(self) -> str:
         """Who has how many images, by which rule, and what goes to nobody: a sentence for log and report."""
-        settings = self.settings
-        mix = f", alpha {settings.alpha}" if check_partition(settings.partition).reads_alpha else ""
-        return f"{settings.dataset}, {settings.partition}{mix}: {self.division.describe()}"
+        asked = self.settings.division
+        rule = check_partition(asked.partition, asked.alpha, asked.pieces_per_user)
+        mix = f", alpha {asked.alpha}" if rule.reads_alpha else ""
+        return f"{self.settings.dataset}, {asked.partition}{mix}: {self.division.describe()}"
 
     @property
     def attackers(self) -> tuple[int, ...]:

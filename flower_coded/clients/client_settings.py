@@ -63,6 +63,7 @@ from flower_coded.learning.partition import DEFAULT_PARTITION
 __all__ = [
     "CLIENT_KEYS",
     "ClientSettings",
+    "PartitionSettings",
     "Samples",
     "client_settings_of",
     "own_data",
@@ -74,18 +75,38 @@ Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
+class PartitionSettings:
+    """How the images are divided among users: see :func:`~flower_coded.learning.user_indices`."""
+
+    partition: str = DEFAULT_PARTITION
+    alpha: str | float = "iid"
+    pieces_per_user: int = 0
+    samples_per_user: int = 0
+
+    @classmethod
+    def from_config(cls, run_config: RunConfig) -> PartitionSettings:
+        """Read a run configuration; refuse what the rule does not read."""
+        alpha = run_config.get("alpha", cls.alpha)
+        found = cls(
+            partition=read_text(run_config, "partition", cls.partition),
+            alpha=alpha if isinstance(alpha, str) else float(alpha),
+            pieces_per_user=read_int(run_config, "pieces-per-user", cls.pieces_per_user),
+            samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
+        )
+        check_partition(found.partition, found.alpha, found.pieces_per_user)
+        return found
+
+
+@dataclass(frozen=True)
 class ClientSettings:
-    """The run-config keys above, as attributes."""
+    """The run-config keys above, as attributes; those of the division among users in one object."""
 
     dataset: str = "digits"
     data_directory: str = ""
     image_channels: int = 0
     validation_images: int = 0
     model: str = "small-cnn"
-    partition: str = DEFAULT_PARTITION
-    alpha: str | float = "iid"
-    pieces_per_user: int = 0
-    samples_per_user: int = 0
+    division: PartitionSettings = PartitionSettings()
     local_epochs: int = 5
     batch_size: int = 20
     optimizer: str = "sgd"
@@ -101,25 +122,18 @@ class ClientSettings:
 
         Examples
         --------
-        >>> ClientSettings.from_config({"local-epochs": 2, "alpha": "0.1"}).local_epochs
-        2
+        >>> settings = ClientSettings.from_config({"local-epochs": 2, "alpha": "0.1"})
+        >>> settings.local_epochs, settings.division.alpha
+        (2, '0.1')
         """
         refuse_misspelled_keys(run_config, CLIENT_KEYS)
-        given = run_config.get("alpha", cls.alpha)
-        alpha = given if isinstance(given, str) else float(given)
-        partition = read_text(run_config, "partition", cls.partition)
-        pieces_per_user = read_int(run_config, "pieces-per-user", cls.pieces_per_user)
-        check_partition(partition, alpha, pieces_per_user)
         return cls(
             dataset=read_text(run_config, "dataset", cls.dataset),
             data_directory=read_text(run_config, "data-directory", cls.data_directory),
             image_channels=read_int(run_config, "image-channels", cls.image_channels),
             validation_images=read_int(run_config, "validation-images", cls.validation_images),
             model=read_text(run_config, "model", cls.model),
-            partition=partition,
-            alpha=alpha,
-            pieces_per_user=pieces_per_user,
-            samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
+            division=PartitionSettings.from_config(run_config),
             local_epochs=read_int(run_config, "local-epochs", cls.local_epochs, least=1),
             batch_size=read_int(run_config, "batch-size", cls.batch_size, least=1),
             optimizer=read_choice(run_config, "optimizer", cls.optimizer, OPTIMIZER_NAMES),
@@ -165,7 +179,11 @@ class ClientSettings:
 
 
 CLIENT_KEYS = (
-    *(each.name.replace("_", "-") for each in fields(ClientSettings)),
+    *(
+        each.name.replace("_", "-")
+        for each in (*fields(ClientSettings), *fields(PartitionSettings))
+        if each.name != "division"
+    ),
     *ADVERSARIAL_KEYS,
     *ATTACK_KEYS,
 )
@@ -222,19 +240,20 @@ def user_division(settings: ClientSettings, num_users: int) -> Division:
 
     Examples
     --------
-    >>> user_division(ClientSettings(partition="shards", samples_per_user=50), 12).describe()
+    >>> settings = ClientSettings.from_config({"partition": "shards", "samples-per-user": 50})
+    >>> user_division(settings, 12).describe()
     '12 users have 50 of 1,200 samples each; 600 go to nobody'
     """
-    data = settings.load()
+    data, division = settings.load(), settings.division
     return user_indices(
         data.train_labels,
         num_users,
-        settings.alpha,
+        division.alpha,
         settings.seed,
-        settings.samples_per_user or None,
+        division.samples_per_user or None,
         groups=data.train_groups,
-        partition=settings.partition,
-        pieces_per_user=settings.pieces_per_user,
+        partition=division.partition,
+        pieces_per_user=division.pieces_per_user,
         ids=data.train_ids,
     )
 

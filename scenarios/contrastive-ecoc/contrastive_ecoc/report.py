@@ -117,7 +117,7 @@ def compose(
     page = Report(
         "An output code learned across users",
         subtitle=f"{experiment.settings.dataset}, {experiment.num_users} users, alpha "
-        f"{experiment.settings.alpha}, variant {strategy.variant}, seed {experiment.seed}",
+        f"{experiment.settings.division.alpha}, variant {strategy.variant}, seed {experiment.seed}",
     )
     page.add_metrics({f"{row['method']}: {key}": row[key] for row in table for key in ("clean", "worst")})
     page.add_text(
