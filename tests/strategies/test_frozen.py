@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from averaging_strategies import EVERYBODY, STRATEGIES, Averaging
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp.strategy import FedAvg
 from toy_client_apps import moving_app
 
-from flower_coded.aggregation import get_aggregation_rule
 from flower_coded.clients import frozen_mod
-from flower_coded.clients.ramp_krum import ramp_krum_mod
-from flower_coded.codes import backdoor_correction_code
 from flower_coded.crypto.srs_cache import CACHE_VARIABLE
 from flower_coded.errors import NoRoundSucceededError
 from flower_coded.strategies import (
-    CodedSubsetAggregation,
-    RampSharedMultiKrum,
-    RuleAggregation,
     ValidatedReplies,
 )
 from flower_coded.testing import InProcessGrid
@@ -29,7 +22,6 @@ from flower_coded.wire.frozen import FROZEN_DIGEST_KEY, frozen_part, state_diges
 from flower_coded.wire.model_state import to_array_record
 
 TRAINED = {"adapter.down": np.ones((2, 3), np.float32), "adapter.up": np.zeros((3, 2), np.float32)}
-EVERYBODY = {"min_train_nodes": 7, "min_available_nodes": 7, "min_evaluate_nodes": 7}
 
 
 def whole_model(num_frozen: int) -> dict[str, np.ndarray]:
@@ -37,30 +29,6 @@ def whole_model(num_frozen: int) -> dict[str, np.ndarray]:
     return {"body": frozen, **TRAINED, "body.running_var": frozen, "steps": np.array(3)}
 
 
-@dataclass(frozen=True)
-class Averaging:
-    """A strategy that averages models, and the mods that its clients need."""
-
-    name: str
-    make: Callable[[], Any]
-    mods: tuple[Any, ...] = ()
-
-
-CODE = backdoor_correction_code(1, 2, 7)
-STRATEGIES = [
-    Averaging("FedAvg, validated", lambda: ValidatedReplies(FedAvg(**EVERYBODY))),
-    Averaging(
-        "median", lambda: RuleAggregation(get_aggregation_rule("median", num_byzantine=1), **EVERYBODY)
-    ),
-    Averaging("coded subset", lambda: CodedSubsetAggregation(CODE)),
-    Averaging(
-        "ramp-shared multi-Krum",
-        lambda: RampSharedMultiKrum(
-            7, 1, num_dropouts=0, num_bits=12, clipping=2.0, is_blinded=False, hides_products=False
-        ),
-        mods=(ramp_krum_mod,),
-    ),
-]
 each_strategy = pytest.mark.parametrize("averaging", STRATEGIES, ids=lambda each: each.name)
 
 

@@ -47,7 +47,7 @@ def adapter_settings(config: dict[str, Any]) -> dict[str, Any]:
     rank = read_int(config, "rank", 4, least=1)
     return {
         "rank": rank,
-        "alpha": read_float(config, "alpha", 2.0 * rank),
+        "alpha": read_float(config, "alpha", 4.0 * rank),
         "trains_down": read_choice(config, "sides", "both", SIDES) == "both",
     }
 

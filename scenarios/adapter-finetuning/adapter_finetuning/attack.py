@@ -51,8 +51,8 @@ class Attack:
         attack = cls(
             name=read_choice(config, "attack", "replacement", ATTACKS),
             attackers=attackers_from_config(config, users),
-            first_round=read_int(config, "attack-from-round", 8, least=1),
-            last_round=read_int(config, "attack-until-round", 10, least=1),
+            first_round=read_int(config, "attack-from-round", 6, least=1),
+            last_round=read_int(config, "attack-until-round", 7, least=1),
             poison_rate=read_float(config, "poison-rate", 0.5),
             scale=read_float(config, "attack-scale", 6.0),
         )

@@ -74,7 +74,7 @@ def _trained(
     options: dict[str, Any] = {
         "epochs": read_int(config, "local-epochs", 2, least=1),
         "batch_size": read_int(config, "batch-size", 20, least=1),
-        "learning_rate": read_float(config, "learning-rate", 0.02),
+        "learning_rate": read_float(config, "learning-rate", 0.01),
         "weight_decay": 0.0,
         "seed": int(np.random.SeedSequence(seed).generate_state(1)[0]),
         "device": read_text(config, "device", "cpu"),

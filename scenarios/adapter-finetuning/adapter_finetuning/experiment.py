@@ -28,6 +28,7 @@ from flower_coded.strategies import (
     EnsembleEvaluator,
     RampSharedMultiKrum,
     RuleAggregation,
+    ValidatedReplies,
     model_predictor,
 )
 from flower_coded.wire.frozen import FROZEN_DIGEST_KEY, state_digest
@@ -43,6 +44,7 @@ LABELS = {
     "coded": "coded ensemble, decoder",
 }
 """What each of ``strategies`` is called in tables and pictures."""
+_BATCH = 128  # what a transformer makes of so many samples stays in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Experiment:
             "min_available_nodes": users,
         }
         if name == "fedavg":
-            return FedAvg(**everybody)
+            return ValidatedReplies(FedAvg(**everybody))  # which takes replies in the users' order
         if name == "norm-clipping":
             bound = read_float(self.config, "max-norm", 0.0) or None
             return RuleAggregation(get_aggregation_rule("norm-clipping", max_norm=bound), **everybody)
@@ -138,7 +140,7 @@ class Experiment:
         samples, device = self.task.test_samples(), read_text(self.config, "device", "cpu")
         return EnsembleEvaluator(
             self.code,
-            model_predictor(self.network, device=device),
+            model_predictor(self.network, batch_size=_BATCH, device=device),
             samples.inputs,
             samples.labels,
             self.task.num_classes,
@@ -180,7 +182,8 @@ class Experiment:
         return run
 
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
-        return predict_labels(self.network, inputs, device=read_text(self.config, "device", "cpu"))
+        device = read_text(self.config, "device", "cpu")
+        return predict_labels(self.network, inputs, batch_size=_BATCH, device=device)
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,1 @@
+"""A small Flower project: adapters of a pretrained network, fine-tuned across clients."""
