@@ -62,6 +62,7 @@ from flower_coded.learning.partition import DEFAULT_PARTITION
 
 __all__ = [
     "CLIENT_KEYS",
+    "TRAINING_KEYS",
     "ClientSettings",
     "PartitionSettings",
     "Samples",
@@ -178,15 +179,14 @@ class ClientSettings:
         )
 
 
-CLIENT_KEYS = (
-    *(
-        each.name.replace("_", "-")
-        for each in (*fields(ClientSettings), *fields(PartitionSettings))
-        if each.name != "division"
-    ),
-    *ADVERSARIAL_KEYS,
-    *ATTACK_KEYS,
+TRAINING_KEYS = tuple(
+    each.name.replace("_", "-")
+    for each in (*fields(ClientSettings), *fields(PartitionSettings))
+    if each.name != "division"
 )
+"""Run-config keys that :meth:`ClientSettings.from_config` reads."""
+
+CLIENT_KEYS = (*TRAINING_KEYS, *ADVERSARIAL_KEYS, *ATTACK_KEYS)
 """Run-config keys of an app that trains, those of its attack among them; other keys are the server's."""
 
 _parsed = parsed_once(ClientSettings.from_config)

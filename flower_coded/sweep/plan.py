@@ -21,6 +21,7 @@ from typing import Any
 from flower_coded.attacks import ATTACKS
 from flower_coded.clients import AttackSettings, ClientSettings, user_data
 from flower_coded.clients.attack_settings import ATTACK_KEYS
+from flower_coded.clients.client_settings import TRAINING_KEYS
 from flower_coded.errors import ParameterError
 from flower_coded.learning import build_model
 from flower_coded.sweep.defenses import DEFENSE_NAMES, check_defense, model_of_defense, rule_of_defense
@@ -30,7 +31,6 @@ __all__ = ["SweepPlan", "SweepRun", "read_plan"]
 Value = bool | int | float | str
 
 TRAINING_DEFAULTS: dict[str, Value] = {"local-epochs": 2, "samples-per-user": 100}
-_TRAINING_KEYS = [each.name.replace("_", "-") for each in fields(ClientSettings)]
 _SET_BY_GRID = ("alpha", "seed")
 
 
@@ -174,7 +174,7 @@ def read_plan(source: str | Path | Mapping[str, Any]) -> SweepPlan:
     for name in ("attackers", "seeds"):
         _check_integers(name, axes[name])
     training = {**TRAINING_DEFAULTS, **_settings(given, "training")}
-    _refuse_unknown("training", training, [key for key in _TRAINING_KEYS if key not in _SET_BY_GRID])
+    _refuse_unknown("training", training, [key for key in TRAINING_KEYS if key not in _SET_BY_GRID])
     attack_tables, defense_tables = _table(given, "attack"), _table(given, "defense")
     _refuse_unknown("attack", attack_tables, axes["attacks"])
     _refuse_unknown("defense", defense_tables, axes["defenses"])

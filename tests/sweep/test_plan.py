@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flower_coded.aggregation import Krum
+from flower_coded.clients import ClientSettings
 from flower_coded.errors import ParameterError
 from flower_coded.strategies import RuleAggregation
 from flower_coded.sweep.defenses import make_strategy
@@ -76,6 +77,9 @@ def test_settings_of_attack_and_defense_reach_their_runs_only() -> None:
         ({"training": {"model": "smal-cnn"}}, "small-cnn"),
         ({"num-users": 13}, "samples_per_user must lie between 1 and 92"),
         ({"alphas": ["idd"]}, "alpha"),
+        ({"training": {"partition": "natural"}}, "the data set does not say whose a sample is"),
+        ({"training": {"partition": "dirichlet"}}, "alpha must be a number for partition=dirichlet"),
+        ({"training": {"division": "shards"}}, "training must be among"),
         ({"defenses": ["bucketing+krum"]}, r"num_byzantine must satisfy n >= 2 f \+ 3 with n = 6"),
         ({"defenses": ["trimmed-mean"], "attackers": [6]}, r"num_byzantine"),
         ({"time-limit": "long"}, "time-limit must be a positive number"),
@@ -109,6 +113,14 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 )
 def test_the_grids_that_are_shipped_can_be_read(path: Path) -> None:
     assert read_plan(path).runs
+
+
+def test_runs_can_be_divided_in_any_way_that_clients_know() -> None:
+    training = {"partition": "shards", "pieces-per-user": 3, "samples-per-user": 60}
+    runs = read_plan({**AXES, "training": training}).runs
+    for run in runs:
+        division = ClientSettings.from_config(run.run_config()).division
+        assert (division.partition, division.pieces_per_user, division.samples_per_user) == ("shards", 3, 60)
 
 
 def test_a_rule_may_be_told_another_number_of_faults() -> None:
