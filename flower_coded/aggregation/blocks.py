@@ -25,6 +25,7 @@ __all__ = [
     "centered_products",
     "combine_rows",
     "distances_to",
+    "mean_rows",
     "products_with",
     "run_blocks",
     "stored",
@@ -32,6 +33,9 @@ __all__ = [
 
 Result = TypeVar("Result")
 BLOCK_BYTES = 1 << 21  # of one block of columns: large enough that threads seldom meet, small for the caches
+MEAN_BYTES = (
+    32  # per column of a plain mean: wide blocks, for only the sums themselves need a place in the cache
+)
 
 
 def combine_rows(weights: NDArray[np.float64], vectors: Array, *, num_threads: int = 1) -> Array:
@@ -75,6 +79,46 @@ def combine_rows(weights: NDArray[np.float64], vectors: Array, *, num_threads: i
 
     run_blocks(start, values.shape[1], 8 * len(values), num_threads)
     return constant_like(result, stored_rows(vectors))
+
+
+def mean_rows(vectors: Array, *, num_threads: int = 1) -> Array:
+    """Plain mean of rows in float64, faster than :func:`combine_rows`, which converts before it multiplies.
+
+    Parameters
+    ----------
+    vectors : array of shape (n, d)
+        Of any values; not lazy.
+    num_threads : int
+        Threads that share the blocks.
+
+    Returns
+    -------
+    array of shape (d,), float64
+        Not finite where a row is not, or where the sum of the rows is beyond float64.
+
+    Examples
+    --------
+    >>> mean_rows(np.array([[1.0, 2.0], [3.0, np.inf]]))
+    array([ 2., inf])
+    """
+    values = host_view(vectors)
+    if values is None:
+        return device_float64(vectors).mean(0)
+    result = np.empty(values.shape[1])
+
+    def start(width: int) -> Callable[[slice], None]:
+        del width  # no scratch: entries are converted on their way into the sum
+
+        def average(columns: slice) -> None:
+            mean = result[columns]
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.add.reduce(values[:, columns], axis=0, dtype=np.float64, out=mean)
+            np.divide(mean, len(values), out=mean)
+
+        return average
+
+    run_blocks(start, values.shape[1], MEAN_BYTES, num_threads)
+    return constant_like(result, vectors)
 
 
 def stored(vectors: Array, *, num_threads: int = 1) -> Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flower_coded.aggregation.blocks import combine_rows
+from flower_coded.aggregation.blocks import combine_rows, mean_rows
 from flower_coded.aggregation.lazy_rows import LazyRows, stored_rows
 from flower_coded.aggregation.selection_network import middle_mean
 from flower_coded.aggregation.vectors import (
@@ -54,9 +54,9 @@ def mean(vectors: Array, *, num_threads: int = 1) -> Array:
     array([22.4,  4.2])
     """
     if vectors.ndim == 2 and len(vectors) and not isinstance(vectors, LazyRows):
-        shares = np.full(len(vectors), 1.0 / len(vectors))
-        average = combine_rows(shares, vectors, num_threads=num_threads)
-        # Finite only if all rows are: most rounds need no other pass to ask each of them.
+        average = mean_rows(vectors, num_threads=num_threads)
+        # Finite only if all rows are: most rounds need no pass to ask each of them. A sum that is beyond
+        # float64 is not finite either, and is taken again below as a sum of shares.
         if bool(namespace_of(average).isfinite(average).all()):
             return average
     present, _ = finite_part(vectors)

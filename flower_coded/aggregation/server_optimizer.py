@@ -20,6 +20,7 @@ References
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -257,7 +258,11 @@ def get_server_optimizer(name: str, **parameters: Any) -> ServerOptimizer | None
         return None
     if name not in SERVER_OPTIMIZERS:
         known = f"must be none or one of {', '.join(SERVER_OPTIMIZERS)}"
-        raise ParameterError("server_optimizer", known, name)
+        close = difflib.get_close_matches(name.lower(), SERVER_OPTIMIZERS, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else ""
+        if name == "none":
+            hint = f"without one there is nothing to be told {', '.join(parameters)}"
+        raise ParameterError("server_optimizer", known, name, hint=hint)
     kind = SERVER_OPTIMIZERS[name]
     names = [entry.name for entry in fields(kind)]
     unknown = sorted(set(parameters) - set(names))

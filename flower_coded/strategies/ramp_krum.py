@@ -257,6 +257,8 @@ class RampSharedMultiKrum(FederatedAveraging):
             sharing.num_parts,
             self.num_selected,
         )
+        if self.steps.optimizer is not None:
+            log(INFO, "\t├──> Steps of the server by %r", self.steps.optimizer)
         super().summary()
 
     def configure_train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,29 @@ rules = pytest.mark.parametrize("name", RULES)
 )
 def test_rules__differ_on_inputs_that_tell_them_apart(name: str, expected: tuple[float, float]) -> None:
     np.testing.assert_allclose(RULES[name](APART), expected, rtol=1e-14)
+
+
+def test_mean__keeps_the_digits_that_a_float32_sum_loses() -> None:
+    # In float32, 1e8 + 1 is 1e8: the sum would be 0.
+    np.testing.assert_allclose(mean(np.array([[1e8], [1.0], [-1e8]], np.float32)), [1 / 3], rtol=1e-15)
+
+
+def test_mean__of_finite_rows_whose_sum_is_beyond_float64_is_finite() -> None:
+    np.testing.assert_allclose(mean(np.array([[1.5e308, 1.0], [1.7e308, 2.0]])), [1.6e308, 1.5], rtol=1e-15)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mean__is_that_of_exact_sums_in_any_number_of_blocks(
+    dtype: type, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flower_coded.aggregation.blocks.BLOCK_BYTES", 1)  # 256 columns, the least there are
+    generator = np.random.default_rng(5)
+    scales = np.exp(generator.uniform(-60, 60, 700))
+    vectors = (scales * generator.standard_normal((7, 700))).astype(dtype)
+    exact = [math.fsum(column) / 7 for column in vectors.T.astype(float)]
+    errors = np.abs(mean(vectors, num_threads=num_threads) - exact)
+    assert (errors <= 1e-15 * np.abs(vectors).max(axis=0)).all()
 
 
 @rules

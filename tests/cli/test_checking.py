@@ -58,6 +58,8 @@ WRONG = {
         ("num-parts=40", "40"),
         ("clipping=-1.0", "-1"),
         ("deviations=9:bad-share-to-on", "bad-share-to-one"),
+        ("server-optimizer=fedyogy", "fedyogi"),
+        ("server-learning-rate=0.5", "fedavgm"),
     ],
     "encoded-regression": [
         ("data=/no/such/file.csv", "/no/such/file.csv"),

@@ -222,7 +222,8 @@ def test_what_is_no_optimizer_is_refused(optimizer: Any) -> None:
         ("fedadam", {"learning_rate": 0.0}, "learning_rate"),
         ("fedyogi", {"adaptivity": -1.0}, "adaptivity"),
         ("fedavgm", {"momentum": 1.0}, "momentum"),
-        ("none", {"learning_rate": 1.0}, "server_optimizer"),
+        ("none", {"learning_rate": 1.0}, "nothing to be told learning_rate"),
+        ("FedYogy", {}, "did you mean 'fedyogi'"),
     ],
 )
 def test_get_server_optimizer_says_what_would_work(name: str, parameters: dict[str, Any], named: str) -> None:

@@ -54,6 +54,10 @@ def write_report(
         f"parts; m = {parameters.num_selected} users selected. [What the server saw of all this]"
         "(what_the_server_saw.html) is on a page of its own."
     )
+    if strategy.steps.optimizer is not None:
+        report.add_text(
+            f"Behind the sum of all three stands the same step of the server: {strategy.steps.optimizer}."
+        )
     report.add_terms(explain("multi-Krum", "secret share", "ramp sharing"))
     report.add_figure(lines, caption="The same data, the same harmful updates, three ways of adding up.")
     ways = compare_ways(final, parameters.sharing.num_users, parameters.num_selected)

@@ -9,9 +9,11 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, MultiKrum, Strategy
 
+from flower_coded.aggregation import ServerOptimizer, get_aggregation_rule, get_server_optimizer
 from flower_coded.clients.ramp_krum_experiments import deviations_from_config
+from flower_coded.clients.run_config import read_float, read_text
 from flower_coded.experiment import Experiment
-from flower_coded.strategies import RampSharedMultiKrum
+from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation
 from flower_coded.threads import one_thread
 from secure_krum_app.report import write_report
 
@@ -21,10 +23,11 @@ app.lifespan()(one_thread)
 
 def prepare(config: dict[str, Any]) -> tuple[Experiment, RampSharedMultiKrum]:
     """Make experiment and strategy; refuse a configuration before anything is trained."""
+    secure = _secure_strategy(config)  # first, for it needs no data
     experiment = Experiment(config)
     experiment.check()
     deviations_from_config(config)
-    return experiment, _secure_strategy(config)
+    return experiment, secure
 
 
 @app.main()
@@ -32,15 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     config = dict(context.run_config)
     experiment, secure = prepare(config)
     print(f"progress: {experiment.described_division}", flush=True)
-    strategies: dict[str, Strategy] = {
-        "FedAvg": FedAvg(**experiment.everybody),
-        "multi-Krum, in the clear": MultiKrum(
-            num_malicious_nodes=int(config["num-attackers"]),
-            num_nodes_to_select=secure.num_selected,
-            **experiment.everybody,
-        ),
-        "ramp-shared multi-Krum": secure,
-    }
+    strategies = in_the_clear(experiment, secure) | {"ramp-shared multi-Krum": secure}
     logging.getLogger("flwr").setLevel(logging.WARNING)
     accuracies = []
     for name, strategy in strategies.items():
@@ -57,6 +52,26 @@ def main(grid: Grid, context: Context) -> None:
     write_report(run, config, secure, accuracies, experiment.data.test_images)
 
 
+def in_the_clear(experiment: Experiment, secure: RampSharedMultiKrum) -> dict[str, Strategy]:
+    """Make what ramp sharing is compared with: Flower's own, or the same rules with the server's step."""
+    optimizer, liars, everybody = secure.steps.optimizer, secure.sharing.num_attackers, experiment.everybody
+    chosen = secure.num_selected
+    if optimizer is None:
+        plain: Strategy = FedAvg(**everybody)
+        krum: Strategy = MultiKrum(num_malicious_nodes=liars, num_nodes_to_select=chosen, **everybody)
+    else:  # Flower's FedAvgM and its like are classes of their own, without a robust rule in front
+        rule = get_aggregation_rule("multi-krum", num_byzantine=liars, num_selected=chosen)
+        plain = RuleAggregation(get_aggregation_rule("mean"), server_optimizer=optimizer, **everybody)
+        krum = RuleAggregation(rule, server_optimizer=optimizer, **everybody)
+    return {"FedAvg": plain, "multi-Krum, in the clear": krum}
+
+
+def _server_optimizer(config: dict[str, bool | int | float | str]) -> ServerOptimizer | None:
+    rate = read_float(config, "server-learning-rate", 0.0)
+    chosen = {"learning_rate": rate} if rate else {}
+    return get_server_optimizer(read_text(config, "server-optimizer", "none"), **chosen)
+
+
 def _secure_strategy(config: dict[str, bool | int | float | str]) -> RampSharedMultiKrum:
     return RampSharedMultiKrum(
         int(config["num-clients"]),
@@ -67,6 +82,7 @@ def _secure_strategy(config: dict[str, bool | int | float | str]) -> RampSharedM
         num_selected=int(config["num-selected"]) or None,
         clipping=float(config["clipping"]),
         num_bits=int(config["num-bits"]),
+        server_optimizer=_server_optimizer(config),
         seed=int(config["seed"]),
         fraction_evaluate=0.0,
     )
