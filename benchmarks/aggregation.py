@@ -11,7 +11,8 @@ The largest difference between the results stands beside; "other" where a defini
 counts one neighbor more, its CAF is random, Flower's Bulyan chooses all vectors at once) or ours is not made.
 
 ``--memory`` measures instead what 200 updates of a million weights take beside themselves, in shares of
-their own 800 MB (float32), by tracemalloc.
+their own 800 MB (float32), by tracemalloc: the peak of a first round, and what the rule keeps of it for the
+next.
 """
 
 from __future__ import annotations
@@ -155,17 +156,18 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
     return f"{difference:.0e}" if difference < 1e-4 else "other"
 
 
-def own_rule(name: str, num_byzantine: int, num_threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    rule = get_aggregation_rule(
-        name, num_byzantine=num_byzantine, num_threads=num_threads, **PARAMETERS.get(name, {})
-    )
+def own_round(
+    name: str, num_byzantine: int, num_threads: int, **parameters: Any
+) -> Callable[[np.ndarray], tuple[Any, Any]]:
+    parameters = PARAMETERS.get(name, {}) | parameters
+    rule = get_aggregation_rule(name, num_byzantine=num_byzantine, num_threads=num_threads, **parameters)
     generator = np.random.default_rng(0)
+    return lambda updates: rule.aggregate_in_round(updates, RoundContext(generator, root_update=updates[0]))
 
-    def aggregate(updates: np.ndarray) -> np.ndarray:
-        context = RoundContext(generator, root_update=updates[0])
-        return to_numpy(rule.aggregate_in_round(updates, context)[0])
 
-    return aggregate
+def own_rule(name: str, num_byzantine: int, num_threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    one_round = own_round(name, num_byzantine, num_threads)
+    return lambda updates: to_numpy(one_round(updates)[0])
 
 
 def print_times(num_threads: int) -> None:
@@ -189,18 +191,23 @@ def print_times(num_threads: int) -> None:
 def print_memory() -> None:
     updates = np.random.default_rng(0).standard_normal((MEMORY_CLIENTS, DIMENSION), dtype=np.float32)
     print(f"n = {MEMORY_CLIENTS}, d = {DIMENSION}, f = {MEMORY_BYZANTINE}: memory beside the updates")
-    print(f"{'rule':<32}{'of n d 4 bytes':>16}{'seconds':>9}")
-    for name in NAMES:
+    print(f"{'rule':<42}{'of n d 4 bytes':>16}{'kept of it':>12}{'seconds':>9}")
+    rows: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NAMES]
+    rows += [(name, {"last_coordinates": DIMENSION // 4}) for name in NAMES if name == "fools-gold"]
+    for name, parameters in rows:
         if name == "smallest-eigenvalue":  # 200 choose 40 subsets
             continue
-        rule = own_rule(name, MEMORY_BYZANTINE, 1)
+        one_round = own_round(name, MEMORY_BYZANTINE, 1, **parameters)
         tracemalloc.start()
         start = time.process_time()
-        rule(updates)
+        _, memory = one_round(updates)
         seconds = time.process_time() - start
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        print(f"{name:<32}{peak / updates.nbytes:>16.3f}{seconds:>9.1f}", flush=True)
+        kept = sum(array.nbytes for array in memory.values())
+        told = " ".join([name, *(f"{key}={value}" for key, value in parameters.items())])
+        shares = f"{peak / updates.nbytes:>16.3f}{kept / updates.nbytes:>12.3f}"
+        print(f"{told:<42}{shares}{seconds:>9.1f}", flush=True)
 
 
 def main() -> None:

@@ -158,5 +158,11 @@ class FoolsGold(BlockwiseRule):
 
     def aggregate_in_round(self, updates: Array, context: RoundContext) -> tuple[Array, Memory]:
         """Add to the sums, weigh, average."""
-        sums, memory = add_to_history(updates, context.participants, context.memory, self.last_coordinates)
+        sums, memory = add_to_history(
+            updates,
+            context.participants,
+            context.memory,
+            self.last_coordinates,
+            num_threads=self.num_threads,
+        )
         return fools_gold(updates, sums, num_threads=self.num_threads), memory

@@ -11,6 +11,11 @@ however large, is nobody's twin and keeps its weight. The paper sums the weighte
 models the weighted mean is taken here. The paper compares the features that matter to the output layer; here
 it is the last ``last_coordinates`` entries, or all.
 
+Nothing smaller than the sums will do where all entries are compared. The next round's cosines need the inner
+products ``<H_i, u_j>`` with updates that nobody knows yet, and whoever can tell them for every ``u`` can tell
+``H_i`` itself, entry by entry, from ``u = (1, 0, ..)``, ``(0, 1, 0, ..)`` and so on. So ``n k`` numbers stay
+from round to round. What a round takes beside them is a block of columns.
+
 References
 ----------
 .. [1] C. Fung, C. J. M. Yoon, I. Beschastnikh, "The limitations of federated learning in sybil settings",
@@ -19,16 +24,15 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flower_coded.aggregation.blocks import centered_products, combine_rows, stored
-from flower_coded.aggregation.columns import take_columns
+from flower_coded.aggregation.blocks import centered_products, combine_rows, run_blocks
 from flower_coded.aggregation.flame import cosines
-from flower_coded.aggregation.lazy_rows import stored_rows
-from flower_coded.aggregation.vectors import finite_rows, take_rows, takes_vectors
+from flower_coded.aggregation.lazy_rows import LazyRows, block_reader, stored_rows
+from flower_coded.aggregation.vectors import device_float64, finite_rows, host_view, take_rows, takes_vectors
 from flower_coded.codes.array_namespace import Array, constant_like, namespace_of
 from flower_coded.errors import DecodingError, ParameterError
 
@@ -123,7 +127,7 @@ def fools_gold_weights(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def last_of(vectors: Array, number: int | None) -> Array:
-    """Give the last columns, or all.
+    """View the last columns, or all.
 
     Examples
     --------
@@ -134,7 +138,9 @@ def last_of(vectors: Array, number: int | None) -> Array:
     dimension = int(vectors.shape[1])
     if number is None or number >= dimension:
         return vectors
-    return take_columns(vectors, np.arange(dimension - number, dimension))
+    if isinstance(vectors, LazyRows):
+        return vectors.over(last_of(vectors.rows, number))
+    return vectors[:, dimension - number :]
 
 
 @takes_vectors
@@ -143,6 +149,8 @@ def add_to_history(
     participants: Sequence[int] | None,
     memory: Mapping[str, Array],
     last_coordinates: int | None = None,
+    *,
+    num_threads: int = 1,
 ) -> tuple[Array, dict[str, Array]]:
     """Add this round's updates to their senders' sums.
 
@@ -156,12 +164,14 @@ def add_to_history(
         What this function gave back in the round before; empty in the first.
     last_coordinates : int or None
         How many columns are kept of each sum.
+    num_threads : int
+        Threads that share the work on a CPU.
 
     Returns
     -------
     (array of shape (n, k) or LazyRows, dict)
-        The senders' sums, in the type of the vectors, at least float32, and the memory: ``participants`` (m,)
-        and ``sums`` (m, k), which no later call changes.
+        The senders' sums, in the type of the vectors, or of what they are made of, at least float32; and the
+        memory: ``participants`` (m,) and ``sums`` (m, k), which no later call changes.
 
     Raises
     ------
@@ -170,6 +180,7 @@ def add_to_history(
 
     Examples
     --------
+    >>> from flower_coded.aggregation.blocks import stored
     >>> _, memory = add_to_history(np.array([[1.0], [2.0]]), (5, 8), {})
     >>> sums, _ = add_to_history(np.array([[4.0], [1.0]]), (8, 3), memory)
     >>> stored(sums)
@@ -180,19 +191,16 @@ def add_to_history(
     senders = np.arange(len(finite)) if participants is None else np.asarray(participants)
     if len(senders) != len(finite) or len(np.unique(senders)) != len(senders):
         raise ParameterError("participants", f"must be {len(finite)} different numbers", tuple(senders))
-    seen = stored(last_of(vectors, last_coordinates))
-    if namespace_of(seen) is not np:
-        seen = seen.detach()
+    seen = last_of(vectors, last_coordinates)
     known = np.asarray(memory.get("participants", np.zeros(0, np.int64)))
     everybody = np.concatenate([known, np.setdiff1d(senders, known)])
-    sums = _zeros(len(everybody), seen)
+    sums = _zeros(len(everybody), stored_rows(seen))
     if len(known):
         if memory["sums"].shape[1] != seen.shape[1]:
             raise ParameterError("vectors", f"must have {memory['sums'].shape[1]} entries", tuple(seen.shape))
         sums[: len(known)] = memory["sums"]
     places = np.argsort(everybody)[np.searchsorted(everybody, senders, sorter=np.argsort(everybody))]
-    for row in np.flatnonzero(finite):  # row by row, for a sum of all would hold one more copy
-        sums[int(places[row])] += seen[int(row)]
+    _add_rows(sums, places[finite], take_rows(seen, finite), num_threads)
     return take_rows(sums, places), {"participants": everybody, "sums": sums}
 
 
@@ -206,6 +214,26 @@ def check_last_coordinates(number: int | None) -> None:
     """
     if number is not None and number < 1:
         raise ParameterError("last_coordinates", "must be at least 1", number)
+
+
+def _add_rows(sums: Array, places: NDArray[np.int64], rows: Array, num_threads: int) -> None:
+    """Add each row to the sum at its place, a block of columns at a time: no copy of all is made."""
+    values, totals = host_view(rows), host_view(sums)
+    if values is None or totals is None:
+        whole = device_float64(rows) if isinstance(rows, LazyRows) else rows.detach()
+        sums.index_add_(0, constant_like(places, sums), whole.to(sums.dtype))
+        return
+
+    def start(width: int) -> Callable[[slice], None]:
+        read = block_reader(values, width)
+
+        def add(columns: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows gets no weight later
+                totals[places, columns] += read(columns)
+
+        return add
+
+    run_blocks(start, int(totals.shape[1]), 8 * len(values), num_threads)
 
 
 def _zeros(count: int, like: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,9 @@ from flower_coded.aggregation import (
 )
 from flower_coded.aggregation.blocks import stored
 from flower_coded.aggregation.bulyan import bulyan_selection
+from flower_coded.aggregation.lazy_rows import mixtures
 from flower_coded.aggregation.sybils import add_to_history
+from flower_coded.codes.array_namespace import to_numpy
 from flower_coded.errors import DecodingError, ParameterError
 
 APART = np.array([[0.0, 0], [1, 10], [2, 6], [9, 2], [100, 3]])
@@ -341,6 +344,31 @@ def test_fools_gold__keeps_sums_of_the_last_coordinates_and_of_those_who_come_ba
         add_to_history(np.ones((1, 2)), (4,), memory)
     with pytest.raises(ParameterError, match="different numbers"):
         add_to_history(np.ones((2, 2)), (4, 4), {})
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["numpy", "torch", "device"])
+def test_fools_gold__adds_blocks_of_lazy_and_stored_rows_of_any_kind(
+    kind: str, dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flower_coded.aggregation.blocks.BLOCK_BYTES", 1)  # 256 columns, the least there are
+    if kind == "device":  # where there is no view for NumPy
+        monkeypatch.setattr("flower_coded.aggregation.sybils.host_view", lambda _: None)
+    generator = np.random.default_rng(3)
+    drawn = [generator.integers(-9, 9, (3, 700)).astype(dtype) for _ in range(2)]  # sums are exact
+    drawn[1][2, 5] = np.nan  # what is not finite adds nothing
+    first, second = drawn if kind == "numpy" else [torch.from_numpy(each) for each in drawn]
+    scales = np.array([0.5, 2.0, -1.0])
+    _, memory = add_to_history(mixtures(scales, first), (4, 7, 2), {}, 600, num_threads=2)
+    before = stored(memory["sums"]).copy() if kind == "numpy" else memory["sums"].clone()
+    sums, _ = add_to_history(second, (7, 2, 9), memory, 600, num_threads=2)
+    expected = scales[:, None] * drawn[0][:, 100:].astype(float)
+    earlier = np.vstack([expected[1:], np.zeros(600)])
+    added = np.nan_to_num(drawn[1][:, 100:].astype(float))
+    added[2] = 0.0
+    np.testing.assert_array_equal(to_numpy(stored(sums)), earlier + added)
+    np.testing.assert_array_equal(to_numpy(memory["sums"]), to_numpy(before))
+    assert to_numpy(memory["sums"]).dtype == (np.float64 if dtype is np.float64 else np.float32)
 
 
 def test_centered_clipping__starts_where_the_last_round_ended_if_told() -> None:
