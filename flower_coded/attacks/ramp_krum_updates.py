@@ -112,6 +112,9 @@ class WrapAroundUpdate(Deviation):
     entries : (int, int)
         Which two entries of the first part; where all honest updates agree (a dead pixel's weights) the
         attack is invisible to distances.
+    crosses_parts : bool
+        Whether the second entry is one of the last part: no part's own distance comes out right then, only
+        their sum does.
 
     Examples
     --------
@@ -121,12 +124,14 @@ class WrapAroundUpdate(Deviation):
 
     shift: int = 2**40
     entries: tuple[int, int] = (0, 1)
+    crosses_parts: bool = False
 
     def alter_parts(self, parts: FieldArray) -> FieldArray:
         """Shift two entries."""
         shifts = [self.shift, self.shift * SQUARE_ROOT_OF_MINUS_ONE % FIELD_MODULUS]
         altered = parts.copy()
-        altered[0, list(self.entries)] = add(parts[0, list(self.entries)], from_ints(shifts))
+        where = [0, len(parts) - 1 if self.crosses_parts else 0], list(self.entries)
+        altered[where] = add(parts[where], from_ints(shifts))
         return altered
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 
 import numpy as np
 
@@ -176,8 +177,10 @@ class RampSharing:
         """Evaluate the second embedding at every user's point: as :meth:`share`, with masks of its own."""
         return self._evaluate(self.second_exponents, parts, masks, num_threads)
 
-    def reconstruct(self, shares: FieldArray, *, users: Sequence[int]) -> FieldArray:
-        """Rebuild the parts from correct shares of the first embedding.
+    def reconstruct(
+        self, shares: FieldArray, *, users: Sequence[int], readers: Sequence[Sequence[int]] | None = None
+    ) -> FieldArray:
+        """Rebuild the parts from correct shares of the first embedding, or of another one.
 
         Parameters
         ----------
@@ -185,6 +188,10 @@ class RampSharing:
             n >= K + T shares; the first K + T are used.
         users : sequence of int, length n
             Whose shares they are.
+        readers : sequence of sequence of int, shape (K, K + T), or None
+            How parts are read from the polynomial's coefficients
+            (:attr:`~flower_coded.crypto.ramp_embedding.RampEmbedding.part_readers`); None: they are the
+            first K.
 
         Returns
         -------
@@ -202,7 +209,11 @@ class RampSharing:
             raise DecodingError("too few shares to rebuild a vector", received=len(shares), needed=needed)
         # Shares are evaluations of degree K + T - 1; rows K and on of the inverse give masks, not needed.
         matrix = ReedSolomonCode(self.points, needed).interpolation_matrix(users[:needed])
-        return matmul_constant(matrix[: self.num_parts], shares[:needed])
+        rows: Sequence[Sequence[int]] = matrix[: self.num_parts]
+        if readers is not None:
+            columns = list(zip(*matrix, strict=True))
+            rows = [[sum(map(mul, reader, column)) for column in columns] for reader in readers]
+        return matmul_constant(rows, shares[:needed])
 
     def _no_such_ramp(self) -> ParameterError:
         n, d, a, t = self.num_users, self.num_dropouts, self.num_attackers, self.num_colluders

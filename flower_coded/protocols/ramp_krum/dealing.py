@@ -1,6 +1,6 @@
 """From a quantized update to committed rows, from rows to everybody's shares, and to bytes.
 
-All that is dealt are values of polynomials whose coefficients are committed rows
+All that is dealt are values of known combinations of committed rows
 (:attr:`RampKrumParameters.polynomials`), so one way of evaluating, of writing and of checking serves all.
 """
 
@@ -23,7 +23,7 @@ from flower_coded.crypto.field_vectors import (
     to_bytes,
     zeros,
 )
-from flower_coded.crypto.ramp_sharing import power_matrix
+from flower_coded.crypto.ramp_embedding import evaluation_matrix
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.commitments import Commitments
 from flower_coded.protocols.ramp_krum.families import SharedPolynomial
@@ -169,7 +169,7 @@ def share_rows(
     points = [parameters.sharing.points[user] for user in users]
     values = {
         polynomial.name: matmul_constant(
-            power_matrix(points, polynomial.exponents),
+            evaluation_matrix(polynomial.basis, points),
             rows[polynomial.family.name][list(polynomial.rows)],
             num_threads=resources.num_threads,
             device=resources.device,
@@ -223,8 +223,8 @@ def row_claim(
 ) -> Claim:
     """Return the claim that a row is the sum of some dealers' polynomials at a user's point."""
     family, point = polynomial.family, parameters.sharing.points[user]
-    powers = [point**exponent for exponent in polynomial.exponents]
+    (weights,) = evaluation_matrix(polynomial.basis, [point])
     committed = [dealer.by_family[family.name][index] for dealer in dealers for index in polynomial.rows]
     blinding = row[family.length :] if family.is_blinded else None
-    # A sum of polynomials is one claim: the same powers, once over each dealer's commitments.
-    return Claim(row[: family.length], powers * len(dealers), committed, blinding)
+    # A sum of polynomials is one claim: the same weights, once over each dealer's commitments.
+    return Claim(row[: family.length], weights * len(dealers), committed, blinding)

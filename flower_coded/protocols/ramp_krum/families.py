@@ -1,29 +1,24 @@
 """What a dealer commits to and shares: rows of field elements, and polynomials with these as coefficients.
 
-The *families* of rows: ``update``, the rows ``w_1 .. w_K, z_1 .. z_T, r_1 .. r_T`` (the last T for K > 1);
+The *families* of rows: ``update``, the rows ``w_1 .. w_K, z_1 .. z_T`` and, where there are second shares,
+``r_1 .. r_T``;
 ``slack``, what completes the norm of every block to the bound, with masks as the update has; ``range``,
 behind every part the masks of its range checks, and T rows of masks for them; ``product``, the coefficients
-of the polynomials added to products, one row per exponent, one entry per pair of users and one per user.
+of the polynomials added to products, one row per element of their basis, one entry per pair of users and one
+per user.
 
-The *polynomials*: ``first`` and ``slack``, for K > 1 also their seconds with the parts in reverse order, so
-that the inner product of two users' differences stands at one power of x, and the masks.
+The *polynomials*: ``first`` and ``slack``, and the masks; in the paper's form, for K > 1, also ``second``.
+How rows are combined is told in :mod:`flower_coded.crypto.ramp_embedding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flower_coded.crypto.ramp_sharing import RampSharing
+from flower_coded.crypto.ramp_embedding import IntegerPolynomial, RampEmbedding
 
-__all__ = [
-    "Family",
-    "SharedPolynomial",
-    "has_second_shares",
-    "make_families",
-    "make_polynomials",
-    "product_mask_exponents",
-]
+__all__ = ["Family", "SharedPolynomial", "make_families", "make_polynomials"]
 
 
 @dataclass(frozen=True)
@@ -67,37 +62,26 @@ class Family:
 
 @dataclass(frozen=True)
 class SharedPolynomial:
-    """A polynomial whose coefficients are rows of a family, and whose values are shares.
+    """A linear combination of known polynomials and rows of a family, whose values are shares.
 
     Parameters
     ----------
     name : str
     family : Family
     rows : tuple of int
-        Which rows are its coefficients.
-    exponents : tuple of int
-        Of which powers of x.
+        Which rows it combines.
+    basis : tuple of IntegerPolynomial
+        By what each of them is multiplied.
     """
 
     name: str
     family: Family
     rows: tuple[int, ...]
-    exponents: tuple[int, ...]
-
-
-def has_second_shares(sharing: RampSharing) -> bool:
-    """Tell whether the second embedding differs from the first (K > 1)."""
-    return sharing.num_parts > 1
-
-
-def product_mask_exponents(sharing: RampSharing) -> tuple[int, ...]:
-    """Return all exponents of a product but ``K - 1``, where the distance stands."""
-    distance = sharing.num_parts - 1
-    return tuple(e for e in range(sharing.num_product_coefficients) if e != distance)
+    basis: tuple[IntegerPolynomial, ...]
 
 
 def make_families(
-    sharing: RampSharing,
+    embedding: RampEmbedding,
     lengths: Mapping[str, int],
     *,
     num_slack_parts: int,
@@ -108,7 +92,7 @@ def make_families(
 
     Parameters
     ----------
-    sharing : RampSharing
+    embedding : RampEmbedding
     lengths : mapping of str to int
         Entries of a row, by family; a family that is not named does not take part.
     num_slack_parts : int
@@ -120,13 +104,12 @@ def make_families(
     -------
     dict of str to Family
     """
-    k, t = sharing.num_parts, sharing.num_colluders
-    num_masks = t * (2 if has_second_shares(sharing) else 1)
+    k, t = len(embedding.parts), len(embedding.masks)
     num_rows = {
-        "update": k + num_masks,
-        "slack": num_slack_parts + num_masks,
+        "update": k + t * (1 if embedding.second_parts is None else 2),
+        "slack": num_slack_parts + t,
         "range": k + t,
-        "product": len(product_mask_exponents(sharing)),
+        "product": len(embedding.hiding),
     }
     return {
         name: Family(name, num_rows[name], length, min(chunk_size or length, length), is_blinded)
@@ -135,30 +118,26 @@ def make_families(
 
 
 def make_polynomials(
-    sharing: RampSharing, families: Mapping[str, Family], *, num_slack_parts: int
+    embedding: RampEmbedding, families: Mapping[str, Family], *, num_slack_parts: int
 ) -> tuple[SharedPolynomial, ...]:
     """Return the polynomials that a dealer shares, in the order in which a share holds their values."""
-    k, t = sharing.num_parts, sharing.num_colluders
-    masks = sharing.mask_exponents
-    result = []
-    for name, num_parts in (("update", k), ("slack", num_slack_parts)):
-        if num_parts == 0:
-            continue
-        family, is_update = families[name], name == "update"
-        rows, exponents = range(num_parts), range(num_parts)
-        first = (*rows, *range(num_parts, num_parts + t))
-        result.append(
-            SharedPolynomial("first" if is_update else "slack", family, first, (*exponents, *masks))
-        )
-        if has_second_shares(sharing):
-            second = (*rows, *range(num_parts + t, num_parts + 2 * t))
-            reversed_exponents = tuple(k - 1 - exponent for exponent in exponents)
-            second_name = "second" if is_update else "slack-second"
-            result.append(SharedPolynomial(second_name, family, second, (*reversed_exponents, *masks)))
-    for name, wanted in (
-        ("range", sharing.first_exponents),
-        ("product", product_mask_exponents(sharing)),
-    ):
-        if name in families:
-            result.append(SharedPolynomial(name, families[name], tuple(range(len(wanted))), wanted))
-    return tuple(result)
+    k, t = len(embedding.parts), len(embedding.masks)
+    first = (*embedding.parts, *embedding.masks)
+    # Parts that carry no slack are zero: neither committed to nor combined.
+    slack = (*embedding.parts[:num_slack_parts], *embedding.masks)
+    wanted: list[tuple[str, str, Iterable[int], tuple[IntegerPolynomial, ...]]] = [
+        ("first", "update", range(k + t), first)
+    ]
+    if embedding.second_parts is not None:
+        second_rows = (*range(k), *range(k + t, k + 2 * t))
+        wanted.append(("second", "update", second_rows, (*embedding.second_parts, *embedding.masks)))
+    wanted += [
+        ("slack", "slack", range(len(slack)), slack),
+        ("range", "range", range(k + t), first),
+        ("product", "product", range(len(embedding.hiding)), embedding.hiding),
+    ]
+    return tuple(
+        SharedPolynomial(name, families[family], tuple(rows), basis)
+        for name, family, rows, basis in wanted
+        if family in families
+    )

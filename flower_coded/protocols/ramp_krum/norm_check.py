@@ -6,22 +6,22 @@ squares not to wrap modulo r, and with that an exact bound costs little:
 1. The columns of the parts (an array of K rows) are divided into blocks: column j belongs to block j modulo
    their number, so that every block samples all layers of a model. To each block the dealer adds four numbers
    whose squares fill it up to the bound B, ``sum_j w_j**2 + s_1**2 + .. + s_4**2 = B``. They exist if and
-   only if ``sum_j w_j**2 <= B`` (Lagrange). They are committed and shared as the update is, in both
-   embeddings, and stand under the range check too.
+   only if ``sum_j w_j**2 <= B`` (Lagrange). They are committed and shared as the update is, and stand under
+   the range check too.
 2. A random 128-bit weight ``rho_b`` for every block follows from a challenge that is drawn when everything is
    committed. Every user computes, for each dealer, one product of its shares
-   ``sum_j rho_b(j) F(j) F~(j) + sum_c rho_b(c) S(c) S~(c)`` with the slack's shares S and S~.
-3. That is a value of a polynomial whose coefficient at ``x**(K-1)`` is
-   ``sum_b rho_b (sum_j w_j**2 + sum_i s_i**2)``. The server decodes it as it decodes distances, and compares
-   it with ``B sum_b rho_b``.
+   ``sum_j rho_b(j) F(j)**2 + sum_c rho_b(c) S(c)**2`` with the slack's share S.
+3. That is a value of a polynomial G of which ``sum_k G(beta_k) / c_k**2``
+   (:mod:`flower_coded.crypto.ramp_embedding`) is ``sum_b rho_b (sum_j w_j**2 + sum_i s_i**2)``. The server
+   decodes and reads it as it does distances, and compares it with ``B sum_b rho_b``.
 
 What it proves. If one block's sum differs from B modulo r, the weighted sum is right with probability
 ``2**-128``. If all are B modulo r and all entries passed the range check, all are B over the integers, and no
 block of the update exceeds the bound. So an update within the bound always passes, one beyond it does with
 probability ``2**-128``, and one whose entries are not short with that of the range check.
 
-What it shows. The one coefficient is known beforehand: it says that the bound holds and nothing else. The
-other coefficients are hidden as those of distances are, by the dealers' joint masks.
+What it shows. The one number is known beforehand: it says that the bound holds and nothing else. What else
+the polynomial holds is hidden as with distances, by the dealers' joint masks.
 
 The idea of sums of four squares is Boudot's and Lipmaa's (see :mod:`flower_coded.crypto.four_squares`); that
 a ramp sharing checks them for all blocks in a single opened value is this library's.
@@ -189,10 +189,8 @@ class NormCheck:
 
     def evaluate(
         self,
-        first: FieldArray,
-        second: FieldArray | None,
-        slack_first: FieldArray,
-        slack_second: FieldArray | None,
+        shares: FieldArray,
+        slack: FieldArray,
         weights: Sequence[int],
         *,
         num_threads: int = 1,
@@ -201,9 +199,9 @@ class NormCheck:
 
         Parameters
         ----------
-        first, second : ndarray of shape (n, M, 4), uint64
-            Shares of n updates in both embeddings; None for the second where it is the first (K = 1).
-        slack_first, slack_second : ndarray of shape (n, slack_length, 4), uint64
+        shares : ndarray of shape (n, M, 4), uint64
+            Of n updates.
+        slack : ndarray of shape (n, slack_length, 4), uint64
             Shares of their slack.
         weights : sequence of int
             From :meth:`weights`.
@@ -213,19 +211,19 @@ class NormCheck:
         -------
         ndarray of shape (n, 4), uint64
         """
-        pairs = ((first, second, self.part_length), (slack_first, slack_second, self.slack_length))
-        for left, right, length in pairs:
-            shape = (len(first), length, 4)
-            if left.shape != shape or (right is not None and right.shape != shape):
-                raise ParameterError("shares", f"must have shape {shape}", left.shape)
-        energy, slack = (
-            weighted_inner_products(left, left if right is None else right, weights, num_threads=num_threads)
-            for left, right, _ in pairs
+        lengths = self.part_length, self.slack_length
+        for name, array, length in zip(("shares", "slack"), (shares, slack), lengths, strict=True):
+            shape = (len(shares), length, 4)
+            if array.shape != shape:
+                raise ParameterError(name, f"must have shape {shape}", array.shape)
+        energy, filled = (
+            weighted_inner_products(array, array, weights, num_threads=num_threads)
+            for array in (shares, slack)
         )
-        return add(energy, slack)
+        return add(energy, filled)
 
     def expected(self, weights: Sequence[int]) -> int:
-        """Return what the coefficient at ``x**(K-1)`` is, in ``[0, r)``, if every block is within bounds."""
+        """Return what the server reads, in ``[0, r)``, if every block is within bounds."""
         return self.bound * sum(weights) % FIELD_MODULUS
 
     def _parts(self, integers: NDArray[np.int64]) -> NDArray[np.int64]:

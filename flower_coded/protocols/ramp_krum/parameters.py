@@ -7,9 +7,9 @@ reason:
 * ``is_blinded``: commitments carry a random multiple of an independent base. Without it a commitment hides
   only what cannot be guessed (that an update is all zeros can be confirmed by trial).
 * ``hides_products``: before distances are sent every user adds its share of a random polynomial, to which all
-  dealers contribute and whose coefficient at ``x**(K-1)`` is zero. Without it the server also reads the
-  coefficients at ``x**0 .. x**(K-2)``, inner products of different parts, and together with T users a random
-  linear function of every difference of updates (even for K = 1).
+  dealers contribute and on which what is read as a distance is zero. Without it the server also reads the
+  distance of each part, and together with T users a random linear function of every difference of updates
+  (even for K = 1).
 * ``soundness_bits``: sums of random subsets of an update's entries are opened under masks wide enough to hide
   them and shown to be short; an update that is not passes with probability at most ``2**-soundness_bits`` per
   round. See :mod:`flower_coded.protocols.ramp_krum.range_check`.
@@ -19,7 +19,9 @@ reason:
   None is the paper's one commitment per part.
 
 Distances and sums in a finite field mean something only for short vectors, so both checks are part of every
-round. ``is_paper_form`` leaves them out: it exists to count and time what the paper describes, and
+round. Parts stand in the values of the shared polynomials, so that one share of an update does where the
+paper needs two (:mod:`flower_coded.crypto.ramp_embedding`). ``is_paper_form`` leaves the checks out and puts
+parts into coefficients: it exists to count and time what the paper describes, and
 :func:`~flower_coded.protocols.ramp_krum.server_sharing.open_round` refuses it unless told that the round is a
 measurement.
 """
@@ -33,15 +35,14 @@ from math import isqrt
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES, FIELD_MODULUS
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.four_squares import LARGEST_SUM_OF_SQUARES
+from flower_coded.crypto.ramp_embedding import RampEmbedding, coefficient_embedding, value_embedding
 from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.families import (
     Family,
     SharedPolynomial,
-    has_second_shares,
     make_families,
     make_polynomials,
-    product_mask_exponents,
 )
 from flower_coded.protocols.ramp_krum.norm_check import NormCheck
 
@@ -93,7 +94,7 @@ class RampKrumParameters:
         The bound, in the unit of the update. None takes the clipping bound times a quarter of the root of a
         block's size, but at least 1 and, for the default blocks, at most 1.75.
     is_paper_form : bool
-        Without range checks and norm bound; for measurements only.
+        The paper's two embeddings, without range checks and norm bound; for measurements only.
     waives_colluder_bound : bool
         Whether T may be smaller than A. No more than T shares of a dealer are ever opened to the server; with
         fewer than A, liars who complain together can have an honest user's update left out.
@@ -230,20 +231,15 @@ class RampKrumParameters:
         """Values that a user evaluates: one for every pair of users and, for norms, one for every user."""
         return self.num_pairs + (0 if self.is_paper_form else self.sharing.num_users)
 
-    @property
-    def has_second_shares(self) -> bool:
-        """Whether the second embedding differs from the first (K > 1)."""
-        return has_second_shares(self.sharing)
+    @cached_property
+    def embedding(self) -> RampEmbedding:
+        """How parts and masks become polynomials."""
+        return (coefficient_embedding if self.is_paper_form else value_embedding)(self.sharing)
 
     @property
     def num_pairs(self) -> int:
         """``N (N - 1) / 2``."""
         return self.sharing.num_users * (self.sharing.num_users - 1) // 2
-
-    @property
-    def product_mask_exponents(self) -> tuple[int, ...]:
-        """All exponents of a product but ``K - 1``, where the distance stands."""
-        return product_mask_exponents(self.sharing)
 
     @cached_property
     def families(self) -> dict[str, Family]:
@@ -254,7 +250,7 @@ class RampKrumParameters:
         if self.hides_products:
             lengths["product"] = self.num_products
         return make_families(
-            self.sharing,
+            self.embedding,
             lengths,
             num_slack_parts=self._num_slack_parts,
             chunk_size=self.chunk_size,
@@ -264,7 +260,7 @@ class RampKrumParameters:
     @cached_property
     def polynomials(self) -> tuple[SharedPolynomial, ...]:
         """What a dealer shares."""
-        return make_polynomials(self.sharing, self.families, num_slack_parts=self._num_slack_parts)
+        return make_polynomials(self.embedding, self.families, num_slack_parts=self._num_slack_parts)
 
     @property
     def _num_slack_parts(self) -> int:

@@ -125,7 +125,7 @@ def plan_round(parameters: RampKrumParameters, costs: UnitCosts | None = None) -
     >>> sharing = RampSharing(num_users=20, num_parts=5, num_colluders=2, num_attackers=2, num_dropouts=2)
     >>> plan = plan_round(RampKrumParameters(sharing, num_selected=11, length=131_072))
     >>> plan.user_symbols, plan.server_symbols
-    (1153059, 309042)
+    (592559, 309042)
     """
     sharing = parameters.sharing
     n, needed = sharing.num_users, sharing.num_shares_needed

@@ -216,7 +216,7 @@ def _check_ranges(
     sharing = parameters.sharing
     decoded = _decode(parameters, status, range_sums, sharing.num_shares_needed, "range sums")
     reports = _wrong_values(decoded, "range sums")
-    opened = to_ints(decoded.coefficients[: sharing.num_parts])
+    opened = to_ints(parameters.embedding.read_parts(decoded.coefficients))
     checks = parameters.num_range_checks
     for number, dealer in enumerate(dealers):
         own = [
@@ -234,9 +234,9 @@ def _check_ranges(
 def _decode_products(
     parameters: RampKrumParameters, status: ParticipantStatus, products: Mapping[int, FieldArray]
 ) -> tuple[ParticipantStatus, list[int]]:
-    """Return the coefficients at ``x**(K-1)``: squared distances of all pairs, then norms."""
+    """Return what the products say: squared distances of all pairs, then norms."""
     decoded = _decode(parameters, status, products, parameters.sharing.num_product_coefficients, "products")
-    values = to_ints(decoded.coefficients[parameters.sharing.num_parts - 1])
+    values = to_ints(parameters.embedding.read_products(decoded.coefficients))
     return status.after(_wrong_values(decoded, "products")), values
 
 
@@ -308,7 +308,8 @@ def _finish(state: AwaitingSums, status: ParticipantStatus, sums: Mapping[int, F
     parameters = state.schemes.parameters
     users = sorted(sums)[: parameters.sharing.num_shares_needed]
     shares = np.stack([sums[user][: parameters.part_length] for user in users])
-    parts = parameters.sharing.reconstruct(shares, users=users)
+    readers = parameters.embedding.part_readers
+    parts = parameters.sharing.reconstruct(shares, users=users, readers=readers)
     elements = parameters.sharing.join(parts, length=parameters.length)
     entry = parameters.fixed_point.max_integer if parameters.is_paper_form else parameters.largest_entry
     total = _read_total(elements, parameters.num_selected * entry)

@@ -1,8 +1,8 @@
 """A user's steps: each takes a state and the server's request, and returns a new state and the answer.
 
 A state holds what a later step needs and nothing else. What can be computed when shares arrive is computed
-then (checks, inner products, norms), so that of two long shares per dealer only the first is kept, for the
-range checks and the sum. After the sum there is no state left.
+then (checks, inner products, norms), so that of a dealer's share only what range checks and the sum need is
+kept. After the sum there is no state left.
 
 A step refuses (:class:`RoundRefusedError`) what an honest server does not ask: a request out of turn, twice
 or of another round, a sum over fewer than m users or over users unknown, the opening of more than T shares,
@@ -129,11 +129,11 @@ class HoldingState:
     dealers : tuple of int
         Whose shares were right, ascending; the first axis of the arrays below.
     first : ndarray of shape (n, row_length, 4), uint64
-        Their first shares.
+        Their shares of the update.
     slack : ndarray of shape (n, slack_length, 4), uint64
-        Their first shares of slack.
+        Their shares of slack.
     inner : ndarray of shape (n, n, 4), uint64
-        Inner products of first and second shares.
+        Inner products of shares, in the paper's form of first and second shares.
     norms : ndarray of shape (n, 4), uint64
         Weighted norms, slack included.
     range_masks : ndarray of shape (n, Q, 4), uint64
@@ -157,7 +157,7 @@ class HoldingState:
 
 @dataclass(frozen=True)
 class SummingState:
-    """After products were sent: only first shares are left.
+    """After products were sent: only shares of updates are left.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ def evaluate(
 
 
 def add_up(parameters: RampKrumParameters, state: SummingState, request: SumRequest) -> tuple[None, ShareSum]:
-    """Return the sum of the selected dealers' first shares; nothing is kept."""
+    """Return the sum of the selected dealers' shares; nothing is kept."""
     _check_turn(state.round_id, request, "sums")
     if len(set(request.selected)) < parameters.num_selected:
         raise RoundRefusedError(
@@ -378,14 +378,12 @@ def _condense(
 
     first = stack("first", parameters.families["update"].row_length)
     slack = stack("slack", slack_length)
-    second = slack_second = None
-    if parameters.has_second_shares:
-        second, slack_second = stack("second", length), stack("slack-second", slack_length)
+    second = None if parameters.embedding.second_parts is None else stack("second", length)
     own = first[:, :length]
     norms = zeros(len(dealers))
     if not parameters.is_paper_form and dealers:
         weights = parameters.norm_check.weights(digest)
-        norms = parameters.norm_check.evaluate(own, second, slack, slack_second, weights)
+        norms = parameters.norm_check.evaluate(own, slack, weights)
     return HoldingState(
         state.round_id,
         state.user,

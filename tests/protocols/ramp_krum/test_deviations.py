@@ -33,6 +33,7 @@ TABLE: dict[str, Grade | None] = {
     "harmful-update": None,  # within all bounds: multi-Krum leaves it out
     "oversized-update": Grade.LIE,
     "wrap-around-update": Grade.LIE,
+    "wrap-around-across-parts": Grade.LIE,
     "spike": Grade.LIE,
     "spike-with-square-root-slack": Grade.LIE,
     "spikes-in-many-entries": Grade.LIE,
@@ -43,6 +44,7 @@ TABLE: dict[str, Grade | None] = {
     "bad-second-share": Grade.LIE,
     "bad-slack-share": Grade.LIE,
     "bad-mask-share": Grade.LIE,
+    "bad-range-share": Grade.LIE,
     "bad-share-to-one": Grade.LIE,
     "low-order-key": Grade.MALFORMED,
     "commitment-of-small-order": Grade.MALFORMED,

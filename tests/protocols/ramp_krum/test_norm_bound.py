@@ -55,8 +55,8 @@ def passes(
     weights = check.weights(os.urandom(32))
     # Rows without slack have zeros.
     padded = np.concatenate([slack, zeros(n, k - slack.shape[1], slack.shape[2])], axis=1)
-    # The coefficient at x**(K-1) of all parts: rows of one dealer are added up.
-    values = check.evaluate(parts.reshape(n * k, -1, 4), None, padded.reshape(n * k, -1, 4), None, weights)
+    # What is read of all parts is a sum over them: rows of one dealer are added up.
+    values = check.evaluate(parts.reshape(n * k, -1, 4), padded.reshape(n * k, -1, 4), weights)
     totals = np.array(to_ints(values), dtype=object).reshape(n, k).sum(axis=1) % FIELD_MODULUS
     is_bounded = totals == check.expected(weights)
     subsets = random_subsets(os.urandom(32), num_subsets=num_checks, length=parameters.num_checked)

@@ -17,7 +17,8 @@ from flower_coded.crypto.field_vectors import (
     to_ints,
 )
 from flower_coded.crypto.four_squares import LARGEST_SUM_OF_SQUARES
-from flower_coded.crypto.ramp_sharing import RampSharing, power_matrix
+from flower_coded.crypto.ramp_embedding import evaluation_matrix, value_embedding
+from flower_coded.crypto.ramp_sharing import RampSharing
 from flower_coded.crypto.reed_solomon import ReedSolomonCode
 from flower_coded.errors import ParameterError
 from flower_coded.protocols.ramp_krum.norm_check import NormCheck
@@ -31,25 +32,20 @@ def energies(check: NormCheck, parts: np.ndarray) -> list[int]:
 
 
 def opened_value(check: NormCheck, parts: FieldArray, slack: FieldArray, weights: list[int]) -> int:
-    """Share parts and slack, let every user evaluate, and decode what the server reads at x**(K-1)."""
+    """Share parts and slack, let every user evaluate, and decode what the server reads."""
     k, t = check.num_parts, 2
     sharing = RampSharing(num_users=2 * (k + t) + 1, num_parts=k, num_colluders=t)
-    first_exponents, second_exponents = sharing.first_exponents, sharing.second_exponents
+    embedding = value_embedding(sharing)
 
-    def shares(rows: FieldArray, exponents: tuple[int, ...]) -> FieldArray:
-        # Rows that carry no slack are left out, together with their exponents.
-        used = (*exponents[: len(rows)], *exponents[k:])
+    def share(rows: FieldArray) -> FieldArray:
+        # Rows that carry no slack are left out, together with what would multiply them.
+        basis = (*embedding.parts[: len(rows)], *embedding.masks)
         masks = random_elements(t, rows.shape[1])
-        return matmul_constant(power_matrix(sharing.points, used), np.concatenate([rows, masks]))
+        return matmul_constant(evaluation_matrix(basis, sharing.points), np.concatenate([rows, masks]))
 
-    def both(rows: FieldArray) -> tuple[FieldArray, FieldArray | None]:
-        first = shares(rows, first_exponents)
-        return first, None if k == 1 else shares(rows, second_exponents)
-
-    (first, second), (slack_first, slack_second) = both(parts), both(slack)
-    values = check.evaluate(first, second, slack_first, slack_second, weights)
+    values = check.evaluate(share(parts), share(slack), weights)
     code = ReedSolomonCode(sharing.points, sharing.num_product_coefficients)
-    return to_ints(code.decode(values[:, np.newaxis]).coefficients[k - 1])[0]
+    return to_ints(embedding.read_products(code.decode(values[:, np.newaxis]).coefficients))[0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -166,5 +162,8 @@ def test_norm_check__refuses_sizes_that_cannot_be(arguments: tuple[int, ...], na
 
 def test_evaluate__refuses_shares_of_another_shape() -> None:
     check = NormCheck(num_parts=1, part_length=3, block_columns=1, bound=1)
-    with pytest.raises(ParameterError, match="shares must"):
-        check.evaluate(random_elements(2, 3), None, random_elements(2, 3), None, [1, 1, 1])
+    weights = [1] * check.num_blocks
+    with pytest.raises(ParameterError, match=r"slack must have shape \(2, 12, 4\)"):
+        check.evaluate(random_elements(2, 3), random_elements(2, 3), weights)
+    with pytest.raises(ParameterError, match=r"shares must have shape \(2, 3, 4\)"):
+        check.evaluate(random_elements(2, 4), random_elements(2, 12), weights)
