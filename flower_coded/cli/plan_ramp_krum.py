@@ -82,6 +82,7 @@ def _record(plan: Plan, bytes_per_second: float) -> dict[str, str | int | float]
         "user s": plan.user_seconds,
         "server s": plan.server_seconds,
         "user MB": 1e-6 * plan.user_bytes,
+        "received MB": 1e-6 * plan.received_bytes,
         "relayed MB": 1e-6 * plan.relayed_bytes,
         "memory MB": 1e-6 * plan.user_memory,
         "user symbols": plan.user_symbols,

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import TypeAlias
 
@@ -185,7 +186,11 @@ def evaluation_matrix(polynomials: Sequence[IntegerPolynomial], points: Sequence
     [[1, 1, -3], [1, 4, -6]]
     """
     return [
-        [sum(entry * point**e for e, entry in enumerate(polynomial)) for polynomial in polynomials]
+        # Horner's rule: powers of a point, multiplied out, would be as long as the result in every term.
+        [
+            reduce(lambda value, entry: value * point + entry, reversed(polynomial))
+            for polynomial in polynomials
+        ]
         for point in points
     ]
 

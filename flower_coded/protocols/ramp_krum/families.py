@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flower_coded.crypto.ramp_embedding import IntegerPolynomial, RampEmbedding
+from flower_coded.crypto.ramp_sharing import RampSharing
 
 __all__ = ["Family", "SharedPolynomial", "make_families", "make_polynomials"]
 
@@ -36,6 +37,8 @@ class Family:
     chunk : int
         Entries per commitment.
     is_blinded : bool
+    num_polynomials : int
+        How many polynomials combine the rows: as many values of a row's length are in a share.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Family:
     length: int
     chunk: int
     is_blinded: bool
+    num_polynomials: int = 1
 
     @property
     def num_chunks(self) -> int:
@@ -53,6 +57,11 @@ class Family:
     def row_length(self) -> int:
         """Field elements of a row."""
         return self.length + (self.num_chunks if self.is_blinded else 0)
+
+    @property
+    def share_length(self) -> int:
+        """Field elements that a share holds of this family."""
+        return self.num_polynomials * self.row_length
 
     @property
     def num_commitments(self) -> int:
@@ -81,9 +90,10 @@ class SharedPolynomial:
 
 
 def make_families(
-    embedding: RampEmbedding,
+    sharing: RampSharing,
     lengths: Mapping[str, int],
     *,
+    has_second_shares: bool,
     num_slack_parts: int,
     chunk_size: int | None,
     is_blinded: bool,
@@ -92,9 +102,11 @@ def make_families(
 
     Parameters
     ----------
-    embedding : RampEmbedding
+    sharing : RampSharing
     lengths : mapping of str to int
         Entries of a row, by family; a family that is not named does not take part.
+    has_second_shares : bool
+        Whether a second polynomial, with masks of its own, holds an update's parts in another way.
     num_slack_parts : int
     chunk_size : int or None
         Entries per commitment; None for one commitment per row.
@@ -104,15 +116,24 @@ def make_families(
     -------
     dict of str to Family
     """
-    k, t = len(embedding.parts), len(embedding.masks)
+    k, t = sharing.num_parts, sharing.num_colluders
+    num_updates = 2 if has_second_shares else 1
     num_rows = {
-        "update": k + t * (1 if embedding.second_parts is None else 2),
+        "update": k + num_updates * t,
         "slack": num_slack_parts + t,
         "range": k + t,
-        "product": len(embedding.hiding),
+        "product": sharing.num_product_coefficients - 1,
     }
+    copies = {"update": num_updates}
     return {
-        name: Family(name, num_rows[name], length, min(chunk_size or length, length), is_blinded)
+        name: Family(
+            name,
+            num_rows[name],
+            length,
+            min(chunk_size or length, length),
+            is_blinded,
+            copies.get(name, 1),
+        )
         for name, length in lengths.items()
     }
 

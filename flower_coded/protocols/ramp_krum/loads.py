@@ -18,15 +18,22 @@ from flower_coded.crypto.field_vectors import ELEMENT_BYTES
 from flower_coded.protocols.ramp_krum.messages import (
     Complaints,
     Dealing,
+    DealRequest,
+    Delivery,
+    EvaluationRequest,
     Evaluations,
+    OpeningRequest,
     Openings,
     PublicKey,
+    Request,
     ShareSum,
+    SumRequest,
     UserMessage,
 )
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
+from flower_coded.protocols.ramp_krum.traffic import USER_NUMBER_BYTES
 
-__all__ = ["Load", "TableOne", "message_load", "table_one", "table_one_brea"]
+__all__ = ["Load", "TableOne", "message_load", "request_bytes", "table_one", "table_one_brea"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def message_load(message: UserMessage) -> Load:
             symbols = (encrypted - ENCRYPTION_OVERHEAD * len(message.encrypted_shares)) // ELEMENT_BYTES
             points = len(message.commitments) // G1_BYTES
         case Complaints():
-            num_bytes = 4 * len(message.dealers) + sum(map(len, message.echoes.values()))
+            num_bytes = USER_NUMBER_BYTES * len(message.dealers) + sum(map(len, message.echoes.values()))
         case Openings():
             num_bytes = sum(len(opening) for opening in message.openings.values())
         case Evaluations():
@@ -100,6 +107,30 @@ def message_load(message: UserMessage) -> Load:
             num_bytes = len(message.total)
             symbols = num_bytes // ELEMENT_BYTES
     return Load(symbols, points, num_bytes)
+
+
+def request_bytes(request: Request) -> int:
+    """Measure what a user receives, in bytes.
+
+    Examples
+    --------
+    >>> request_bytes(SumRequest(b"", selected=(0, 3, 7)))
+    12
+    """
+    match request:
+        case DealRequest():
+            return sum(map(len, request.public_keys.values()))
+        case Delivery():
+            shown, shares = request.commitments.values(), request.encrypted_shares.values()
+            return sum(map(len, shown)) + sum(map(len, shares))
+        case OpeningRequest():
+            return USER_NUMBER_BYTES * len(request.receivers)
+        case EvaluationRequest():
+            echoes = sum(map(len, request.echoes.values()))
+            return USER_NUMBER_BYTES * len(request.dealers) + len(request.challenge) + echoes
+        case SumRequest():
+            return USER_NUMBER_BYTES * len(request.selected)
+    return 0
 
 
 def table_one(parameters: RampKrumParameters) -> TableOne:

@@ -250,8 +250,9 @@ class RampKrumParameters:
         if self.hides_products:
             lengths["product"] = self.num_products
         return make_families(
-            self.embedding,
+            self.sharing,
             lengths,
+            has_second_shares=self.is_paper_form and self.sharing.num_parts > 1,
             num_slack_parts=self._num_slack_parts,
             chunk_size=self.chunk_size,
             is_blinded=self.is_blinded,
@@ -279,7 +280,7 @@ class RampKrumParameters:
     @property
     def share_bytes(self) -> int:
         """Bytes of what a dealer sends to one user, before it is encrypted."""
-        return ELEMENT_BYTES * sum(polynomial.family.row_length for polynomial in self.polynomials)
+        return ELEMENT_BYTES * sum(family.share_length for family in self.families.values())
 
     @property
     def largest_subset_sum(self) -> int:

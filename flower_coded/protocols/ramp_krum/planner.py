@@ -13,17 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flower_coded.crypto.backends.base import G1_BYTES
 from flower_coded.crypto.commitment import VectorCommitment
-from flower_coded.crypto.encrypted_share import ENCRYPTION_OVERHEAD, KEY_BYTES
 from flower_coded.crypto.field_products import gram_matrix, matmul_constant, weighted_sum
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES, from_signed_int64, random_elements
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
 from flower_coded.crypto.srs import generate_reference_string
-from flower_coded.protocols.ramp_krum.echo import ECHO_BYTES
 from flower_coded.protocols.ramp_krum.loads import TableOne, table_one
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
+from flower_coded.protocols.ramp_krum.traffic import received_by_part, sent_by_part
 
 __all__ = ["Plan", "UnitCosts", "best_plans", "measure_unit_costs", "plan_groups", "plan_round", "plans"]
 
@@ -70,8 +68,8 @@ class Plan:
     parameters : RampKrumParameters
     user_symbols, server_symbols : int
         Field elements that an honest user sends, and that the server receives for itself when nobody fails.
-    user_bytes, server_bytes : int
-        Bytes that a user sends, and that the server receives for itself.
+    user_bytes, received_bytes, server_bytes : int
+        Bytes that a user sends, that it receives, and that the server receives for itself.
     relayed_bytes : int
         Bytes that the server receives from users for users; it sends them on, too.
     user_memory : float
@@ -86,6 +84,7 @@ class Plan:
     user_symbols: int
     server_symbols: int
     user_bytes: int
+    received_bytes: int
     server_bytes: int
     relayed_bytes: int
     user_memory: float
@@ -96,10 +95,10 @@ class Plan:
     def wall_clock(self, bytes_per_second: float) -> float:
         """Return the seconds of a round, training left out.
 
-        Users compute at the same time, each sends and receives about as much over a connection of
-        ``bytes_per_second``, and the server's connection, ten times as wide, carries everything twice.
+        Users compute at the same time, each sends and receives over a connection of ``bytes_per_second``,
+        and the server's connection, ten times as wide, carries everything twice.
         """
-        user = self.user_seconds + 2 * self.user_bytes / bytes_per_second
+        user = self.user_seconds + (self.user_bytes + self.received_bytes) / bytes_per_second
         carried = self.server_bytes + 2 * self.relayed_bytes
         return user + self.server_seconds + carried / (_SERVER_SHARE * bytes_per_second)
 
@@ -133,16 +132,17 @@ def plan_round(parameters: RampKrumParameters, costs: UnitCosts | None = None) -
     evaluations = parameters.num_products + n * parameters.num_range_checks
     total = parameters.families["update"].row_length
     asked = needed + 2 * sharing.num_attackers
-    relayed = (n - 1) * (ELEMENT_BYTES * share + ENCRYPTION_OVERHEAD + ECHO_BYTES)
-    relayed += KEY_BYTES + G1_BYTES * parameters.num_commitments
+    sent = sum(sent_by_part(parameters).values())
+    own = ELEMENT_BYTES * (evaluations + total)  # what the server keeps; it passes on all else
     user, server = _seconds(parameters, costs or UnitCosts())
     return Plan(
         parameters,
         user_symbols=(n - 1) * share + evaluations + total,
         server_symbols=n * evaluations + asked * total,
-        user_bytes=relayed + ELEMENT_BYTES * (evaluations + total),
+        user_bytes=sent,
+        received_bytes=sum(received_by_part(parameters).values()),
         server_bytes=ELEMENT_BYTES * (n * evaluations + asked * total),
-        relayed_bytes=n * relayed,
+        relayed_bytes=n * (sent - own),
         user_memory=_BASE_MEMORY + _COPIES_IN_MEMORY * n * parameters.share_bytes,
         user_seconds=user,
         server_seconds=server,
@@ -295,7 +295,7 @@ def _seconds(parameters: RampKrumParameters, costs: UnitCosts) -> tuple[float, f
     per_bit = (costs.long_point - costs.short_point) / (255 - 16)
     entry_cost = costs.short_point + per_bit * max(parameters.fixed_point.num_bits - 16, 0)
     commit = k * part * entry_cost + (committed - k * part) * costs.long_point
-    held = sum(polynomial.family.row_length for polynomial in parameters.polynomials)
+    held = parameters.share_bytes // ELEMENT_BYTES
     points = n * parameters.num_commitments
     check = sum(family.chunk for family in parameters.families.values()) + 2 * points
     combined = n * held * costs.combine + check * costs.long_point + points * costs.read_point

@@ -32,6 +32,8 @@ class RoundReport:
     ----------
     sent : dict of str to (dict of int to Load)
         By phase and user.
+    received_bytes : dict of int to int
+        What each user received in all.
     user_seconds : dict of str to (dict of int to float)
         Time of the users' steps.
     server_seconds : dict of str to float
@@ -41,6 +43,7 @@ class RoundReport:
     """
 
     sent: dict[str, dict[int, Load]] = field(default_factory=dict)
+    received_bytes: dict[int, int] = field(default_factory=dict)
     user_seconds: dict[str, dict[int, float]] = field(default_factory=dict)
     server_seconds: dict[str, float] = field(default_factory=dict)
     outcome: RoundOutcome | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.conduct import HONEST, Conduct
 from flower_coded.protocols.ramp_krum.dealing import Resources
-from flower_coded.protocols.ramp_krum.loads import Load, message_load
+from flower_coded.protocols.ramp_krum.loads import Load, message_load, request_bytes
 from flower_coded.protocols.ramp_krum.messages import Openings, Request, UserMessage
 from flower_coded.protocols.ramp_krum.party import Party
 from flower_coded.protocols.ramp_krum.round import RoundReport, run_server
@@ -106,6 +106,8 @@ class _LocalTransport:
         return replies
 
     def _ask(self, phase: str, user: int, request: Request) -> list[UserMessage]:
+        received = self.report.received_bytes
+        received[user] = received.get(user, 0) + request_bytes(request)
         start = time.perf_counter()
         messages = list(self.parties[user].answer(request))
         times = self.report.user_seconds.setdefault(phase, {})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from flower_coded.attacks.ramp_krum_deviations import SilentFrom
+from flower_coded.attacks.ramp_krum_updates import Deviation
 from flower_coded.protocols.ramp_krum.brea import brea_parameters
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.loads import Load, message_load, table_one, table_one_brea
 from flower_coded.protocols.ramp_krum.messages import Closed, Complaints, Openings, PublicKey
 from flower_coded.protocols.ramp_krum.planner import plan_round
 from flower_coded.protocols.ramp_krum.simulation import run_round
+from flower_coded.protocols.ramp_krum.traffic import sent_by_part
 
 MakeSchemes = Callable[..., Schemes]
 
@@ -90,6 +93,7 @@ def test_plan__predicts_what_is_sent(
     plan = plan_round(schemes.parameters)
     assert report.load_of_user(0).symbols == plan.user_symbols
     assert report.load_of_user(0).num_bytes == plan.user_bytes
+    assert report.received_bytes[0] == plan.received_bytes
     assert report.load_of_server().symbols == plan.server_symbols
     received = sum(load.num_bytes for loads in report.sent.values() for load in loads.values())
     assert received == plan.server_bytes + plan.relayed_bytes
@@ -100,3 +104,27 @@ def test_message_load__measures_the_small_messages() -> None:
     assert message_load(Complaints(b"", 0, (1, 2), {1: bytes(80)})) == Load(num_bytes=88)
     assert message_load(Openings(b"", 0, {1: bytes(32)})) == Load(num_bytes=32)
     assert message_load(Closed(b"", 0)) == Load()
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_sent_by_part__is_what_each_message_of_a_true_round_holds(
+    make_schemes: MakeSchemes, make_updates: Callable[..., dict[int, np.ndarray]], k: int
+) -> None:
+    schemes = make_schemes(9, k, 1, a=1, d=1, hides_products=True)
+    messages: dict[str, Any] = {}
+
+    class Listening(Deviation):
+        def alter_message(self, phase: str, message: Any) -> Sequence[Any]:
+            messages[phase] = message
+            return [message]
+
+    run_round(schemes, make_updates(schemes.parameters), deviations={0: Listening()}, ask_everybody=True)
+    parts = sent_by_part(schemes.parameters)
+    shares = sum(size for name, size in parts.items() if name.startswith("shares: "))
+    assert sum(map(len, messages["shares"].encrypted_shares.values())) == shares
+    assert len(messages["shares"].commitments) == parts["commitments"]
+    assert sum(map(len, messages["complaints"].echoes.values())) == parts["echoes"]
+    assert len(messages["evaluations"].products) == parts["products"]
+    assert len(messages["evaluations"].range_sums) == parts["range sums"]
+    assert len(messages["sums"].total) == parts["sum"]
+    assert sum(message_load(message).num_bytes for message in messages.values()) == sum(parts.values())
