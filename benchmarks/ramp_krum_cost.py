@@ -206,7 +206,7 @@ def main() -> None:
         for is_paper_form in forms
     ]
     print(
-        "One user's round, N = 12, K = 2, A = T = 2, D = 1, 16 bits, one thread; planned s: Xeon at 2.5 GHz"
+        "One user's round, N = 12, K = 2, A = T = 2, D = 1, 16 bits, one thread; planned s: Xeon at 2.6 GHz"
     )
     print(Table.from_records(records).to_text(digits=3))
 

@@ -47,7 +47,7 @@ def state_digest(state: Mapping[str, NDArray[Any]]) -> str:
     for name in sorted(state):
         array = np.asarray(state[name])
         digest.update(f"{len(name)} {name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.tobytes())  # in C order, whatever the layout in memory
+        digest.update(np.ascontiguousarray(array).data)  # in C order, whatever the layout; no copy if it is
     return digest.hexdigest()[:32]
 
 

@@ -18,7 +18,7 @@ from flower_coded.crypto.field_products import gram_matrix, matmul_constant, wei
 from flower_coded.crypto.field_vectors import ELEMENT_BYTES, from_signed_int64, random_elements
 from flower_coded.crypto.fixed_point import FixedPoint
 from flower_coded.crypto.ramp_sharing import RampSharing, largest_num_parts
-from flower_coded.crypto.srs import generate_reference_string
+from flower_coded.crypto.srs import TABLES_FROM, generate_reference_string
 from flower_coded.crypto.weighted_products import weighted_inner_products
 from flower_coded.protocols.ramp_krum.loads import TableOne, table_one
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
@@ -35,13 +35,13 @@ _SERVER_SHARE = 10.0  # a server's connection is taken to be that many times as 
 class UnitCosts:
     """Microseconds for one unit of each kind of work; the defaults are of one core of a Xeon at 2.6 GHz.
 
-    They are processor seconds of :func:`measure_unit_costs`, of commitments with tables of the reference string's
-    multiples, which a process makes once; without them a long point takes 16.5.
+    They come from :func:`measure_unit_costs`: processor time. Tables of the reference string's multiples,
+    which serve chunks of 4,096 entries and more, a process makes once; that is not counted.
 
     Parameters
     ----------
-    long_point, short_point : float
-        One term of a multi-scalar multiplication, of 255 and of 16 bits.
+    long_point, short_point, bare_point : float
+        One term of a multi-scalar multiplication, of 255 and of 16 bits with tables, of 255 without.
     read_point : float
         Reading and checking a compressed point.
     share : float
@@ -58,6 +58,7 @@ class UnitCosts:
 
     long_point: float = 9.9
     short_point: float = 1.25
+    bare_point: float = 16.5
     read_point: float = 60.0
     share: float = 0.093
     combine: float = 0.06
@@ -278,6 +279,7 @@ def measure_unit_costs(*, num_entries: int = 2048) -> UnitCosts:
     """
     reference = generate_reference_string(num_entries)
     scheme = VectorCommitment(reference, num_entries, with_tables=True)  # as rounds have them
+    bare = VectorCommitment(reference, num_entries, with_tables=False)
     long = random_elements(1, num_entries)
     short = from_signed_int64(np.random.default_rng(0).integers(-(2**15), 2**15, size=(1, num_entries)))
     (commitment,) = scheme.commit(long)
@@ -288,6 +290,7 @@ def measure_unit_costs(*, num_entries: int = 2048) -> UnitCosts:
     jobs: dict[str, tuple[Callable[[], object], int]] = {
         "long_point": (lambda: scheme.commit(long), num_entries),
         "short_point": (lambda: scheme.commit(short), num_entries),
+        "bare_point": (lambda: bare.commit(long), num_entries),
         "read_point": (lambda: scheme.from_bytes(written, 1), 1),
         "share": (lambda: matmul_constant(powers, stack), 16 * num_entries),
         "combine": (lambda: weighted_sum([2**127 + j for j in range(8)], stack), 8 * num_entries),
@@ -303,13 +306,16 @@ def _seconds(parameters: RampKrumParameters, costs: UnitCosts) -> tuple[float, f
     sharing = parameters.sharing
     n, k, part = sharing.num_users, sharing.num_parts, parameters.part_length
     committed = sum(family.num_rows * family.length for family in parameters.families.values())
-    per_bit = (costs.long_point - costs.short_point) / (255 - 16)
+    long = costs.long_point if parameters.largest_chunk >= TABLES_FROM else costs.bare_point
+    per_bit = (long - costs.short_point) / (255 - 16)
     entry_cost = costs.short_point + per_bit * max(parameters.fixed_point.num_bits - 16, 0)
-    commit = k * part * entry_cost + (committed - k * part) * costs.long_point
+    commit = k * part * entry_cost + (committed - k * part) * long
     held = parameters.share_bytes // ELEMENT_BYTES
     points = n * parameters.num_commitments
-    check = sum(family.chunk for family in parameters.families.values()) + 2 * points
-    combined = n * held * costs.combine + check * costs.long_point + points * costs.read_point
+    check = (
+        sum(family.chunk for family in parameters.families.values()) * long + 2 * points * costs.bare_point
+    )
+    combined = n * held * costs.combine + check + points * costs.read_point
     # Of two different shares a product costs twice as much, for a matrix of both is not symmetric.
     num_factors = parameters.families["update"].num_polynomials
     products = num_factors * n * n * part * costs.multiply
@@ -319,7 +325,7 @@ def _seconds(parameters: RampKrumParameters, costs: UnitCosts) -> tuple[float, f
     user = commit + share + combined + products
     asked = sharing.num_shares_needed + 2 * sharing.num_attackers
     read = points * costs.read_point
-    sums = asked * part * costs.combine + parameters.families["update"].chunk * costs.long_point
+    sums = asked * part * costs.combine + parameters.families["update"].chunk * long
     decode = k * part * costs.share * 2 + parameters.num_pairs * n * costs.combine
     return 1e-6 * user, 1e-6 * (read + sums + decode)
 
