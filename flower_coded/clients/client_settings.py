@@ -90,7 +90,7 @@ class PartitionSettings:
         alpha = run_config.get("alpha", cls.alpha)
         found = cls(
             partition=read_text(run_config, "partition", cls.partition),
-            alpha=alpha if isinstance(alpha, str) else float(alpha),
+            alpha=alpha if isinstance(alpha, str | bool) else float(alpha),
             pieces_per_user=read_int(run_config, "pieces-per-user", cls.pieces_per_user),
             samples_per_user=read_int(run_config, "samples-per-user", cls.samples_per_user),
         )

@@ -23,7 +23,7 @@ class Division(Sequence[Indices]):
     Parameters
     ----------
     parts : sequence of ndarray, int64
-        Indices of every user's samples in random order; disjoint, none empty.
+        Indices of every user's samples in random order; disjoint, none empty. Kept as read-only copies.
     num_samples : int
         Samples there were to divide.
     num_replaced : int
@@ -33,7 +33,7 @@ class Division(Sequence[Indices]):
     Raises
     ------
     ParameterError
-        If a user has no sample, or a sample two users.
+        If a user has no sample, a sample two users, or an index is none of a sample.
 
     Examples
     --------
@@ -49,14 +49,27 @@ class Division(Sequence[Indices]):
     num_replaced: int = 0
 
     def __post_init__(self) -> None:
-        empty = [user for user, part in enumerate(self.parts) if not len(part)]
-        if empty:
+        try:
+            parts = tuple(np.asarray(part).astype(np.int64, casting="safe") for part in self.parts)
+        except TypeError as error:
+            raise ParameterError("partition", "must hold indices, which are integers", str(error)) from error
+        empty = [user for user, part in enumerate(parts) if not len(part)]
+        if empty or not parts:
             raise ParameterError(
                 "partition", "must give every user a sample", f"none for {empty[:5]}", hint="fewer users"
             )
-        together = np.concatenate(self.parts)
-        if len(np.unique(together)) != len(together) or together.max() >= self.num_samples:
+        together = np.concatenate(parts)
+        if together.min() < 0 or together.max() >= self.num_samples:
+            raise ParameterError(
+                "partition",
+                f"must hold indices 0 to {self.num_samples - 1}",
+                f"{together.min()} to {together.max()}",
+            )
+        if len(np.unique(together)) != len(together):
             raise ParameterError("partition", "must give a sample to one user", "some to two")
+        for part in parts:  # copies: divisions are cached, and whoever shuffles one in place shuffles all
+            part.flags.writeable = False
+        object.__setattr__(self, "parts", parts)
 
     @overload
     def __getitem__(self, user: int) -> Indices: ...

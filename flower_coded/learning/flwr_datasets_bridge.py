@@ -7,7 +7,9 @@ names of columns where several could be meant,
 ``"flwr-datasets:flwrlabs/femnist?label=character&ids=writer_id"``. ``NAME`` is one of the Hugging Face hub's,
 or a directory of files that ``datasets`` reads.
 
-Left out: sets that are not images, and vertical partitioners, which divide columns.
+Left out: sets that are not images; vertical partitioners, which divide columns; those that take functions
+or arrays, which are no plain values; and those by natural ids, which would divide by class here: that is
+``partition=natural``.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ SOURCE = "flwr-datasets:"
 
 _INDEX, _LABEL = "index", "label"
 _FILLED_IN = ("num_partitions", "partition_by", "seed")
+_LEFT_OUT = ("Partitioner", "IdToSizeFncPartitioner", "DistributionPartitioner")
 
 
 def check_call(text: str) -> tuple[Any, dict[str, Any]]:
@@ -59,10 +62,12 @@ def check_call(text: str) -> tuple[Any, dict[str, Any]]:
         installed.
     """
     try:
-        call = ast.parse(text, mode="eval").body
+        call = ast.parse(text.strip(), mode="eval").body
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
             raise ValueError(text)
         arguments = {each.arg or "**": ast.literal_eval(each.value) for each in call.keywords}
+        if len(arguments) < len(call.keywords):
+            raise ValueError("a name is given twice")
     except (SyntaxError, ValueError):
         raise ParameterError(
             "partition",
@@ -71,9 +76,14 @@ def check_call(text: str) -> tuple[Any, dict[str, Any]]:
             hint="PathologicalPartitioner(num_classes_per_partition=2), say",
         ) from None
     partitioners = _import("flwr_datasets.partitioner")
-    names = [name for name in partitioners.__all__ if name != "Partitioner" and "Vertical" not in name]
+    names = [
+        name
+        for name in partitioners.__all__
+        if name not in _LEFT_OUT and "Vertical" not in name and "NaturalId" not in name
+    ]
     if call.func.id not in names:
-        raise ParameterError("partition", f"must be a call of {', '.join(names)}", text)
+        hint = "the ids of a data set are divided by partition=natural" if "NaturalId" in text else ""
+        raise ParameterError("partition", f"must be a call of {', '.join(names)}", text, hint=hint)
     cls = getattr(partitioners, call.func.id)
     known = set(inspect.signature(cls).parameters)
     for key in arguments:
@@ -117,9 +127,9 @@ def divide_by_call(
     try:
         partitioner = cls(**arguments, **{key: value for key, value in filled.items() if key in known})
         return divide_with(partitioner, labels, num_users, generator, samples_per_user=asked.samples_per_user)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ParameterError):
-            raise
+    except ParameterError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise ParameterError(
             "partition", f"must be one that divides {len(labels)} samples: {error}", text
         ) from error
@@ -159,6 +169,8 @@ def divide_with(
     """
     number = len(labels) if samples_per_user is None else samples_per_user * num_users
     if not num_users <= number <= len(labels):
+        if not 1 <= num_users <= len(labels):
+            raise ParameterError("num_users", f"must lie between 1 and {len(labels)} samples", num_users)
         raise ParameterError(
             "samples_per_user", f"must lie between 1 and {len(labels) // num_users}", samples_per_user
         )
@@ -245,6 +257,8 @@ def raw_images(text: str, seed: int) -> RawImages:
         splits = federated._dataset  # what was loaded: there is no public way to ask for its parts
     except (OSError, ValueError, RuntimeError) as error:
         raise DataNotFoundError(source.name, [f"{SOURCE}{source.name} ({error})"]) from error
+    if len(train) < 2:
+        raise ParameterError("dataset", "must have at least two images", len(train))
     if "test" in splits:
         test = splits["test"]
     else:
@@ -260,11 +274,12 @@ def _raw(train: Any, test: Any, source: Source) -> RawImages:
     for column in (image, label, *([source.ids] if source.ids else [])):
         if column not in train.features:
             raise ParameterError("dataset", f"must have a column {column}", sorted(train.features))
-    names, train_labels = np.unique(np.asarray(train[label]), return_inverse=True)
-    test_labels = np.searchsorted(names, np.asarray(test[label]))
-    if not np.array_equal(names[np.minimum(test_labels, len(names) - 1)], np.asarray(test[label])):
+    names, train_labels = np.unique(_values(train, label), return_inverse=True)
+    of_test = _values(test, label)
+    test_labels = np.searchsorted(names, of_test)
+    if not np.array_equal(names[np.minimum(test_labels, len(names) - 1)], of_test):
         raise ParameterError("dataset", "must have every class of its test images among the others", label)
-    ids = np.unique(np.asarray(train[source.ids]), return_inverse=True)[1] if source.ids else None
+    ids = np.unique(_values(train, source.ids), return_inverse=True)[1] if source.ids else None
     return RawImages(
         _pixels(train[image]),
         train_labels.astype(np.int64),
@@ -284,13 +299,28 @@ def _only(part: Any, kind: str, word: str) -> str:
     return str(found[0])
 
 
+def _values(part: Any, column: str) -> NDArray[Any]:
+    values = np.asarray(part[column])
+    if values.ndim != 1 or values.dtype == object:  # lists, or some are missing
+        raise ParameterError(
+            "dataset", f"must have one value for each image in column {column}", values.tolist()[:3]
+        )
+    return values
+
+
 def _pixels(images: Any) -> NDArray[np.uint8]:
     """(N, C, H, W) of a column of images."""
-    arrays = [np.atleast_3d(np.asarray(image)) for image in images]
-    shapes = {array.shape for array in arrays}
-    if len(shapes) != 1 or arrays[0].dtype != np.uint8:
-        raise ParameterError("dataset", "must have images of one size, of 8 bits", sorted(shapes)[:3])
+    arrays = [_channels_last(image) for image in images]
+    kinds = {f"{array.shape} {array.dtype}" for array in arrays}
+    if len(kinds) != 1 or arrays[0].dtype != np.uint8:
+        raise ParameterError("dataset", "must have images of one size, of 8 bits", sorted(kinds)[:3])
     return np.ascontiguousarray(np.stack(arrays).transpose(0, 3, 1, 2))
+
+
+def _channels_last(image: Any) -> NDArray[Any]:
+    # Read as they are, a palette's pixels are numbers of colors and those of 1 bit are truth values.
+    mode = {"P": "RGB", "1": "L"}.get(getattr(image, "mode", ""))
+    return np.atleast_3d(np.asarray(image.convert(mode) if mode else image))
 
 
 def _import(name: str) -> Any:

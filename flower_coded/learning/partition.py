@@ -8,6 +8,7 @@ in :mod:`flower_coded.learning.partition_rules`; a partitioner of ``flwr-dataset
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -157,6 +158,11 @@ def user_indices(
     [2, 3, 2]
     """
     rule = check_partition(partition, alpha, pieces_per_user)
+    if seed < 0:
+        raise ParameterError("seed", "must not be negative", seed)
+    for name, given in (("groups", groups), ("ids", ids)):
+        if given is not None and len(given) != len(labels):
+            raise ParameterError(name, f"must hold one for each of {len(labels)} samples", len(given))
     asked = Asked(_concentration(alpha), pieces_per_user, samples_per_user, seed)
     generator = np.random.default_rng([seed, 0xD171DE])
     if partition == NATURAL:
@@ -164,6 +170,8 @@ def user_indices(
             raise ParameterError(
                 "partition", "must be another: the data set does not say whose a sample is", partition
             )
+        if groups is not None and len(np.unique(np.stack([groups, ids]), axis=1).T) > len(np.unique(groups)):
+            raise ParameterError("ids", "must be one for all of a group", "a group of several ids")
         return rule.divide(ids, num_users, asked, generator)
     if groups is not None:
         return _by_group(labels, groups, num_users, asked, rule, generator)
@@ -206,7 +214,7 @@ def check_partition(partition: str, alpha: float | str = "iid", pieces_per_user:
             "partition",
             f"must be one of {', '.join(RULES)}, or a call of a partitioner of flwr-datasets",
             partition,
-            hint="identically distributed is alpha=iid" if partition == "iid" else "",
+            hint=_nearest(partition),
         )
     concentration = _concentration(alpha)
     if not rule.reads_alpha and not math.isinf(concentration):
@@ -232,24 +240,44 @@ def _by_group(
     _, first, group_of, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     if np.any(labels != labels[first][group_of]):
         raise ParameterError("groups", "must lie within one class each", "a group of several classes")
-    samples = asked.samples_per_user
-    per_user = None if samples is None else max(1, samples // int(sizes.max()))
+    samples, largest = asked.samples_per_user, int(sizes.max())
+    most = len(sizes) // max(num_users, 1) * largest
+    if samples is not None and not largest <= samples < most + largest:
+        raise ParameterError(
+            "samples_per_user",
+            f"must lie between {largest}, the largest group, and {most}: {num_users} users share "
+            f"{len(sizes)} groups",
+            samples,
+            hint="0 or none in a run configuration divides everything" if most else "use fewer users",
+        )
+    per_user = None if samples is None else samples // largest
     asked = Asked(asked.alpha, asked.pieces_per_user, per_user, asked.seed)
     owner = np.full(len(sizes), -1)
-    for user, own_groups in enumerate(rule.divide(labels[first], num_users, asked, generator)):
+    of_groups = rule.divide(labels[first], num_users, asked, generator)
+    for user, own_groups in enumerate(of_groups):
         owner[own_groups] = user
+    replaced = round(of_groups.num_replaced * len(labels) / len(sizes))
     # Groups were divided as single samples; every sample now follows its group.
     parts = [generator.permutation(np.flatnonzero(owner[group_of] == user)) for user in range(num_users)]
-    return Division(parts, len(labels))
+    return Division(parts, len(labels), replaced)
 
 
 def _concentration(alpha: float | str) -> float:
-    if alpha == "iid":
+    if isinstance(alpha, str) and alpha == "iid":
         return math.inf
     try:
         value = float(alpha)
-    except ValueError:
+    except (ValueError, TypeError):
         value = math.nan
-    if not value > 0:
+    if isinstance(alpha, bool) or not value > 0:
         raise ParameterError("alpha", "must be a positive number or 'iid'", alpha, hint="1.0, say")
     return value
+
+
+def _nearest(partition: str) -> str:
+    if partition == "iid":
+        return "identically distributed is alpha=iid"
+    if partition.endswith("Partitioner"):
+        return f"a call has brackets: {partition}()"
+    close = difflib.get_close_matches(partition.strip().lower(), RULES, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""

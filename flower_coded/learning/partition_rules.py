@@ -6,8 +6,6 @@ divided: each user gets that many, or as many on average where a rule makes user
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +25,8 @@ LEAST_SAMPLES = 10
 """Fewest samples of a user under :func:`partition_by_class`, where there are twice as many per user."""
 
 _MOST_DRAWS = 1000
+
+_LARGEST_ALPHA = 1e15  # far from where sums of gamma variates overflow, and no mix is told from iid there
 
 
 def partition_iid(
@@ -254,20 +254,25 @@ def partition_pathological(
             "pieces-per-user", f"must lie between 1 and {len(classes)} classes", classes_per_user
         )
     _samples_per_user(len(labels), num_users, samples_per_user)
+    if samples_per_user is not None and samples_per_user < classes_per_user:
+        raise ParameterError(
+            "samples_per_user", f"must be at least {classes_per_user}, one of each class", samples_per_user
+        )
     has = np.zeros((num_users, len(classes)), dtype=bool)
     for user in range(num_users):
         rarest = np.lexsort((generator.random(len(classes)), has.sum(axis=0)))
         has[user, rarest[:classes_per_user]] = True
-    size = None if samples_per_user is None else max(1, samples_per_user // classes_per_user)
+    size = None if samples_per_user is None else samples_per_user // classes_per_user
     owners = np.full(len(labels), -1)
     for column, label in enumerate(classes):
         users, pile = np.flatnonzero(has[:, column]), generator.permutation(np.flatnonzero(labels == label))
         if len(pile) < len(users) * (size or 1):
+            most = len(pile) // len(users) * classes_per_user
             raise ParameterError(
-                "samples_per_user",
-                f"must be at most {len(pile) // len(users) * classes_per_user}: {len(users)} users share the "
-                f"{len(pile)} samples of class {label}",
-                samples_per_user,
+                "samples_per_user" if most else "num_users",
+                (f"must be at most {most}" if most else "must be smaller")
+                + f": {len(users)} users share the {len(pile)} samples of class {label}",
+                samples_per_user if most else num_users,
                 hint="fewer users or classes per user",
             )
         if len(users):
@@ -374,6 +379,8 @@ def partition_natural(
     """
     if num_users < 1:
         raise ParameterError("num_users", "must be at least 1", num_users)
+    if samples_per_user is not None and samples_per_user < 1:
+        raise ParameterError("samples_per_user", "must be at least 1", samples_per_user, hint="None: all")
     found, id_of = np.unique(ids, return_inverse=True)
     needed = num_users * max(ids_per_user, 1)
     if ids_per_user < 0 or needed > len(found):
@@ -389,7 +396,7 @@ def partition_natural(
     division = division_of_owners(owner_of_id[id_of], num_users, generator)
     if samples_per_user is None:
         return division
-    return Division([part[: max(1, samples_per_user)] for part in division], len(ids))
+    return Division([part[:samples_per_user] for part in division], len(ids))
 
 
 def _draw_counts(
@@ -435,7 +442,7 @@ def _samples_per_user(num_samples: int, num_users: int, samples_per_user: int | 
 
 
 def _check_alpha(alpha: float) -> None:
-    if not (math.isfinite(alpha) and alpha > 0):
+    if not 0 < alpha <= _LARGEST_ALPHA:
         raise ParameterError(
-            "alpha", "must be a positive number", alpha, hint="partition_iid is alpha = infinity"
+            "alpha", f"must be positive and at most {_LARGEST_ALPHA:g}", alpha, hint="iid is infinity"
         )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from flower_coded.errors import DataNotFoundError, ParameterError
+from flower_coded.learning import flwr_datasets_bridge as bridge
 from flower_coded.learning import load_images, user_indices
 from flower_coded.learning.flwr_datasets_bridge import divide_with, read_source
 
@@ -80,11 +81,20 @@ def test_a_partitioner_divides_so_many_samples_per_user(partitioners: Any) -> No
         ("DirichletPartitioner(alpha=-1.0)", "must be one that divides 1200 samples"),
         ("SizePartitioner(partition_sizes=[600, 600])", "must make 4 partitions, one for each user; rec"),
         ("VerticalEvenPartitioner()", "partition must be a call of"),
+        ("NaturalIdPartitioner()", "the ids of a data set are divided by partition=natural"),
+        ("GroupedNaturalIdPartitioner(group_size=0)", "divided by partition=natural"),
+        ("IdToSizeFncPartitioner(partition_id_to_size_fn=3)", "partition must be a call of"),
+        ("DirichletPartitioner(alpha=1.0, alpha=2.0)", "must be a call with named plain values"),
     ],
 )
 def test_a_call_that_is_none_is_refused(partitioners: Any, call: str, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         user_indices(LABELS, 4, partition=call)
+
+
+def test_more_users_than_samples_are_refused_by_their_number(partitioners: Any) -> None:
+    with pytest.raises(ParameterError, match="num_users must lie between 1 and 1200 samples"):
+        user_indices(LABELS, 1201, partition="IidPartitioner()")
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +154,20 @@ def test_a_data_set_whose_columns_are_not_plain_asks_for_them(stored: Path, tmp_
         load_images(f"flwr-datasets:{stored}?label=letter")
     with pytest.raises(DataNotFoundError):
         load_images(f"flwr-datasets:{tmp_path / 'nothing'}?label=character")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("P", 3), ("1", 1)])
+def test_a_palettes_pixels_are_colors(mode: str, channels: int) -> None:
+    from PIL import Image
+
+    gray = np.where(np.arange(16).reshape(4, 4) % 2, 255, 0).astype(np.uint8)
+    image = Image.fromarray(gray).convert("RGB").convert(mode)
+    pixels = bridge._pixels([image, image])
+    assert pixels.shape == (2, channels, 4, 4)
+    assert (pixels == gray).all()
+
+
+@pytest.mark.parametrize("values", [["a", None], [1, None], [[1, 2], [3, 4]]])
+def test_a_column_with_other_than_one_value_per_image_is_refused(values: list[Any]) -> None:
+    with pytest.raises(ParameterError, match="must have one value for each image in column writer"):
+        bridge._values({"writer": values}, "writer")

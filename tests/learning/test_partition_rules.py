@@ -103,8 +103,7 @@ def test_shards_are_runs_of_the_samples_sorted_by_class(shards: int) -> None:
     counts = partition_shards(LABELS, 10, shards, np.random.default_rng(2)).class_counts(LABELS)
     assert (counts.sum(axis=1) == 120).all()
     assert ((counts > 0).sum(axis=1) <= 2 * shards).all()
-    if 10 * shards % 10 == 0:  # shards lie within classes: each class falls into that many
-        assert ((counts > 0).sum(axis=1) <= shards).all()
+    assert ((counts > 0).sum(axis=1) <= shards).all()  # 10 x shards of ten classes: each lies within one
 
 
 def test_what_fills_no_shard_is_of_all_classes() -> None:
@@ -167,6 +166,17 @@ def test_natural_ids_can_be_counted_and_their_samples_bounded() -> None:
         ({"partition": "pathological", "pieces_per_user": 11}, "must lie between 1 and 10 classes"),
         ({"partition": "shards", "pieces_per_user": 301}, "must be at most 300: 1200 samples for 4 users"),
         ({"partition": "shards", "pieces_per_user": -1}, "must be at least 1 shard"),
+        ({"partition": "hsu_dirichlet"}, "did you mean 'hsu-dirichlet'"),
+        ({"partition": "ShardPartitioner"}, r"a call has brackets: ShardPartitioner\(\)"),
+        ({"partition": "natural", "ids": IDS, "samples_per_user": 0}, "samples_per_user must be at least 1"),
+        ({"partition": "natural", "ids": IDS[:7]}, "ids must hold one for each of 1200 samples; received 7"),
+        ({"partition": "natural", "ids": IDS, "groups": LABELS}, "ids must be one for all of a group"),
+        ({"groups": LABELS[:7]}, "groups must hold one for each of 1200 samples; received 7"),
+        ({"partition": "pathological", "samples_per_user": 1}, "must be at least 2, one of each class"),
+        ({"alpha": 1e308}, r"alpha must be positive and at most 1e\+15"),
+        ({"alpha": True}, "alpha must be a positive number or 'iid'; received True"),
+        ({"alpha": None}, "alpha must be a positive number or 'iid'; received None"),
+        ({"seed": -1}, "seed must not be negative"),
     ],
 )
 def test_what_a_rule_does_not_read_or_lacks_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -179,6 +189,40 @@ def test_a_division_gives_every_user_something_and_no_sample_twice() -> None:
         Division([np.array([0]), np.array([], dtype=np.int64)], 3)
     with pytest.raises(ParameterError, match="must give a sample to one user"):
         Division([np.array([0]), np.array([0])], 3)
+
+
+@pytest.mark.parametrize("parts", [[[0], [-1]], [[0], [3]], [[0.0], [1.0]], []])
+def test_a_division_holds_indices_of_samples(parts: list[list[int]]) -> None:
+    with pytest.raises(ParameterError, match=r"partition must (hold indices|give every user)"):
+        Division([np.array(part) for part in parts], 3)
+
+
+def test_nobody_can_shuffle_a_division_for_others() -> None:
+    mine = np.array([1, 0])
+    division = Division([mine], 3)
+    with pytest.raises(ValueError, match="read-only"):
+        np.random.default_rng(0).shuffle(division[0])
+    mine[0] = 2  # a copy was taken
+    assert division[0].tolist() == [1, 0]
+
+
+def test_pathological_users_that_share_a_class_of_too_few_samples_are_too_many() -> None:
+    with pytest.raises(ParameterError, match="num_users must be smaller: 240 users share the 120 samples"):
+        partition_pathological(LABELS, 1200, 2, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("samples", [3, 245])
+def test_samples_per_user_of_groups_are_told_in_samples(samples: int) -> None:
+    labels, groups = np.repeat(np.arange(10), 120), np.arange(1200) // 4
+    with pytest.raises(ParameterError, match=f"between 4, the largest group, and 240: .* received {samples}"):
+        user_indices(labels, 5, samples_per_user=samples, groups=groups)
+    assert user_indices(labels, 5, samples_per_user=240, groups=groups).sizes.tolist() == [240] * 5
+
+
+def test_what_is_not_of_the_mix_drawn_is_told_of_groups_too() -> None:
+    labels, groups = np.repeat(np.arange(10), 120), np.arange(1200) // 4
+    division = user_indices(labels, 12, 0.1, groups=groups)
+    assert 4 <= division.num_replaced < 1200
 
 
 def test_no_embedded_data_set_says_whose_its_images_are() -> None:
