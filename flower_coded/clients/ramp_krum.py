@@ -42,6 +42,7 @@ from flower_coded.clients.reference_string import reference_for
 from flower_coded.clients.run_config import RunConfig, read_int, read_text, refuse_misspelled_keys
 from flower_coded.crypto.srs import ReferenceString
 from flower_coded.errors import MissingReferenceError, ParameterError, RoundRefusedError
+from flower_coded.protocols.ramp_krum.clipping_ballot import EDGES, ballot
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.conduct import HONEST, Conduct
 from flower_coded.protocols.ramp_krum.dealing import Resources
@@ -109,6 +110,8 @@ def take_part(message: Message, context: Context, call_next: ClientAppCallable, 
     settings = message.content.config_records[SETTINGS_RECORD]
     parameters, user = settings_to_parameters(settings), cast(int, settings["user"])
     policy_of(context).check(parameters)
+    if parameters.is_ballot and parameters.length != len(EDGES):
+        raise RoundRefusedError("keys", "the server asks for ballots of another grid")
     try:
         reference = reference_for(settings["reference-digest"], message.content, context)
     except MissingReferenceError as error:
@@ -153,6 +156,8 @@ def _train(
     if reply.has_error():
         return reply, None
     update = flatten_update(_arrays_of(reply.content), received)
+    if parameters.ballot_share is not None:  # asked for its size, not for the update
+        return reply, ballot(update[is_weight(received)], parameters.ballot_share)
     bound = parameters.fixed_point.clipping
     quantized = parameters.fixed_point.quantize(
         to_bounded_units(update, received, bound), np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flower_coded.strategies.clipping_agreement import AgreedClipping
     from flower_coded.strategies.coded_subset import CodedSubsetAggregation, decoded_evaluate_fn
     from flower_coded.strategies.contrastive_ecoc import ContrastiveECOC
     from flower_coded.strategies.encoded_gd import EncodedGradientDescent, GradientRound
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flower_coded.strategies.validated import ValidatedReplies
 
 __all__ = [
+    "AgreedClipping",
     "CodedSubsetAggregation",
     "ComputationRound",
     "ContrastiveECOC",
@@ -46,6 +48,7 @@ _MODULES = {
     "EncodedGradientDescent": "encoded_gd",
     "EnsembleEvaluator": "ensemble_evaluation",
     "GradientRound": "encoded_gd",
+    "AgreedClipping": "clipping_agreement",
     "RampKrumRound": "ramp_krum",
     "RampSharedMultiKrum": "ramp_krum",
     "Retrained": "retraining",

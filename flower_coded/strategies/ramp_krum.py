@@ -16,8 +16,7 @@ loses the metrics, not its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from logging import INFO
 from typing import Any
 
@@ -34,11 +33,12 @@ from flower_coded.errors import DecodingError, MalformedReplyError, ParameterErr
 from flower_coded.protocols.ramp_krum.commitments import Schemes
 from flower_coded.protocols.ramp_krum.messages import Grade, Misbehavior
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters, largest_num_selected
-from flower_coded.protocols.ramp_krum.round import RoundReport, run_server
-from flower_coded.protocols.ramp_krum.selection import Selection
+from flower_coded.protocols.ramp_krum.round import run_server
 from flower_coded.strategies.averaging import FederatedAveraging
+from flower_coded.strategies.clipping_agreement import AgreedClipping, agreement_or_bound
+from flower_coded.strategies.ramp_krum_record import RampKrumRound
 from flower_coded.strategies.ramp_krum_transport import FlowerTransport, MetricRecords, Waits
-from flower_coded.strategies.rounds import RoundRecord, describe_rejections
+from flower_coded.strategies.rounds import describe_rejections
 from flower_coded.strategies.server_steps import ServerSteps
 from flower_coded.wire.keys import SEED_KEY, SERVER_ROUND_KEY
 from flower_coded.wire.model_state import (
@@ -55,59 +55,6 @@ __all__ = ["RampKrumRound", "RampSharedMultiKrum"]
 
 _MAX_CLAIM_RATIO = 10.0
 _CODES = {Grade.SILENT: "no-reply", Grade.MALFORMED: "protocol", Grade.LIE: "misbehavior"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RampKrumRound(RoundRecord):
-    """What happened in one round of training; ``RampSharedMultiKrum.history`` keeps them all.
-
-    Parameters
-    ----------
-    selection : Selection or None
-        Who was selected, and why; None if the round changed nothing.
-    distances : mapping of (int, int) to int
-        Squared distances of quantized updates, as the server read them.
-    misbehavior : tuple of Misbehavior
-        Who fell silent, sent nonsense or lied, and at what.
-    report : RoundReport
-        What was sent, by phase and user; how long the server's steps took. It holds no update and no mean.
-    phase_seconds : dict of str to float
-        From sending a phase's requests to having the last reply.
-    """
-
-    selection: Selection | None = None
-    distances: Mapping[tuple[int, int], int] = field(default_factory=dict)
-    misbehavior: tuple[Misbehavior, ...] = ()
-    report: RoundReport = field(default_factory=RoundReport)
-    phase_seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def selected(self) -> tuple[int, ...]:
-        """The selected users; none if the round changed nothing."""
-        return self.selection.users if self.selection else ()
-
-    @property
-    def liars(self) -> tuple[int, ...]:
-        """Users that were proved to lie, ascending."""
-        return tuple(sorted({each.user for each in self.misbehavior if each.is_lie}))
-
-    def bytes_by_phase(self) -> dict[str, int]:
-        """Bytes that all users sent, by phase."""
-        return {phase: sum(x.num_bytes for x in loads.values()) for phase, loads in self.report.sent.items()}
-
-    def metrics(self) -> MetricRecord:
-        """Summarize for Flower's result."""
-        metrics = super().metrics()
-        for name, users in (
-            ("selected-participants", self.selected),
-            ("misbehaving-participants", self.liars),
-        ):
-            if users:
-                metrics[name] = list(users)
-        for phase, num_bytes in self.bytes_by_phase().items():
-            metrics[f"bytes-{phase}"] = num_bytes
-            metrics[f"seconds-{phase}"] = self.phase_seconds.get(phase, 0.0)
-        return metrics
 
 
 class RampSharedMultiKrum(FederatedAveraging):
@@ -128,11 +75,13 @@ class RampSharedMultiKrum(FederatedAveraging):
         K; None takes the largest that works.
     num_selected : int or None
         m; None takes the largest that works.
-    clipping : float
+    clipping : float or AgreedClipping
         Entries of an update are clipped to ``[-clipping, clipping]``; choose it just above what training
-        moves a weight in a round. Each client reports the share of its weights that were cut, and the metric
-        ``clipped-share`` is their mean: above some hundredths, training is cut short. Running means and
-        variances of batch normalization have units of their own, in which they may grow 2,981 times.
+        moves a weight in a round, or let the users agree on it, without anybody seeing an update
+        (:class:`~flower_coded.strategies.clipping_agreement.AgreedClipping`). Each client reports the share
+        of its weights that were cut, and the metric ``clipped-share`` is their mean: above some hundredths,
+        training is cut short. Running means and variances of batch normalization have units of their own, in
+        which they may grow 2,981 times.
     num_bits : int
         Bits per entry.
     chunk_size, is_blinded, hides_products, soundness_bits, block_columns, block_norm, waives_colluder_bound
@@ -183,7 +132,7 @@ class RampSharedMultiKrum(FederatedAveraging):
         num_colluders: int | None = None,
         num_parts: int | None = None,
         num_selected: int | None = None,
-        clipping: float = 1.0,
+        clipping: float | AgreedClipping = 1.0,
         num_bits: int = 16,
         chunk_size: int | None = 4096,
         is_blinded: bool = True,
@@ -214,7 +163,8 @@ class RampSharedMultiKrum(FederatedAveraging):
             num_parts = max(largest_num_parts(num_colluders=num_colluders, **sizes), 1)
         self.sharing = RampSharing(num_parts=num_parts, num_colluders=num_colluders, **sizes)
         self.num_selected = largest_num_selected(**sizes) if num_selected is None else num_selected
-        self.fixed_point = FixedPoint(num_bits, clipping)
+        self.agreement, bound = agreement_or_bound(clipping)
+        self.fixed_point = FixedPoint(num_bits, bound)
         self.options: dict[str, Any] = {
             "chunk_size": chunk_size,
             "is_blinded": is_blinded,
@@ -225,6 +175,8 @@ class RampSharedMultiKrum(FederatedAveraging):
             "waives_colluder_bound": waives_colluder_bound,
         }
         self._parameters(length=1)  # refuses what cannot be, whatever the model
+        if self.agreement is not None:
+            self.agreement.parameters(self.sharing, self.options)
         self.reference, self.ban_rounds, self.reply_timeout = reference, ban_rounds, reply_timeout
         self.steps = ServerSteps(server_optimizer)
         self.bans: dict[int, int] = {}
@@ -274,6 +226,8 @@ class RampSharedMultiKrum(FederatedAveraging):
         )
         if not self.history:  # a new run
             self.bans, self._holders = {}, {}
+            if self.agreement is not None:
+                self._schemes = None
             self.steps.restart()
         self._arrays = arrays
         self._config = ConfigRecord({**config, SERVER_ROUND_KEY: server_round})
@@ -285,6 +239,41 @@ class RampSharedMultiKrum(FederatedAveraging):
             self._schemes = Schemes.create(parameters, self._reference_for(parameters))
         return []
 
+    def _ballots(self, server_round: int) -> Schemes | None:
+        """Return the schemes of a round of ballots where the users are to agree on the clipping bound."""
+        if self.agreement is None or self._schemes is None:
+            return None
+        last = max((each.server_round for each in self.history if each.ballots is not None), default=0)
+        if not self.agreement.is_due(server_round, last=last):
+            return None
+        parameters = self.agreement.parameters(self.sharing, self.options)
+        return Schemes.create(parameters, self._schemes.by_family["update"].reference)
+
+    def _agree(
+        self, ballots: Schemes, transport: FlowerTransport, known_liars: set[int]
+    ) -> tuple[Misbehavior, ...]:
+        """Let users agree on the clipping bound; return who lied."""
+        assert self.agreement is not None
+        assert self._schemes is not None
+        outcome = run_server(ballots, transport, known_liars=known_liars)
+        self.fixed_point = FixedPoint(self.fixed_point.num_bits, self.agreement.read(outcome))
+        parameters = self._parameters(self._schemes.parameters.length)
+        self._schemes = Schemes.create(parameters, self._schemes.by_family["update"].reference)
+        log(INFO, "\t├──> users agreed to clip entries at %.3g", self.fixed_point.clipping)
+        return tuple(each for each in outcome.status.misbehavior if each.is_lie)
+
+    def _transport(self, schemes: Schemes, server_round: int) -> FlowerTransport:
+        assert self.federation is not None
+        spare = self.sharing.num_attackers + self.sharing.num_dropouts
+        return FlowerTransport(
+            self.federation,
+            schemes,
+            server_round,
+            Waits(self.reply_timeout, spare),
+            self._training_content(server_round),
+            self._holders,
+        )
+
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -292,25 +281,24 @@ class RampSharedMultiKrum(FederatedAveraging):
         del replies
         assert self._schemes is not None
         assert self.federation is not None
-        sharing = self.sharing
         banned = {user for user, last in self.bans.items() if last >= server_round}
-        transport = FlowerTransport(
-            self.federation,
-            self._schemes,
-            server_round,
-            Waits(self.reply_timeout, sharing.num_attackers + sharing.num_dropouts),
-            self._training_content(server_round),
-            self._holders,
-        )
         arrays, outcome, refusal = self._arrays, None, ""
+        lies: tuple[Misbehavior, ...] = ()
+        ballots = self._ballots(server_round)
+        transport = self._transport(ballots or self._schemes, server_round)
+        voted = None
         try:
-            outcome = run_server(self._schemes, transport, known_liars=banned)
-            misbehavior = outcome.status.misbehavior
+            if ballots is not None:
+                lies, voted = self._agree(ballots, transport, banned), transport.report
+                transport = self._transport(self._schemes, server_round)
+            liars = {each.user for each in lies}
+            outcome = run_server(self._schemes, transport, known_liars=banned | liars)
+            misbehavior = (*lies, *(each for each in outcome.status.misbehavior if each.user not in liars))
             before = read_state(self._arrays)
             mean = from_bounded_units(outcome.mean, before, self.fixed_point.clipping)
             arrays = to_array_record(self.steps.applied(before, mean, server_round))
         except RoundRefusedError as error:
-            refusal, misbehavior = str(error), error.misbehavior
+            refusal, misbehavior = str(error), (*lies, *error.misbehavior)
         except DecodingError as error:  # the step leaves the range of the model's own type
             refusal, outcome = str(error), None
         reported, unusable = self._reported(transport.trained)
@@ -327,6 +315,8 @@ class RampSharedMultiKrum(FederatedAveraging):
             misbehavior=misbehavior,
             report=transport.report,
             phase_seconds=transport.phase_seconds,
+            clipping=self.fixed_point.clipping,
+            ballots=voted,
         )
         self.bans |= {each.user: server_round + self.ban_rounds for each in new if each.is_lie}
         if outcome:
@@ -344,7 +334,10 @@ class RampSharedMultiKrum(FederatedAveraging):
 
     def _reference_for(self, parameters: RampKrumParameters) -> ReferenceString:
         if self.reference is None:
-            return cached_reference_string(reference_size(parameters))
+            sizes = [reference_size(parameters)]
+            if self.agreement is not None:  # one reference string for ballots and updates
+                sizes.append(reference_size(self.agreement.parameters(self.sharing, self.options)))
+            return cached_reference_string(max(sizes))
         if isinstance(self.reference, str):
             return load_reference_string(self.reference)
         return self.reference

@@ -164,6 +164,7 @@ def parameters_to_settings(parameters: RampKrumParameters, *, user: int, digest:
     settings["clipping"] = parameters.fixed_point.clipping
     settings["block-columns"] = parameters.block_columns or 0
     settings["block-norm"] = parameters.block_norm or 0.0
+    settings["ballot-share"] = -1.0 if parameters.ballot_share is None else parameters.ballot_share
     return settings
 
 
@@ -181,6 +182,7 @@ def settings_to_parameters(settings: ConfigRecord) -> RampKrumParameters:
         chunk_size = int(settings["chunk-size"])  # type: ignore[arg-type]
         block_columns = int(settings["block-columns"])  # type: ignore[arg-type]
         block_norm = float(settings["block-norm"])  # type: ignore[arg-type]
+        ballot_share = float(settings["ballot-share"])  # type: ignore[arg-type]
     except KeyError as error:
         raise ParameterError("settings", "must name every parameter of the round", f"no {error}") from None
     sharing = RampSharing(**{name: values.pop(name) for name in _SHARING})
@@ -190,6 +192,7 @@ def settings_to_parameters(settings: ConfigRecord) -> RampKrumParameters:
         chunk_size=chunk_size or None,
         block_columns=block_columns or None,
         block_norm=block_norm or None,
+        ballot_share=None if ballot_share == -1.0 else ballot_share,
         **values,
     )
 

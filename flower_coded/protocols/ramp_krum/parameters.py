@@ -15,6 +15,8 @@ reason:
   round. See :mod:`flower_coded.protocols.ramp_krum.range_check`.
 * ``block_columns``, ``block_norm``: the L2 norm of every block of entries is shown to be within a bound,
   exactly and without showing it; see :mod:`flower_coded.protocols.ramp_krum.norm_check`.
+* ``ballot_share``: not updates are shared but ballots, and the sum of all of them is opened without distances
+  and without a selection; see :mod:`flower_coded.protocols.ramp_krum.clipping_ballot`.
 * ``chunk_size``: commit to pieces of so many entries, so that a check costs one piece, whatever the length;
   None is the paper's one commitment per part.
 
@@ -95,6 +97,9 @@ class RampKrumParameters:
         block's size, but at least 1 and, for the default blocks, at most 1.75.
     is_paper_form : bool
         The paper's two embeddings, without range checks and norm bound; for measurements only.
+    ballot_share : float or None
+        Of a round of ballots, the share of a user's entries that its number may leave cut; of updates, None.
+        The sum is then of all users, so m may be up to ``N - A - D``.
     waives_colluder_bound : bool
         Whether T may be smaller than A. No more than T shares of a dealer are ever opened to the server; with
         fewer than A, liars who complain together can have an honest user's update left out.
@@ -124,6 +129,7 @@ class RampKrumParameters:
     block_norm: float | None = None
     is_paper_form: bool = False
     waives_colluder_bound: bool = False
+    ballot_share: float | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers_of_users()
@@ -152,6 +158,9 @@ class RampKrumParameters:
 
     def _check_numbers_of_users(self) -> None:
         n, a, d = self.sharing.num_users, self.sharing.num_attackers, self.sharing.num_dropouts
+        if self.is_ballot:
+            self._check_ballot()
+            return
         largest = largest_num_selected(num_users=n, num_attackers=a, num_dropouts=d)
         if not 2 <= self.num_selected <= largest:
             raise ParameterError(
@@ -162,7 +171,22 @@ class RampKrumParameters:
                 if largest >= 2
                 else f"{2 * a + d + 5} users are needed",
             )
-        t = self.sharing.num_colluders
+        self._check_colluders()
+
+    def _check_ballot(self) -> None:
+        n, a, d = self.sharing.num_users, self.sharing.num_attackers, self.sharing.num_dropouts
+        if not 2 <= self.num_selected <= n - a - d:
+            raise ParameterError(
+                "num_selected", f"must be from 2 to N - A - D = {n - a - d} for ballots", self.num_selected
+            )
+        if not 0 <= (self.ballot_share or 0.0) < 1:
+            raise ParameterError("ballot_share", "must lie in [0, 1)", self.ballot_share, hint="0.001, say")
+        if self.is_paper_form:
+            raise ParameterError("is_paper_form", "must be false for ballots, which must be proved", True)
+        self._check_colluders()
+
+    def _check_colluders(self) -> None:
+        t, a = self.sharing.num_colluders, self.sharing.num_attackers
         if t < a and not self.waives_colluder_bound:
             raise ParameterError(
                 "num_colluders",
@@ -237,9 +261,14 @@ class RampKrumParameters:
         return (coefficient_embedding if self.is_paper_form else value_embedding)(self.sharing)
 
     @property
+    def is_ballot(self) -> bool:
+        """Whether ballots are added up instead of updates."""
+        return self.ballot_share is not None
+
+    @property
     def num_pairs(self) -> int:
-        """``N (N - 1) / 2``."""
-        return self.sharing.num_users * (self.sharing.num_users - 1) // 2
+        """``N (N - 1) / 2``, distances; none of ballots."""
+        return 0 if self.is_ballot else self.sharing.num_users * (self.sharing.num_users - 1) // 2
 
     @cached_property
     def families(self) -> dict[str, Family]:

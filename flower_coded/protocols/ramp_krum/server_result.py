@@ -121,7 +121,7 @@ def receive_evaluations(
     """
     parameters = state.schemes.parameters
     dealers = state.status.dealers
-    num_pairs = len(dealers) * (len(dealers) - 1) // 2
+    num_pairs = 0 if parameters.is_ballot else len(dealers) * (len(dealers) - 1) // 2
     num_products = num_pairs + (0 if parameters.is_paper_form else len(dealers))
     num_sums = len(dealers) * parameters.num_range_checks
 
@@ -148,9 +148,13 @@ def receive_evaluations(
     if not parameters.is_paper_form:
         status = _check_norms(state, status, dealers, values[num_pairs:])
     status.check_enough(parameters, "evaluations")
-    distances = _read_distances(parameters, status, dealers, values[:num_pairs])
     num_attackers = status.num_attackers_dealing(parameters)
-    selection = select_users(distances, num_attackers=num_attackers, num_selected=parameters.num_selected)
+    if parameters.is_ballot:
+        distances: dict[tuple[int, int], int] = {}
+        selection = _everybody(parameters, status)
+    else:
+        distances = _read_distances(parameters, status, dealers, values[:num_pairs])
+        selection = select_users(distances, num_attackers=num_attackers, num_selected=parameters.num_selected)
     left = status.num_attackers_left(parameters)
     wave = len(status.participants) if ask_everybody else parameters.sharing.num_shares_needed + 2 * left
     following = AwaitingSums(
@@ -254,6 +258,14 @@ def _check_norms(
     )
 
 
+def _everybody(parameters: RampKrumParameters, status: ParticipantStatus) -> Selection:
+    """Select all whose ballot was accepted."""
+    received, needed = len(status.dealers), parameters.num_selected
+    if received < needed:
+        raise refusal("evaluations", "too few ballots", status, received=received, needed=needed)
+    return Selection(status.dealers, {})
+
+
 def _read_distances(
     parameters: RampKrumParameters, status: ParticipantStatus, dealers: tuple[int, ...], values: list[int]
 ) -> dict[tuple[int, int], int]:
@@ -312,11 +324,12 @@ def _finish(state: AwaitingSums, status: ParticipantStatus, sums: Mapping[int, F
     parts = parameters.sharing.reconstruct(shares, users=users, readers=readers)
     elements = parameters.sharing.join(parts, length=parameters.length)
     entry = parameters.fixed_point.max_integer if parameters.is_paper_form else parameters.largest_entry
-    total = _read_total(elements, parameters.num_selected * entry)
+    number = len(state.selection.users)
+    total = _read_total(elements, number * entry)
     if total is None:
         raise refusal(
             "sums",
-            f"an entry of the sum exceeds {parameters.num_selected} times what an update may hold",
+            f"an entry of the sum exceeds {number} times what an update may hold",
             status,
             why_nobody="the sum does not show who of the selected users added what; "
             + (
@@ -325,7 +338,7 @@ def _finish(state: AwaitingSums, status: ParticipantStatus, sums: Mapping[int, F
                 else f"with all checks passed this happens with probability 2**-{parameters.soundness_bits}"
             ),
         )
-    mean = parameters.fixed_point.dequantize(total, count=parameters.num_selected)
+    mean = parameters.fixed_point.dequantize(total, count=number)
     return RoundOutcome(total, mean, state.selection, state.num_attackers, state.distances, status)
 
 

@@ -321,7 +321,7 @@ def evaluate(
     )
     chosen = _positions(state, request.dealers, "evaluations")
     inner = state.inner[np.ix_(chosen, chosen)]
-    upper = np.triu_indices(len(chosen), k=1)
+    upper = _pairs(parameters, len(chosen))
     diagonal = inner[np.arange(len(chosen)), np.arange(len(chosen))]
     squares = add(diagonal[upper[0]], diagonal[upper[1]])
     products = subtract(squares, add(inner[upper], inner[upper[1], upper[0]]))
@@ -420,9 +420,15 @@ def _positions(state: HoldingState | SummingState, users: tuple[int, ...], phase
     return [state.dealers.index(user) for user in users]
 
 
+def _pairs(parameters: RampKrumParameters, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of so many users whose distances are told: all of updates, none of ballots."""
+    first, second = np.triu_indices(0 if parameters.is_ballot else number, k=1)
+    return first.astype(np.int64), second.astype(np.int64)
+
+
 def _product_numbers(parameters: RampKrumParameters, users: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the places of the pairs of ``users``, and of their norms, among those of all users."""
-    upper = np.triu_indices(parameters.sharing.num_users, k=1)
+    upper = _pairs(parameters, parameters.sharing.num_users)
     is_chosen = np.isin(upper[0], users) & np.isin(upper[1], users)
     pairs = np.flatnonzero(is_chosen)
     if parameters.is_paper_form:

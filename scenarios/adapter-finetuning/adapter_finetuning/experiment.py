@@ -24,6 +24,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.learning import choose_device, frozen_state, get_state, predict_labels, set_state
 from flower_coded.reporting import RunDirectory
 from flower_coded.strategies import (
+    AgreedClipping,
     CodedSubsetAggregation,
     EnsembleEvaluator,
     RampSharedMultiKrum,
@@ -112,7 +113,7 @@ class Experiment:
         ramp = RampSharedMultiKrum(
             users,
             attackers,
-            clipping=read_float(self.config, "clipping", 0.5),
+            clipping=read_float(self.config, "clipping", 0.5) or AgreedClipping(),
             seed=self.task.seed,
             fraction_evaluate=0.0,
         )

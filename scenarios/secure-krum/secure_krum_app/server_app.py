@@ -13,7 +13,7 @@ from flower_coded.aggregation import ServerOptimizer, get_aggregation_rule, get_
 from flower_coded.clients.ramp_krum_experiments import deviations_from_config
 from flower_coded.clients.run_config import read_float, read_text
 from flower_coded.experiment import Experiment
-from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation
+from flower_coded.strategies import AgreedClipping, RampSharedMultiKrum, RuleAggregation
 from flower_coded.threads import one_thread
 from secure_krum_app.report import write_report
 
@@ -80,7 +80,7 @@ def _secure_strategy(config: dict[str, bool | int | float | str]) -> RampSharedM
         num_colluders=int(config["num-colluders"]) or None,
         num_parts=int(config["num-parts"]) or None,
         num_selected=int(config["num-selected"]) or None,
-        clipping=float(config["clipping"]),
+        clipping=float(config["clipping"]) or AgreedClipping(),
         num_bits=int(config["num-bits"]),
         server_optimizer=_server_optimizer(config),
         seed=int(config["seed"]),
