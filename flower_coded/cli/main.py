@@ -231,7 +231,8 @@ def report(
         runs = [RunDirectory.open(path) for path in run_directories]
         if len(runs) > 1:
             settings, found = compare_runs(runs)
-            typer.echo(f"{settings.to_text()}\n\n{found.to_text()}")
+            differing = settings.to_text() if settings.rows else "The settings are the same."
+            typer.echo(f"{differing}\n\n{found.to_text()}")
             return
         [run] = runs
         typer.echo(run.metrics().to_text())

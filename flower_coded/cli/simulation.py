@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from flower_coded.cli.environment import SimulationResources, session_environment
 from flower_coded.cli.exit_codes import COMPLETED, FAILED, NOT_STARTED, TIMED_OUT
+from flower_coded.cli.patient_flwr import START_SECONDS
 from flower_coded.cli.scenario import Setting
 from flower_coded.errors import FlowerCodedError
 
@@ -34,7 +35,7 @@ __all__ = ["FlowerSession", "RunOutcome", "SimulationError"]
 _SILENCE_SECONDS = 60.0  # without a line, before Flower is asked whether the run is over
 _DRAIN_SECONDS = 30.0  # without a line after the run's end, before its log counts as complete
 _COMMAND_SECONDS = 90.0
-_START_ATTEMPTS = 6  # Flower gives its SuperLink 15 s to start, which a busy machine may exceed
+_START_ATTEMPTS = 3
 _SLOW_START = "Failed to start local SuperLink"
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -270,19 +271,23 @@ class FlowerSession:
         return content
 
     def _flwr(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command, seconds = [_flwr_command()], _COMMAND_SECONDS
+        if arguments[0] == "run":  # starts the SuperLink
+            command = [sys.executable, "-P", "-m", "flower_coded.cli.patient_flwr"]
+            seconds += START_SECONDS
         try:
             return subprocess.run(
-                [_flwr_command(), *arguments],
+                [*command, *arguments],
                 env=self._environment,
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=_COMMAND_SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise SimulationError(
-                f"flwr {arguments[0]} (within {_COMMAND_SECONDS:g} s)", self.superlink_log
+                f"flwr {arguments[0]} (within {seconds:g} s)", self.superlink_log
             ) from error
 
 

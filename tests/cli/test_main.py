@@ -76,6 +76,19 @@ def test_report__prints_the_table_and_composes_a_page(tmp_path: Path) -> None:
     assert run.report_path.is_file()
 
 
+@pytest.mark.parametrize(
+    ("seeds", "said"), [((1, 2), "seed       1      2"), ((1, 1), "The settings are the same.")]
+)
+def test_report__compares_runs(seeds: tuple[int, int], said: str, tmp_path: Path) -> None:
+    runs = [RunDirectory.create(tmp_path, "s", name=name) for name in ("one", "other")]
+    for run, seed in zip(runs, seeds, strict=True):
+        run.write_config({"seed": seed})
+        run.write_metrics([{"accuracy": 0.5}])
+    result = RUNNER.invoke(app, ["report", *(str(run.path) for run in runs)])
+    assert said in result.output
+    assert result.output.count("0.500") == 2
+
+
 def test_report__leaves_a_scenarios_own_page_alone(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, "s", name="run")
     run.write_metrics([{"round": 1, "accuracy": 0.5}])

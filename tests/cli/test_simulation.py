@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flower_coded.cli import patient_flwr
 from flower_coded.cli.environment import SimulationResources, session_environment
 from flower_coded.cli.guard import processes_of, stop_session
 from flower_coded.cli.running import _Teller
@@ -158,6 +159,20 @@ def test_a_slow_start_is_tried_again_and_another_refusal_is_not(monkeypatch: pyt
         with pytest.raises(SimulationError, match="Invalid"):
             session._submit(["run"])
     assert len(asked) == 4
+
+
+def test_flower_s_own_patience_is_lengthened_where_its_names_still_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flwr.cli import local_superlink
+
+    for name in ("LOCAL_SUPERLINK_STARTUP_TIMEOUT", "CONTROL_API_PROBE_TIMEOUT"):
+        monkeypatch.setattr(local_superlink, name, getattr(local_superlink, name))
+    patient_flwr._be_patient()
+    assert local_superlink.LOCAL_SUPERLINK_STARTUP_TIMEOUT == patient_flwr.START_SECONDS > 15
+    monkeypatch.delattr(local_superlink, "CONTROL_API_PROBE_TIMEOUT")
+    patient_flwr._be_patient()
+    assert not hasattr(local_superlink, "CONTROL_API_PROBE_TIMEOUT")
 
 
 def test_a_quiet_run_says_that_it_goes_on(
