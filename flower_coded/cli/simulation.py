@@ -37,6 +37,7 @@ _DRAIN_SECONDS = 30.0  # without a line after the run's end, before its log coun
 _COMMAND_SECONDS = 90.0
 _START_ATTEMPTS = 3
 _SLOW_START = "Failed to start local SuperLink"
+_SLOW_RAY = "The current node timed out during startup"  # Ray's patience of 30 s is no setting
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -108,6 +109,7 @@ class FlowerSession:
         self._home: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
+        self._is_ray_late = False
 
     def __enter__(self) -> FlowerSession:
         self._home = Path(tempfile.mkdtemp(prefix="flower-coded-")).resolve()
@@ -177,15 +179,20 @@ class FlowerSession:
         started = time.monotonic()
         overrides = self.home / "settings.toml"
         overrides.write_text("".join(f"{json.dumps(k)} = {_toml(v)}\n" for k, v in settings.items()))
-        submitted = self._submit(
-            ["run", str(app), "--run-config", str(overrides), "--federation-config", resources.to_flower()]
-        )
-        run_id = str(submitted["run-id"])
-        in_time = self._stream(run_id, deadline=None if timeout is None else started + timeout)
-        if not in_time:
-            self._flwr(["stop", run_id])
-            return RunOutcome(run_id, "timeout", f"stopped after {timeout:g} s", time.monotonic() - started)
-        status, details = self._final_status(run_id)
+        command = ["run", str(app), "--run-config", str(overrides)]
+        command += ["--federation-config", resources.to_flower()]
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            self._is_ray_late = False
+            run_id = str(self._submit(command)["run-id"])
+            if not self._stream(run_id, deadline=None if timeout is None else started + timeout):
+                self._flwr(["stop", run_id])
+                details = f"stopped after {timeout:g} s"
+                return RunOutcome(run_id, "timeout", details, time.monotonic() - started)
+            status, details = self._final_status(run_id)
+            # Without Ray no client has been asked anything: the run may begin again.
+            if status != "finished:failed" or not self._is_ray_late or attempt == _START_ATTEMPTS:
+                break
+            self._on_line(f"progress: Ray did not start in time: attempt {attempt + 1} of {_START_ATTEMPTS}")
         return RunOutcome(run_id, status, details, time.monotonic() - started)
 
     def _submit(self, command: Sequence[str]) -> dict[str, Any]:
@@ -236,6 +243,7 @@ class FlowerSession:
                 last_heard = time.monotonic()
                 if deadline is not None and last_heard > deadline:
                     return False
+                self._is_ray_late |= _SLOW_RAY in line
                 self._on_line(_COLOR.sub("", line.rstrip("\n")))
         finally:
             process.kill()

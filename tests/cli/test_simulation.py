@@ -161,6 +161,36 @@ def test_a_slow_start_is_tried_again_and_another_refusal_is_not(monkeypatch: pyt
     assert len(asked) == 4
 
 
+@pytest.mark.parametrize(
+    ("late", "status", "tries"),
+    [(1, "finished:completed", 2), (9, "finished:failed", 3), (0, "finished:failed", 1)],
+)
+def test_a_run_begins_again_where_ray_was_late_and_not_where_the_app_failed(
+    late: int, status: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[int] = []
+
+    def submit(session: FlowerSession, command: object) -> dict[str, int]:
+        submitted.append(len(submitted) + 1)
+        return {"run-id": submitted[-1]}
+
+    def stream(session: FlowerSession, run_id: str, *, deadline: float | None) -> bool:
+        session._is_ray_late = int(run_id) <= late
+        return True
+
+    def final_status(session: FlowerSession, run_id: str) -> tuple[str, str]:
+        return ("finished:failed" if session._is_ray_late else status), ""
+
+    monkeypatch.setattr(FlowerSession, "_submit", submit)
+    monkeypatch.setattr(FlowerSession, "_stream", stream)
+    monkeypatch.setattr(FlowerSession, "_final_status", final_status)
+    lines: list[str] = []
+    with FlowerSession(on_line=lines.append) as session:
+        outcome = session.run(Path("app"), {}, SimulationResources(2))
+    assert (outcome.status, len(submitted)) == (status, tries)
+    assert len(lines) == tries - 1
+
+
 def test_flower_s_own_patience_is_lengthened_where_its_names_still_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
