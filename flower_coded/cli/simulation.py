@@ -34,7 +34,7 @@ __all__ = ["FlowerSession", "RunOutcome", "SimulationError"]
 
 _SILENCE_SECONDS = 60.0  # without a line, before Flower is asked whether the run is over
 _DRAIN_SECONDS = 30.0  # without a line after the run's end, before its log counts as complete
-_COMMAND_SECONDS = 90.0
+_COMMAND_SECONDS = 240.0  # a busy machine takes minutes to import Flower
 _START_ATTEMPTS = 3
 _SLOW_START = "Failed to start local SuperLink"
 _SLOW_RAY = "The current node timed out during startup"  # Ray's patience of 30 s is no setting
@@ -283,20 +283,26 @@ class FlowerSession:
         if arguments[0] == "run":  # starts the SuperLink
             command = [sys.executable, "-P", "-m", "flower_coded.cli.patient_flwr"]
             seconds += START_SECONDS
-        try:
-            return subprocess.run(
-                [*command, *arguments],
-                env=self._environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise SimulationError(
-                f"flwr {arguments[0]} (within {seconds:g} s)", self.superlink_log
-            ) from error
+        process = subprocess.Popen(
+            [*command, *arguments],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                output, errors = process.communicate(timeout=0.5)
+                return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+            except subprocess.TimeoutExpired:
+                self._on_wait()
+                if time.monotonic() > deadline:
+                    process.kill()
+                    process.communicate()
+                    step = f"flwr {arguments[0]} (within {seconds:g} s)"
+                    raise SimulationError(step, self.superlink_log) from None
 
 
 def _flwr_command() -> str:

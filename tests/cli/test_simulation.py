@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flower_coded.cli import patient_flwr
+from flower_coded.cli import patient_flwr, simulation
 from flower_coded.cli.environment import SimulationResources, session_environment
 from flower_coded.cli.guard import processes_of, stop_session
 from flower_coded.cli.running import _Teller
@@ -189,6 +189,22 @@ def test_a_run_begins_again_where_ray_was_late_and_not_where_the_app_failed(
         outcome = session.run(Path("app"), {}, SimulationResources(2))
     assert (outcome.status, len(submitted)) == (status, tries)
     assert len(lines) == tries - 1
+
+
+def test_a_command_that_never_answers_is_waited_for_aloud_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = tmp_path / "flwr"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(simulation, "_flwr_command", lambda: str(sleeper))
+    waited: list[int] = []
+    with FlowerSession(on_wait=lambda: waited.append(1)) as session:
+        monkeypatch.setattr(simulation, "_COMMAND_SECONDS", 1.2)
+        with pytest.raises(SimulationError, match=r"flwr list \(within 1.2 s\)"):
+            session._status("7")
+        monkeypatch.undo()  # the guard has its own patience
+    assert waited
 
 
 def test_flower_s_own_patience_is_lengthened_where_its_names_still_are(
