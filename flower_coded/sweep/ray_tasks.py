@@ -41,6 +41,7 @@ _KNOCK_SECONDS = 10.0
 _PATIENCE_SECONDS = 600.0  # how long a cluster may be without any machine that could take a task
 _LONGEST_DIRECTORY = 45  # Ray appends some 60 bytes to it and makes sockets, whose names end at 104 or 107
 _OBJECT_STORE_BYTES = 128 * 2**20  # results are small; Ray's own choice is a third of the memory
+_START_ATTEMPTS, _SLOW_START = 3, "timed out during startup"
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 _END: Any = object()
@@ -198,7 +199,7 @@ def _cluster(resources: RunResources) -> Iterator[None]:
 def _connect(resources: RunResources, directory: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not resources.address:
-        ray.init(
+        _start_ray(
             num_cpus=math.ceil(resources.num_processes * resources.cpus_per_run),
             object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False,
@@ -217,6 +218,19 @@ def _connect(resources: RunResources, directory: Path) -> None:
         raise ParameterError(
             "address", "must be that of a Ray cluster", resources.address, hint=hint
         ) from error
+
+
+def _start_ray(**options: Any) -> None:
+    """Start Ray on this machine, again where the machine is too busy for Ray's own patience of 30 s."""
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        try:
+            ray.init(**options)
+        except Exception as error:
+            # That patience is no setting, and its end has no class of its own.
+            if _SLOW_START not in str(error) or attempt == _START_ATTEMPTS:
+                raise
+        else:
+            return
 
 
 def _knock(address: str) -> None:

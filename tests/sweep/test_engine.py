@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
 
 from flower_coded.errors import ParameterError
+from flower_coded.sweep import ray_tasks
 from flower_coded.sweep.engine import work_through
 from flower_coded.sweep.outcome import LOST, RAISED, TIME_LIMIT, RunResources
 
@@ -184,3 +186,23 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
+
+
+@pytest.mark.parametrize(
+    ("late", "said", "tries"),
+    [(2, "it timed out during startup", 3), (9, "it timed out during startup", 3), (9, "no room", 1)],
+)
+def test_a_late_ray_is_started_again_and_a_broken_one_is_not(
+    late: int, said: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def init(**options: object) -> None:
+        started.append(1)
+        if len(started) <= late:
+            raise Exception(said)
+
+    monkeypatch.setattr(ray_tasks.ray, "init", init)
+    with nullcontext() if late < 3 else pytest.raises(Exception, match=said):
+        ray_tasks._start_ray(num_cpus=1)
+    assert len(started) == tries
