@@ -13,6 +13,7 @@ import pytest
 from flower_coded.cli.running import run_scenario
 from flower_coded.cli.scenario import find_scenario
 from flower_coded.crypto.srs_cache import CACHE_VARIABLE
+from flower_coded.errors import FlowerCodedError, ParameterError
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "adapter-finetuning"
 SMALL = {
@@ -166,6 +167,110 @@ def test_a_run_that_ends_before_the_attack_says_so(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "ended before round 2" in page
     assert "It does not get into" not in page
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A BERT and a ViT as ``save_pretrained`` leaves them, tiny and random."""
+    transformers = pytest.importorskip("transformers", reason="needs 'flower-coded[peft]'")
+    import torch
+    from adapter_finetuning.language import VOCABULARY
+
+    made = {name: tmp_path_factory.mktemp(name) for name in ("words", "images")}
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bert = transformers.BertConfig(vocab_size=120, max_position_embeddings=64, **sizes)
+        transformers.BertModel(bert).save_pretrained(made["words"])
+        vit = transformers.ViTConfig(image_size=16, patch_size=8, **sizes)
+        transformers.ViTModel(vit).save_pretrained(made["images"])
+    # Two words are cut in two, "violin" and "lovely".
+    whole = [word for word in VOCABULARY if word not in {"violin", "lovely"}]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *whole, "vio", "##lin", "love", "##ly"]
+    (made["words"] / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    transformers.BertTokenizer(str(made["words"] / "vocab.txt")).save_pretrained(made["words"])
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # of transformers
+@pytest.mark.parametrize("modality", ["words", "images"])
+def test_a_network_of_hugging_face_is_read_from_its_directory_and_trained_like_ours(
+    modality: str, directories: dict[str, Path]
+) -> None:
+    from adapter_finetuning.adapters import _base_state, adapted_network
+    from adapter_finetuning.client_app import app
+    from adapter_finetuning.experiment import prepare
+    from adapter_finetuning.server_app import compare
+
+    from flower_coded.learning import frozen_state, get_state
+    from flower_coded.testing import InProcessGrid
+
+    settings = config(
+        modality=modality,
+        network="hugging-face",
+        base_file=str(directories[modality]),
+        strategies="fedavg,coded",
+        num_server_rounds=1,
+        samples_per_user=20,
+    )
+    _base_state.cache_clear()
+    network = adapted_network(settings)
+    assert {name.rpartition(".")[2] for name in get_state(network)} == {"up", "down", "weight", "bias"}
+    adapted = (".head.", ".query.", ".value.", ".q_proj.", ".v_proj.")
+    assert all(any(part in f".{name}" for part in adapted) for name in get_state(network))
+    import transformers
+
+    base = transformers.AutoModel.from_pretrained(directories[modality]).state_dict()
+    frozen = frozen_state(network)
+    for name, tensor in base.items():
+        owner, _, kind = f"network.{name}".rpartition(".")
+        own = frozen.get(f"{owner}.{kind}", frozen.get(f"{owner}.frozen.{kind}"))
+        assert own is not None, name
+        np.testing.assert_array_equal(own, tensor.numpy())
+    experiment, sent = prepare(settings), {}
+    for name in experiment.names:
+        records = compare(experiment, InProcessGrid(app, 12, settings), name, sent)
+        assert [record["round"] for record in records] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"network": "vit_b_16"}, "must be small or hugging-face for words"),
+        ({"network": "vit_b_16", "modality": "images"}, "nothing is downloaded"),
+        ({"network": "bert"}, "hugging-face"),
+        ({"num_server_rounds": 0}, "num-server-rounds"),
+        ({"attackers": "20"}, "attackers"),
+        ({"modality": "images", "dataset": "mnist", "data_directory": "/nowhere"}, "FLOWER_CODED_DATA"),
+        ({"strategies": "fedavg,rampp"}, "ramp"),
+        ({"sides": "down"}, "sides"),
+        ({"device": "gpu"}, "cuda"),
+        ({"num_clients": 3}, "num"),
+        ({"width": 50}, "multiple of 4"),
+        ({"rank": 100}, "rank"),
+        ({"learning_rate": 0.0}, "learning"),
+        ({"local_epochs": 0}, "local-epochs"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(changes: dict[str, Any], refusal: str) -> None:
+    from adapter_finetuning.experiment import prepare
+
+    with pytest.raises(FlowerCodedError, match=refusal):
+        prepare(config(**changes))
+
+
+def test_networks_of_hugging_face_are_refused_without_their_package_or_their_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from adapter_finetuning import hugging_face
+    from adapter_finetuning.experiment import prepare
+
+    monkeypatch.setattr(hugging_face.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match=r"needs the package transformers.*flower-coded\[peft\]"):
+        prepare(config(network="hugging-face", base_file=str(tmp_path)))
+    monkeypatch.setattr(hugging_face.importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(ParameterError, match=r"directory with a config.json.*nothing is downloaded"):
+        prepare(config(network="hugging-face", base_file=str(tmp_path)))
 
 
 @pytest.mark.slow

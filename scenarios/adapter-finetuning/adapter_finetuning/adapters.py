@@ -2,8 +2,9 @@
 
 The network is pretrained on the first call and kept in the package's cache directory
 (``FLOWER_CODED_CACHE``, else the user's), under a name that all of its settings are hashed into. Two
-processes that begin at once both train and one file stays; what they trained is the same. ViT-B/16 is read
-from a file of torchvision's weights that is there already (``base-file``): nothing is downloaded.
+processes that begin at once both train and one file stays; what they trained is the same. ViT-B/16, and
+networks of the package transformers, are read from weights that are there already (``base-file``): nothing
+is downloaded.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from adapter_finetuning.hugging_face import adapted_layers, read_directory
 from adapter_finetuning.task import Task
-from flower_coded.clients.run_config import read_choice, read_float, read_int, read_text
+from flower_coded.clients.run_config import read_choice, read_float, read_int
 from flower_coded.crypto.srs_cache import cache_directory
-from flower_coded.errors import ParameterError
 from flower_coded.learning import ModelState, add_adapters, get_state, predict_labels, train
 
-__all__ = ["SIDES", "adapted_network", "adapter_settings", "base_accuracy", "whole_size"]
+__all__ = ["SIDES", "adapted_network", "adapter_settings", "base_accuracy", "check_adapters", "whole_size"]
 
 SIDES = ("both", "up")
 _BASE_KEYS = (
@@ -63,14 +64,28 @@ def adapted_network(config: dict[str, Any]) -> nn.Module:
     network.load_state_dict(
         {**own, **{k: torch.tensor(v) for k, v in state.items() if k in own and "head" not in k}}
     )
-    layers = ["network.encoder.layers.*.mlp.*"] if task.is_large else ["blocks.*"]
-    return add_adapters(network, layers, trained=["head.*"], seed=task.seed, **adapter_settings(config))
+    return _with_adapters(task, network)
+
+
+def check_adapters(config: dict[str, Any]) -> None:
+    """Refuse a network that cannot be made, or adapters that do not fit into it; nothing is pretrained."""
+    task = Task(config)
+    with torch.random.fork_rng(devices=[]):
+        _with_adapters(task, task.network(task.num_classes))
+
+
+def _with_adapters(task: Task, network: nn.Module) -> nn.Module:
+    if task.network_name == "hugging-face":
+        layers = adapted_layers(network)
+    else:
+        layers = ["network.encoder.layers.*.mlp.*" if task.network_name == "vit_b_16" else "blocks.*"]
+    return add_adapters(network, layers, trained=["head.*"], seed=task.seed, **adapter_settings(task.config))
 
 
 def base_accuracy(config: dict[str, Any]) -> float:
     """Share of its own training samples that the pretrained network tells; nan for a network from a file."""
     task = Task(config)
-    if task.is_large:
+    if task.network_name != "small":
         return float("nan")
     state = _base_state(json.dumps({key: config.get(key) for key in _BASE_KEYS}, sort_keys=True))
     network = task.network(task.num_base_classes)
@@ -90,8 +105,10 @@ def whole_size(network: nn.Module) -> tuple[int, int]:
 def _base_state(settings: str) -> ModelState:
     config = json.loads(settings)
     task = Task({key: value for key, value in config.items() if value is not None})
-    if task.is_large:
-        return _read_weights(read_text(task.config, "base-file", ""))
+    if task.network_name == "hugging-face":
+        return read_directory(task.base_file)
+    if task.network_name == "vit_b_16":
+        return _read_weights(task.base_file)
     digest = hashlib.sha256(f"1 {settings}".encode()).hexdigest()[:20]
     path = cache_directory() / f"pretrained-{digest}.npz"
     if not path.is_file():
@@ -128,8 +145,5 @@ def _keep(state: ModelState, path: Path) -> None:
 
 
 def _read_weights(name: str) -> ModelState:
-    if not name or not Path(name).is_file():
-        hint = "a state dict of torchvision's vit_b_16, saved with torch.save"
-        raise ParameterError("base-file", "must be a file that is there", name, hint=hint)
     state = torch.load(name, map_location="cpu", weights_only=True)
     return {f"network.{key}": value.numpy() for key, value in state.items() if not key.startswith("heads")}

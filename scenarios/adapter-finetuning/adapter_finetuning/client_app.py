@@ -29,7 +29,6 @@ from adapter_finetuning.task import Samples, Task
 from flower_coded.clients import register_identity
 from flower_coded.clients.identity import partition_of
 from flower_coded.clients.ramp_krum import ramp_krum_mod
-from flower_coded.clients.run_config import read_float, read_int, read_text
 from flower_coded.learning import ModelState, frozen_state, get_state, set_state, train, train_stacked
 from flower_coded.wire.frozen import check_frozen
 from flower_coded.wire.keys import MODELS_KEY, SERVER_ROUND_KEY
@@ -72,12 +71,8 @@ def _trained(
     is_stacked: bool,
 ) -> tuple[dict[str, NDArray[Any]], float]:
     options: dict[str, Any] = {
-        "epochs": read_int(config, "local-epochs", 2, least=1),
-        "batch_size": read_int(config, "batch-size", 20, least=1),
-        "learning_rate": read_float(config, "learning-rate", 0.01),
-        "weight_decay": 0.0,
+        **Task(config).training_options,
         "seed": int(np.random.SeedSequence(seed).generate_state(1)[0]),
-        "device": read_text(config, "device", "cpu"),
     }
     if is_stacked:
         stacked, report = train_stacked(network, sent, samples.inputs, samples.labels, **options)

@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from numpy.typing import NDArray
 from torch import nn
 
-from adapter_finetuning.adapters import adapted_network, adapter_settings
+from adapter_finetuning.adapters import adapted_network, check_adapters
 from adapter_finetuning.attack import Attack
 from adapter_finetuning.task import Task
 from flower_coded.aggregation import get_aggregation_rule
@@ -58,13 +58,9 @@ class Experiment:
         """Refuse what cannot be, before anything is trained."""
         refuse_misspelled_keys(self.config, [*self.config])
         self.task.check()
-        adapter_settings(self.config)
+        check_adapters(self.config)
         read_int(self.config, "num-server-rounds", 1, least=1)
         choose_device(read_text(self.config, "device", "cpu"))
-        if self.task.is_large:
-            base = read_text(self.config, "base-file", "")
-            if not base or not Path(base).is_file():
-                raise ParameterError("base-file", "must be a file that is there", base)
         _ = self.attack
         for name in self.names:
             self.strategy(name)

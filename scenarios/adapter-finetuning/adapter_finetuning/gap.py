@@ -20,12 +20,8 @@ def measured_gap(experiment: Experiment) -> float:
             network,
             samples.inputs,
             samples.labels,
-            epochs=int(config["local-epochs"]),
-            batch_size=int(config["batch-size"]),
-            learning_rate=float(config["learning-rate"]),
-            weight_decay=0.0,
             seed=int(np.random.SeedSequence([experiment.task.seed, user]).generate_state(1)[0]),
-            device=str(config["device"]),
+            **experiment.task.training_options,
         )
         states.append(get_state(network.cpu()))
     return product_gap(states)

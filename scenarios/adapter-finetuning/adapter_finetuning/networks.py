@@ -16,7 +16,7 @@ from flower_coded.errors import ParameterError
 
 __all__ = ["NETWORK_NAMES", "Patches", "SmallTransformer", "Words", "build_network"]
 
-NETWORK_NAMES = ("small", "vit_b_16")
+NETWORK_NAMES = ("small", "vit_b_16", "hugging-face")
 
 
 class Words(nn.Module):

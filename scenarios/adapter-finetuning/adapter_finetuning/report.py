@@ -41,7 +41,7 @@ def write_report(
     report.add_metrics({f"{row['method']}: {name}": row[key] for row in summary})
     report.add_note(found(experiment, summary))
     report.add_text(_introduction(experiment))
-    report.add_table(summary, caption=SUMMARY)
+    report.add_table([_backdoor(row) for row in summary], caption=SUMMARY)
     figure = new_figure(2, 1, size=(8.5, 6.4))
     for axes, key in zip(figure.axes, ("accuracy", "attack success"), strict=True):
         lines: dict[str, Any] = {"x": "round", "y": key, "group": "method", "y_limits": (0, 1)}
@@ -51,7 +51,8 @@ def write_report(
         )
     run.write_figure(figure, "rounds")
     report.add_figure(figure, caption="Every round. Gray: the rounds in which the attackers attack.")
-    report.add_heading("What travels, what is kept").add_table(sizes)
+    report.add_heading("What travels, what is kept")
+    report.add_table([_cost(row) for row in summary], caption=COST).add_table(sizes)
     report.add_text(
         f"{WAYS} Measured on one round of all users, from the adapters as they begin: the product of the "
         f"means differs from the mean of the products by {100 * gap:.1f} % of its length."
@@ -66,9 +67,25 @@ def write_report(
 
 SUMMARY = (
     "Accuracy after the last round; attack success before the attack, the largest since, after the last "
-    "round; rounds that the backdoor outlives the attackers by (success above one half); what a user sends "
-    "and how long a round takes."
+    "round; rounds that the backdoor outlives the attackers by (success above one half)."
 )
+COST = "What a user sends in a round, and how long a round takes (half of them take longer)."
+
+
+def _backdoor(row: Record) -> Record:
+    """Take what a page has room for beside each other."""
+    return {
+        "method": row["method"],
+        "accuracy": row["accuracy"],
+        "before": row["success before"],
+        "largest": row["largest success"],
+        "at the end": row["success at the end"],
+        "outlives them by": row["outlives them by"],
+    }
+
+
+def _cost(row: Record) -> Record:
+    return {key: row[key] for key in ("method", "kB a user and round", "seconds a round")}
 
 
 def found(experiment: Experiment, summary: list[Record]) -> str:
@@ -80,7 +97,7 @@ def found(experiment: Experiment, summary: list[Record]) -> str:
     taken = [row["method"] for row in summary if (row["largest success"] or 0) > 0.5]
     held = [row["method"] for row in summary if row["method"] not in taken]
     said = {"The backdoor gets into": taken, "It does not get into": held}
-    return " ".join(f"{verb} {', '.join(names)}." for verb, names in said.items() if names)
+    return " ".join(f"{verb} {'; '.join(names)}." for verb, names in said.items() if names)
 
 
 def summarize(experiment: Experiment, records: list[Record], sent: dict[str, float]) -> list[Record]:
@@ -114,7 +131,8 @@ def _not_begun(summary: list[Record]) -> bool:
 
 def _first_false(alive: list[bool]) -> str:
     lived = alive.index(False) if False in alive else len(alive)
-    return f"{lived} rounds" if False in alive else f"{lived} rounds, to the end"
+    rounds = "1 round" if lived == 1 else f"{lived} rounds"
+    return rounds if False in alive else f"{rounds}, to the end"
 
 
 def memory(experiment: Experiment) -> list[Record]:
@@ -122,13 +140,15 @@ def memory(experiment: Experiment) -> list[Record]:
     whole, adapters = whole_size(experiment.network)
     models = experiment.code.num_models
     return [
-        {"what": "thousand numbers", "all of it": 1e-3 * whole, "adapters and head": 1e-3 * adapters},
-        {
-            "what": f"ensemble of {models}, MB as float32",
-            "all of it": 4e-6 * models * whole,
-            "adapters and head": 4e-6 * (whole - adapters + models * adapters),
-        },
+        _size("the network", whole),
+        _size("its adapters and head", adapters),
+        _size(f"ensemble of {models} networks", models * whole),
+        _size(f"the network once, {models} adapters and heads", whole - adapters + models * adapters),
     ]
+
+
+def _size(what: str, numbers: int) -> Record:
+    return {"what": what, "thousand numbers": 1e-3 * numbers, "MB as float32": 4e-6 * numbers}
 
 
 def _introduction(experiment: Experiment) -> str:

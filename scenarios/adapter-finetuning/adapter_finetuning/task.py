@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from adapter_finetuning.hugging_face import HuggingFaceNetwork, check_directory
 from adapter_finetuning.language import (
     LENGTH,
     TOPICS,
@@ -26,7 +28,7 @@ from adapter_finetuning.language import (
     make_sentences,
 )
 from adapter_finetuning.networks import NETWORK_NAMES, Patches, ResizedViT, Words, build_network
-from flower_coded.clients.run_config import read_choice, read_int, read_text
+from flower_coded.clients.run_config import read_choice, read_float, read_int, read_text
 from flower_coded.errors import ParameterError
 from flower_coded.learning import DATASET_NAMES, load_images
 
@@ -66,10 +68,14 @@ class Task:
             self.width,
             self.depth,
         )
-        if self.is_large and self.modality != "images":
-            raise ParameterError("network", "must be small for words", "vit_b_16")
-        if self.modality == "images":
-            read_choice(self.config, "dataset", "digits", DATASET_NAMES)
+        if self.network_name == "vit_b_16" and self.modality != "images":
+            raise ParameterError("network", "must be small or hugging-face for words", "vit_b_16")
+        _ = self.num_classes, self.training_options  # refuses files that are not there, too
+        if self.network_name == "hugging-face":
+            check_directory(self.base_file, self.modality)
+        if self.network_name == "vit_b_16" and not (self.base_file and Path(self.base_file).is_file()):
+            hint = "a state dict of torchvision's vit_b_16, saved with torch.save; nothing is downloaded"
+            raise ParameterError("base-file", "must be a file that is there", self.base_file, hint=hint)
 
     @property
     def modality(self) -> str:
@@ -77,9 +83,14 @@ class Task:
         return read_choice(self.config, "modality", "words", MODALITIES)
 
     @property
-    def is_large(self) -> bool:
-        """Whether the network is ViT-B/16."""
-        return read_choice(self.config, "network", "small", NETWORK_NAMES) == "vit_b_16"
+    def network_name(self) -> str:
+        """``small``, or one that somebody else has pretrained."""
+        return read_choice(self.config, "network", "small", NETWORK_NAMES)
+
+    @property
+    def base_file(self) -> str:
+        """Where the weights of a network are that somebody else has pretrained."""
+        return read_text(self.config, "base-file", "")
 
     @property
     def num_users(self) -> int:
@@ -95,6 +106,20 @@ class Task:
     def pretraining_samples(self) -> int:
         """Samples that the small networks are pretrained on, at most."""
         return read_int(self.config, "pretraining-samples", 6000, least=1)
+
+    @property
+    def training_options(self) -> dict[str, Any]:
+        """How a user trains: options of :func:`flower_coded.learning.train`, but for the seed."""
+        rate = read_float(self.config, "learning-rate", 0.01)
+        if not rate > 0:
+            raise ParameterError("learning-rate", "must be positive", rate)
+        return {
+            "epochs": read_int(self.config, "local-epochs", 2, least=1),
+            "batch_size": read_int(self.config, "batch-size", 20, least=1),
+            "learning_rate": rate,
+            "weight_decay": 0.0,
+            "device": read_text(self.config, "device", "cpu"),
+        }
 
     @property
     def seed(self) -> int:
@@ -123,8 +148,10 @@ class Task:
 
     def network(self, num_classes: int) -> nn.Module:
         """Make an untrained network from the generator's present state."""
-        if self.is_large:
+        if self.network_name == "vit_b_16":
             return ResizedViT(num_classes)
+        if self.network_name == "hugging-face":
+            return HuggingFaceNetwork(self.base_file, self.modality, num_classes)
         if self.modality == "words":
             embedding: nn.Module = Words(len(VOCABULARY), LENGTH, self.width)
         else:
