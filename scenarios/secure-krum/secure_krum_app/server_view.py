@@ -65,9 +65,9 @@ def _summary(parameters: RampKrumParameters, last: RampKrumRound | None) -> str:
     sharing, num_dealers = parameters.sharing, 0
     if last is not None and last.selection is not None:
         num_dealers = len(last.selection.scores)
-    products = "with one squared distance and further inner products each"
+    products = "with one squared distance and further sums of products each"
     if parameters.hides_products:
-        products = "in which only one coefficient, the squared distance of two updates, was not random"
+        products = "in which only one number, the squared distance of two updates, was not random"
     return (
         f"In the last round that ended with a result the server held: {parameters.num_commitments} "
         "commitments of each user, points of a curve; encrypted shares that it passed on and could not open; "
