@@ -25,7 +25,10 @@ WHY = "needs the extra: pip install 'flower-coded[peft]'"
 peft = pytest.importorskip("peft", reason=WHY)
 transformers = pytest.importorskip("transformers", reason=WHY)
 # What the two packages warn each other of is not ours to mend.
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning"),
+]
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
