@@ -42,7 +42,7 @@ def read_directory(directory: str) -> dict[str, Any]:
     """Give the pretrained weights as arrays, named as in :class:`HuggingFaceNetwork`."""
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+    model = AutoModel.from_pretrained(directory, local_files_only=True).float()
     return {f"network.{key}": value.numpy() for key, value in model.state_dict().items()}
 
 
@@ -90,7 +90,9 @@ class HuggingFaceNetwork(nn.Module):
             return self._classified(states.mean(dim=1))
         tokens = self.pieces.to(inputs.device)[inputs.flatten(1).long()].flatten(1)
         mask = (tokens >= 0).float()
-        states = self.network(input_ids=tokens.clamp(min=0), attention_mask=mask).last_hidden_state
+        states = self.network(
+            input_ids=tokens.clamp(min=0), attention_mask=_as_versions_take_it(mask)
+        ).last_hidden_state
         return self._classified((states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
 
     def _classified(self, means: Tensor) -> Tensor:
@@ -101,6 +103,19 @@ class HuggingFaceNetwork(nn.Module):
         colored = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         size = (self.side, self.side)
         return 2.0 * functional.interpolate(colored, size=size, mode="bilinear", antialias=True) - 1.0
+
+
+def _as_versions_take_it(mask: Tensor) -> Tensor:
+    """Give the mask (B, T) as what is added to scores, (B, 1, 1, T), from transformers 5 on.
+
+    That version looks whether any entry of the shorter form is zero, for which there is no rule for many
+    models at once; earlier ones take the shorter form alone.
+    """
+    from transformers import __version__
+
+    if int(__version__.partition(".")[0]) < 5:
+        return mask
+    return (1.0 - mask)[:, None, None, :] * torch.finfo(mask.dtype).min
 
 
 def _config(directory: str) -> Any:
