@@ -36,6 +36,10 @@ app.add_typer(plan, name="plan")
 app.add_typer(reference_app, name="reference")
 
 ResultsOption = Annotated[Path, typer.Option(help="Where runs leave their files.")]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Besides files: tensorboard, wandb or mlflow; several times for several."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -65,6 +69,7 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Show progress only; the log is in log.txt.")
     ] = False,
+    track: TrackOption = None,
 ) -> None:
     """Run a scenario through `flwr run`, in a SuperLink of its own, and tell how it ended.
 
@@ -84,6 +89,7 @@ def run(
             cpu_slots=cpu_slots,
             timeout=timeout,
             verbose=not quiet,
+            track=track or (),
         )
     done = outcome.exit_status == COMPLETED
     typer.secho(
@@ -188,6 +194,7 @@ def sweep(
     rerun_drifted: Annotated[
         bool, typer.Option("--rerun-drifted", help="Run again what other versions have recorded.")
     ] = False,
+    track: TrackOption = None,
 ) -> None:
     """Run every attack against every defense, and write one report about it.
 
@@ -208,6 +215,7 @@ def sweep(
             resources=RunResources(processes or by_itself, address, cpus_per_run, gpus_per_run),
             shard=shard,
             only_report=report_only,
+            track=track or (),
             retries_failures=retry_failed,
             drift=Drift.ACCEPT if accept_drift else Drift.RERUN if rerun_drifted else Drift.REFUSE,
         )

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -20,7 +20,9 @@ from flower_coded.cli.environment import SimulationResources
 from flower_coded.cli.exit_codes import COMPLETED
 from flower_coded.cli.scenario import Scenario, Setting
 from flower_coded.cli.simulation import FlowerSession, RunOutcome, SimulationError
+from flower_coded.reporting.round_lines import read_round_line
 from flower_coded.reporting.run_directory import RunDirectory
+from flower_coded.reporting.tracking import Sinks, check_sinks, open_sinks
 
 __all__ = ["interruptible", "run_scenario"]
 
@@ -41,6 +43,7 @@ def run_scenario(
     cpu_slots: int = 0,
     timeout: float | None = None,
     verbose: bool = True,
+    track: Sequence[str] = (),
 ) -> tuple[RunOutcome, RunDirectory]:
     """Run a scenario once and keep its log beside what it writes.
 
@@ -64,6 +67,9 @@ def run_scenario(
         Seconds after which the run is stopped.
     verbose : bool
         Show Flower's log; otherwise only the lines that the scenario marks as progress.
+    track : sequence of str
+        Trackers that get the numbers of every round besides the files of the run's directory
+        (:mod:`flower_coded.reporting.tracking`).
 
     Raises
     ------
@@ -80,12 +86,15 @@ def run_scenario(
         cpu_slots=cpu_slots,
     )
     check_settings(scenario, settings)
+    check_sinks(track)
     run = _run_directory(scenario, settings, results=results, name=name)
     if "out" in scenario.defaults:
         settings["out"] = str(run.path)
     run.write_config({"scenario": scenario.name, **scenario.defaults, **settings})
-    with (run.path / "log.txt").open("w", encoding="utf-8") as log:
-        teller = _Teller(log, verbose=verbose)
+    sinks = open_sinks(track, run.path, f"{scenario.name} {run.path.name}", _warn)
+    sinks.settings({**scenario.defaults, **settings})
+    with (run.path / "log.txt").open("w", encoding="utf-8") as log, closing(sinks):
+        teller = _Teller(log, verbose=verbose, sinks=sinks)
         session = FlowerSession(on_line=teller.hear, on_wait=teller.wait)
         again = shlex.join(["flower-coded", "run", scenario.name, *assignments])
         hint = f"What it has written stays in {run.path}. A run is not resumed; from the start: {again}"
@@ -98,7 +107,14 @@ def run_scenario(
                 raise SimulationError(error.step, f"{error.output}\n(kept in {log.name})") from error
             if outcome.exit_status != COMPLETED:
                 log.write(f"\n{outcome.status} {outcome.details}\n\n{session.superlink_log}\n")
+        for picture in sorted(run.path.glob("*.png")):
+            sinks.picture(picture.stem, picture)
+        sinks.text("outcome", f"{outcome.status} {outcome.details}; report and files: {run.path}")
     return outcome, run
+
+
+def _warn(words: str) -> None:
+    typer.secho(words, fg=typer.colors.YELLOW, err=True)
 
 
 @contextmanager
@@ -139,8 +155,8 @@ def _run_directory(
 class _Teller:
     """Keep the whole log, and say what a reader wants: everything, or progress and that the run goes on."""
 
-    def __init__(self, log: TextIO, *, verbose: bool) -> None:
-        self.log, self.verbose = log, verbose
+    def __init__(self, log: TextIO, *, verbose: bool, sinks: Sinks) -> None:
+        self.log, self.verbose, self.sinks = log, verbose, sinks
         self.started = self.last_word = time.monotonic()
         self.rounds = ""
         self.first_round: tuple[int, float] | None = None
@@ -148,6 +164,8 @@ class _Teller:
     def hear(self, line: str) -> None:
         self.log.write(line + "\n")
         self.log.flush()
+        if (found := read_round_line(line)) is not None:
+            self.sinks.scalars(found.training, found.server_round, found.values)
         if self.verbose:
             typer.echo(line)
         elif _PROGRESS in line:

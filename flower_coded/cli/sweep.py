@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from flower_coded.cli.exit_codes import COMPLETED, FAILED
 from flower_coded.errors import ParameterError
 from flower_coded.reporting.robustness_report import write_robustness_report
 from flower_coded.reporting.run_directory import RunDirectory
+from flower_coded.reporting.tracking import check_sinks, open_sinks
 from flower_coded.sweep.drift import Drift, pending_drift
 from flower_coded.sweep.outcome import RunResources
 from flower_coded.sweep.plan import SweepPlan, SweepRun, read_plan
-from flower_coded.sweep.runner import part_of_plan, run_sweep, sweep_table
+from flower_coded.sweep.runner import Progress, part_of_plan, run_sweep, sweep_table
 from flower_coded.sweep.store import SweepStore
 
 __all__ = ["read_shard", "run_sweep_file"]
 
 _NOT_IN_TABLE = {"traceback"}
+_ASKED = ("attack", "defense", "alpha", "attackers", "seed", "status")
 
 
 def run_sweep_file(
@@ -35,6 +38,7 @@ def run_sweep_file(
     only_report: bool = False,
     retries_failures: bool = False,
     drift: Drift = Drift.REFUSE,
+    track: Sequence[str] = (),
 ) -> int:
     """Run what a sweep file asks for and is not done yet; write table and report; return the exit status.
 
@@ -56,12 +60,15 @@ def run_sweep_file(
         Run again what failed before.
     drift : Drift
         What becomes of records that other versions made; at a terminal, refusing means asking.
+    track : sequence of str
+        Trackers that get every run's settings and numbers as it is done, besides ``results.jsonl``.
 
     Returns
     -------
     int
         0, or 1 where runs failed; they are in the table with the reason.
     """
+    check_sinks(track)
     logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies are made to be checked, and log each time
     plan = read_plan(sweep_file)
     numbers = read_shard(shard)
@@ -73,15 +80,21 @@ def run_sweep_file(
     own = f" (shard {shard} of {len(plan.runs)} runs)" if shard else ""
     places = f"at {resources.address}" if resources.address else f"{resources.num_processes} at a time"
     typer.echo(f"{len(part)} runs{own}, {missing} to do, {places}; files: {store.path}")
-    run_sweep(
-        plan,
-        store,
-        resources=resources,
-        shard=numbers,
-        retries_failures=retries_failures,
-        drift=_ask_about_drift(part, store) if drift is Drift.REFUSE else drift,
-        on_progress=lambda progress: typer.echo(str(progress)),
-    )
+    with closing(open_sinks(track, store.path, f"sweep {store.path.name}", typer.echo)) as sinks:
+
+        def on_progress(progress: Progress) -> None:
+            typer.echo(str(progress))
+            sinks.result(progress.run.key, *_settings_and_numbers(progress.record))
+
+        run_sweep(
+            plan,
+            store,
+            resources=resources,
+            shard=numbers,
+            retries_failures=retries_failures,
+            drift=_ask_about_drift(part, store) if drift is Drift.REFUSE else drift,
+            on_progress=on_progress,
+        )
     left = {run.key for run in plan.runs} - store.keys()
     if left and shard:
         typer.echo(f"{len(left)} runs of other shards are not done yet; the last shard writes the report")
@@ -106,6 +119,17 @@ def read_shard(text: str) -> tuple[int, int]:
     if not (slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
         raise ParameterError("shard", "must be i/n with 1 <= i <= n", text, hint="1/4")
     return int(number), int(count)
+
+
+def _settings_and_numbers(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """Part a record into what was asked for and what was found."""
+    asked = {key: record[key] for key in _ASKED if key in record}
+    found = {
+        key: float(value)
+        for key, value in record.items()
+        if key not in asked and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return asked, found
 
 
 def _ask_about_drift(part: Sequence[SweepRun], store: SweepStore) -> Drift:

@@ -148,7 +148,7 @@ def partition_by_class(
     *,
     samples_per_user: int | None = None,
 ) -> Division:
-    """Hand out each class in shares drawn from a symmetric Dirichlet distribution (Yurochkin et al. [1]_).
+    """Hand out each class in shares drawn from a symmetric Dirichlet distribution (Yurochkin et al. [3]_).
 
     Users get unequal numbers of samples, nothing is left, and no class runs out. All shares are drawn again
     until every user has at least :data:`LEAST_SAMPLES`, or one where there are less than twice as many per
@@ -176,7 +176,7 @@ def partition_by_class(
 
     References
     ----------
-    .. [1] Yurochkin et al., "Bayesian nonparametric federated learning of neural networks", ICML 2019,
+    .. [3] Yurochkin et al., "Bayesian nonparametric federated learning of neural networks", ICML 2019,
        Section 4.1.
 
     Examples
@@ -289,7 +289,7 @@ def partition_shards(
     *,
     samples_per_user: int | None = None,
 ) -> Division:
-    """Sort samples by class, cut them into equal shards, and deal so many to each user (McMahan et al. [1]_).
+    """Sort samples by class, cut them into equal shards, and deal so many to each user (McMahan et al. [4]_).
 
     What does not fill a shard is left out at random, not at the end of the last class.
 
@@ -314,7 +314,7 @@ def partition_shards(
 
     References
     ----------
-    .. [1] McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
+    .. [4] McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
        AISTATS 2017, Section 3.
 
     Examples

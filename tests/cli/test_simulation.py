@@ -19,6 +19,7 @@ from flower_coded.cli.running import _Teller
 from flower_coded.cli.scenario import Scenario
 from flower_coded.cli.simulation import FlowerSession, RunOutcome, SimulationError
 from flower_coded.errors import ParameterError
+from flower_coded.reporting.tracking import Sinks
 from flower_coded.threads import available_processors
 
 PATIENCE_SECONDS = 120
@@ -227,7 +228,7 @@ def test_a_quiet_run_says_that_it_goes_on(
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with (tmp_path / "log.txt").open("w") as log:
-        teller = _Teller(log, verbose=False)
+        teller = _Teller(log, verbose=False, sinks=Sinks({}, print))
         for seconds, line in ((0, "INFO : [ROUND 1/5]"), (20, "INFO : [ROUND 2/5]"), (22, "INFO : nothing")):
             now[0] = 100.0 + seconds
             teller.hear(line)

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from adapter_finetuning.experiment import LABELS, Experiment, prepare
 from adapter_finetuning.report import write_report
+from flower_coded.reporting.round_lines import round_line
 from flower_coded.threads import one_thread
 
 app = ServerApp()
@@ -38,8 +39,7 @@ def compare(experiment: Experiment, grid: Grid, name: str, sent: dict[str, float
         seconds = time.perf_counter() - begun
         measured = experiment.measure(name, arrays)
         records.append({"round": server_round, "method": label, **measured, "seconds": seconds})
-        told = ", ".join(f"{key} {value:.3f}" for key, value in measured.items())
-        print(f"progress: {label}, round {server_round}: {told}", flush=True)
+        print(round_line(label, server_round, measured), flush=True)
         begun = time.perf_counter()
         return MetricRecord({**measured})
 

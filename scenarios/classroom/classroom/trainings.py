@@ -16,6 +16,7 @@ from classroom.lecture import Lecture
 from flower_coded.aggregation import MultiKrum, krum_scores, squared_distances
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS
 from flower_coded.learning import ModelState
+from flower_coded.reporting.round_lines import round_line
 from flower_coded.strategies import RampSharedMultiKrum, RuleAggregation
 
 
@@ -127,11 +128,8 @@ def _record(
 
 
 def _tell(record: dict[str, Any], num_rounds: int) -> None:
-    print(
-        f"progress:   {record['training']}, round {record['round']} of {num_rounds}: "
-        f"accuracy {record['accuracy']:.3f}, with the trigger {record['with the trigger']:.3f}",
-        flush=True,
-    )
+    values = {key: record[key] for key in ("accuracy", "with the trigger")}
+    print(round_line(record["training"], record["round"], values, num_rounds=num_rounds), flush=True)
 
 
 def _keep_selection(played: Played) -> None:

@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import FedAvg
 from flower_coded.clients.run_config import read_bool
 from flower_coded.experiment import ENSEMBLE_METRICS, SINGLE_METRICS, Experiment
 from flower_coded.learning import ModelState
+from flower_coded.reporting.round_lines import round_line
 from flower_coded.strategies import CodedSubsetAggregation
 
 
@@ -45,7 +46,5 @@ def _record(
     method: str, server_round: int, metrics: Mapping[str, Any], names: Mapping[str, str]
 ) -> dict[str, Any]:
     found = {name: metrics.get(key) for name, key in names.items()}
-    triggered = found["accuracy under attack"]
-    shown = "" if triggered is None else f", under attack {triggered:.3f}"
-    log(INFO, "progress: round %2d  %s: accuracy %.3f%s", server_round, method, found["accuracy"], shown)
+    log(INFO, "%s", round_line(method, server_round, found))
     return {"method": method, "round": server_round, **found}

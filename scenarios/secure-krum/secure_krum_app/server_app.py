@@ -13,6 +13,7 @@ from flower_coded.aggregation import ServerOptimizer, get_aggregation_rule, get_
 from flower_coded.clients.ramp_krum_experiments import deviations_from_config
 from flower_coded.clients.run_config import read_float, read_text
 from flower_coded.experiment import Experiment
+from flower_coded.reporting.round_lines import round_line
 from flower_coded.strategies import AgreedClipping, RampSharedMultiKrum, RuleAggregation
 from flower_coded.threads import one_thread
 from secure_krum_app.report import write_report
@@ -43,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
         def evaluate(server_round: int, arrays: ArrayRecord, name: str = name) -> MetricRecord:
             accuracy = experiment.accuracy({key: array.numpy() for key, array in arrays.items()})
             accuracies.append({"round": server_round, "method": name, "accuracy": accuracy})
-            print(f"progress: {name}, round {server_round}: accuracy {accuracy:.3f}", flush=True)
+            print(round_line(name, server_round, {"accuracy": accuracy}), flush=True)
             return MetricRecord({"accuracy": accuracy})
 
         start = experiment.initial_arrays()
