@@ -99,6 +99,8 @@ def run_sweep_file(
     if left and shard:
         typer.echo(f"{len(left)} runs of other shards are not done yet; the last shard writes the report")
         return _status(sweep_table(plan, store))
+    if left:
+        typer.echo(f"{len(left)} runs are being done elsewhere; the same command completes the report later")
     return _write_results(plan, store)
 
 
