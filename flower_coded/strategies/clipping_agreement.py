@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flower_coded.crypto.ramp_sharing import RampSharing
-from flower_coded.errors import ParameterError
+from flower_coded.errors import ParameterError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.clipping_ballot import ballot_parameters, read_ballots
 from flower_coded.protocols.ramp_krum.parameters import RampKrumParameters
 from flower_coded.protocols.ramp_krum.server_result import RoundOutcome
@@ -75,7 +75,28 @@ class AgreedClipping:
         return not last or (self.every > 0 and server_round - last >= self.every)
 
     def parameters(self, sharing: RampSharing, options: Mapping[str, Any]) -> RampKrumParameters:
-        """Return the parameters of a round of ballots among the users of some other round."""
+        """Return the parameters of a round of ballots among the users of some other round.
+
+        Raises
+        ------
+        ParameterError
+            If A liars could choose the bound, or its place is taken by a norm that does not move with it.
+        """
+        n, a, d = sharing.num_users, sharing.num_attackers, sharing.num_dropouts
+        if n - d < 3 * a + 1:  # only where T < A: otherwise N is large enough for distances, and for this
+            raise ParameterError(
+                "clipping",
+                f"must be a number unless N - D >= 3A + 1: {n} - {d} < {3 * a + 1}",
+                "AgreedClipping",
+                hint=f"{3 * a + 1 + d} users can agree",
+            )
+        if options["block_norm"] is not None:
+            raise ParameterError(
+                "block_norm",
+                "must be None where users agree on the clipping bound: it must be at least that bound, "
+                "which is not known yet",
+                options["block_norm"],
+            )
         read = {name: options[name] for name in _BALLOTS_READ}
         return ballot_parameters(sharing, share=self.share, **read)
 
@@ -85,14 +106,18 @@ class AgreedClipping:
         Raises
         ------
         RoundRefusedError
-            If there are too few ballots.
+            If there are too few ballots or votes; with who was found lying on the way.
         """
-        bound = read_ballots(
-            outcome.total,
-            num_ballots=len(outcome.selection.users),
-            num_attackers=outcome.num_attackers,
-            quantile=self.quantile,
-        )
+        try:
+            bound = read_ballots(
+                outcome.total,
+                num_ballots=len(outcome.selection.users),
+                num_attackers=outcome.num_attackers,
+                quantile=self.quantile,
+            )
+        except RoundRefusedError as error:
+            error.misbehavior = outcome.status.misbehavior
+            raise
         return bound * self.margin
 
 

@@ -13,7 +13,7 @@ from flower_coded.clients.identity import register_identity
 from flower_coded.clients.ramp_krum import ramp_krum_mod
 from flower_coded.clients.ramp_krum_experiments import deviating_ramp_krum_mod
 from flower_coded.crypto.srs_cache import CACHE_VARIABLE
-from flower_coded.errors import NoRoundSucceededError, ParameterError
+from flower_coded.errors import NoRoundSucceededError, ParameterError, RoundRefusedError
 from flower_coded.protocols.ramp_krum.clipping_ballot import EDGES
 from flower_coded.strategies.clipping_agreement import AgreedClipping
 from flower_coded.strategies.ramp_krum import RampSharedMultiKrum
@@ -141,3 +141,28 @@ def test_a_user_without_a_number_loses_its_place_only() -> None:
 def test_an_agreement_is_checked_when_it_is_made(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         AgreedClipping(**changes)
+
+
+def test_a_norm_that_does_not_move_with_the_bound_is_refused_beforehand() -> None:
+    with pytest.raises(ParameterError, match="block_norm must be None where users agree"):
+        RampSharedMultiKrum(NUM_USERS, 1, clipping=EXACT, block_norm=100.0, **OPTIONS)
+
+
+def test_too_many_liars_for_any_agreement_are_refused_beforehand() -> None:
+    with pytest.raises(ParameterError, match=r"N - D >= 3A \+ 1: 18 - 1 < 19"):
+        RampSharedMultiKrum(
+            18, 6, num_colluders=1, num_parts=1, waives_colluder_bound=True, clipping=EXACT, **OPTIONS
+        )
+
+
+def test_who_lied_is_banned_though_the_ballots_could_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> float:
+        raise RoundRefusedError("ballots", "fewer votes")
+
+    monkeypatch.setattr("flower_coded.strategies.clipping_agreement.read_ballots", refuse)
+    grid = InProcessGrid(make_app(deviating_ramp_krum_mod), NUM_USERS, {"deviations": "3:oversized-update"})
+    strategy = RampSharedMultiKrum(NUM_USERS, 1, clipping=EXACT, **OPTIONS)
+    with pytest.raises(NoRoundSucceededError, match="fewer votes"):
+        run(strategy, grid)
+    assert strategy.history[0].liars == (3,)
+    assert set(strategy.bans) == {3}

@@ -164,7 +164,7 @@ def read_ballots(
     Raises
     ------
     RoundRefusedError
-        If ``n < 3 a + 1``.
+        If ``n < 3 a + 1``, or no cell has enough votes below it, which takes more than a liars.
 
     Examples
     --------
@@ -182,4 +182,12 @@ def read_ballots(
             needed=3 * num_attackers + 1,
         )
     rank = num_attackers + 1 + math.floor(quantile * (ranks - 1) + 0.5)
-    return float(EDGES[int(np.argmax(np.cumsum(counts) >= rank))])
+    reached = np.cumsum(counts) >= rank
+    if not reached.any():  # argmax would take it for the first cell, the least bound there is
+        raise RoundRefusedError(
+            "ballots",
+            "fewer votes than honest users alone would give: more users lie than num_attackers",
+            received=int(np.cumsum(counts).max()),
+            needed=rank,
+        )
+    return float(EDGES[int(np.argmax(reached))])

@@ -168,3 +168,32 @@ def test_ballots_are_proved_and_of_enough_users() -> None:
         RampKrumParameters(SHARING, num_selected=7, length=64, is_paper_form=True, ballot_share=0.0)
     with pytest.raises(ParameterError, match="num_selected must be from 2 to N - A - D = 7 for ballots"):
         RampKrumParameters(SHARING, num_selected=8, length=64, ballot_share=0.0)
+
+
+def test_votes_that_more_liars_than_a_took_away_are_no_vote_for_the_least_bound() -> None:
+    counts = 7 * vote(30) + vote(29, -3)
+    with pytest.raises(RoundRefusedError, match="more users lie than num_attackers"):
+        read_ballots(counts, num_ballots=10, num_attackers=2, quantile=1.0)
+
+
+def test_a_vote_in_the_padding_of_a_part_is_none_and_a_second_one_is_found() -> None:
+    sharing = RampSharing(num_users=12, num_parts=3, num_colluders=1, num_attackers=1, num_dropouts=1)
+    parameters = ballot_parameters(sharing, share=0.0)
+    schemes = Schemes.create(parameters, generate_reference_string(parameters.largest_chunk))
+
+    @dataclass(frozen=True)
+    class InPadding(Deviation):
+        votes: tuple[int, ...]
+
+        def alter_parts(self, parts: np.ndarray) -> np.ndarray:
+            flat = [int(entry in self.votes) for entry in range(3 * 22)]
+            return from_ints(flat).reshape(parts.shape)
+
+        def alter_slack(self, slack: np.ndarray, parts: np.ndarray) -> np.ndarray:
+            return np.zeros_like(slack)
+
+    for votes, total, liars in (((65,), 11, ()), ((5, 65), 11, (4,))):
+        found = run_round(
+            schemes, dict.fromkeys(range(12), vote(30)), deviations={4: InPadding(votes)}
+        ).outcome
+        assert (found.total.sum(), found.status.liars) == (total, liars)
