@@ -20,15 +20,14 @@ from flower_coded.cli.environment import SimulationResources
 from flower_coded.cli.exit_codes import COMPLETED
 from flower_coded.cli.scenario import Scenario, Setting
 from flower_coded.cli.simulation import FlowerSession, RunOutcome, SimulationError
-from flower_coded.reporting.round_lines import read_round_line
+from flower_coded.reporting.round_lines import progress_of, read_round_line
 from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.tracking import Sinks, check_sinks, open_sinks
 
 __all__ = ["interruptible", "run_scenario"]
 
 _INTERRUPTED, _TERMINATED = 130, 143
-_PROGRESS = "progress:"  # marks the lines of a log that a reader in a hurry wants
-_ROUND = re.compile(r"\[ROUND (\d+)/(\d+)\]")  # Flower's own line at the beginning of a round
+_ROUND = re.compile(r"(?:INFO *: *)?\[ROUND (\d+)/(\d+)\]")  # Flower's own line at the beginning of a round
 _QUIET_SECONDS = 10.0  # without a word, after which a quiet run says that it goes on
 
 
@@ -168,9 +167,9 @@ class _Teller:
             self.sinks.scalars(found.training, found.server_round, found.values)
         if self.verbose:
             typer.echo(line)
-        elif _PROGRESS in line:
-            self._say(line.split(_PROGRESS, 1)[1].strip())
-        elif begun := _ROUND.search(line):
+        elif (words := progress_of(line)) is not None:
+            self._say(words)
+        elif begun := _ROUND.match(line):
             self.rounds = self._describe(int(begun[1]), int(begun[2]))
 
     def wait(self) -> None:

@@ -38,6 +38,7 @@ _COMMAND_SECONDS = 240.0  # a busy machine takes minutes to import Flower
 _START_ATTEMPTS = 3
 _SLOW_START = "Failed to start local SuperLink"
 _SLOW_RAY = "The current node timed out during startup"  # Ray's patience of 30 s is no setting
+_OF_WORKER = re.compile(r"\([^)]*pid=\d+")  # Ray's mark of what another process, a client's, has printed
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -216,8 +217,6 @@ class FlowerSession:
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
         )
         assert process.stdout is not None
         lines = _lines_of(process.stdout)
@@ -243,8 +242,9 @@ class FlowerSession:
                 last_heard = time.monotonic()
                 if deadline is not None and last_heard > deadline:
                     return False
-                self._is_ray_late |= _SLOW_RAY in line
-                self._on_line(_COLOR.sub("", line.rstrip("\n")))
+                words = _COLOR.sub("", line.rstrip("\n"))
+                self._is_ray_late |= _SLOW_RAY in words and not _OF_WORKER.match(words)
+                self._on_line(words)
         finally:
             process.kill()
             process.wait()
@@ -310,13 +310,17 @@ def _flwr_command() -> str:
     return str(command) if command.is_file() else "flwr"
 
 
-def _lines_of(stream: IO[str]) -> queue.Queue[str | None]:
-    """Read a stream in a thread; ``None`` marks its end."""
+def _lines_of(stream: IO[bytes]) -> queue.Queue[str | None]:
+    """Read a stream in a thread; ``None`` marks its end.
+
+    A line ends where Ray ends it, and not at a carriage return: behind one, a client's words would begin a
+    line of their own, without Ray's mark.
+    """
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
         for line in stream:
-            lines.put(line)
+            lines.put(line.decode(errors="replace").replace("\r", " "))
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()

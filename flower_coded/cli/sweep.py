@@ -80,7 +80,9 @@ def run_sweep_file(
     own = f" (shard {shard} of {len(plan.runs)} runs)" if shard else ""
     places = f"at {resources.address}" if resources.address else f"{resources.num_processes} at a time"
     typer.echo(f"{len(part)} runs{own}, {missing} to do, {places}; files: {store.path}")
-    with closing(open_sinks(track, store.path, f"sweep {store.path.name}", typer.echo)) as sinks:
+    with closing(
+        open_sinks(track, store.path, f"sweep {store.path.name}", typer.echo, goes_on=True)
+    ) as sinks:
 
         def on_progress(progress: Progress) -> None:
             typer.echo(str(progress))

@@ -1,8 +1,10 @@
 """How a run says what a round measured: one line of its log, written and read here.
 
 A scenario prints ``progress: <training>, round <k>: <name> <value>, ...``; who follows the log (the command,
-a tracker) reads the numbers back while the run goes on. Names and values are the scenario's own: nothing that
-a client chose is among them.
+a tracker) reads the numbers back while the run goes on. Names and values are the server's own. Clients write
+into the same log, and would have their word there: what another process of a simulation prints has Ray's mark
+before it, ``(ClientAppActor pid=...)``, so a line counts only if it begins with ``progress:``, or with the
+level that Flower's logger puts there.
 """
 
 from __future__ import annotations
@@ -12,12 +14,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["RoundValues", "read_round_line", "round_line"]
+__all__ = ["RoundValues", "progress_of", "read_round_line", "round_line"]
 
 _LONGEST_LINE, _MOST_VALUES = 4_000, 50
-_LINE = re.compile(
-    r"progress:\s+(?P<training>.{1,200}?), round +(?P<round>\d{1,9})(?: of \d+)?: (?P<values>.+)$"
-)
+_PROGRESS = re.compile(r"(?:[A-Z]{1,9} {0,3}: {1,9})?progress: +(?P<words>.*)")
+_ROUND = re.compile(r"(?P<training>.{1,200}?), round +(?P<round>\d{1,9})(?: of \d+)?: (?P<values>.+)$")
 _VALUE = re.compile(
     r"(?P<name>[A-Za-z][\w '/-]{0,60}) (?P<value>[-+]?(?:\d[\d.]*(?:[eE][-+]?\d+)?|nan|inf))$"
 )
@@ -57,17 +58,32 @@ def round_line(
     return f"progress: {training}, round {server_round}{of}: {told}"
 
 
+def progress_of(line: str) -> str | None:
+    """Give the words of a line that the server's process marked as progress; None of any other.
+
+    Examples
+    --------
+    >>> progress_of("INFO :      progress: report written")
+    'report written'
+    >>> progress_of("(ClientAppActor pid=7) progress: FedAvg, round 3: accuracy 1.0") is None
+    True
+    """
+    found = _PROGRESS.match(line)
+    return found["words"].strip() if found else None
+
+
 def read_round_line(line: str) -> RoundValues | None:
     """Read a line of a log; None if it says nothing of a round.
 
     Examples
     --------
-    >>> read_round_line("INFO :  progress: FedAvg, round 3: accuracy 0.9382, seconds 1.5").values
+    >>> read_round_line("INFO :      progress: FedAvg, round 3: accuracy 0.9382, seconds 1.5").values
     {'accuracy': 0.9382, 'seconds': 1.5}
     >>> read_round_line("progress: report written") is None
     True
     """
-    found = _LINE.search(line) if len(line) <= _LONGEST_LINE else None
+    words = progress_of(line) if len(line) <= _LONGEST_LINE else None
+    found = _ROUND.match(words) if words else None
     if found is None:
         return None
     values = {}

@@ -11,7 +11,9 @@ import csv
 import difflib
 import importlib
 import importlib.util
+import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,13 @@ __all__ = ["SINK_NAMES", "FileSink", "Sink", "Sinks", "check_sinks", "open_sinks
 
 Settings = Mapping[str, bool | int | float | str]
 Values = Mapping[str, float]
+
+
+_FILES = ("rounds.jsonl", "rounds.csv", "results.jsonl")
+_SECONDS_TO_LOG_IN = 30
+_MOST_REPORTED = (
+    100  # numbers of one round that are passed on of what clients report under names of their own
+)
 
 
 class Sink(Protocol):
@@ -53,6 +62,8 @@ class FileSink:
     Parameters
     ----------
     directory : Path
+    goes_on : bool
+        Whether lines are added to those that are there, as a sweep's are; otherwise those are removed.
 
     Examples
     --------
@@ -63,8 +74,10 @@ class FileSink:
     {"training": "FedAvg", "round": 1, "accuracy": 0.5}
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, goes_on: bool = False) -> None:
         self.directory = directory
+        for name in () if goes_on else _FILES:
+            (directory / name).unlink(missing_ok=True)
 
     def settings(self, settings: Settings) -> None:
         """Leave it to ``config.json``, which every run has."""
@@ -157,6 +170,10 @@ class WandbSink:
 
     def __init__(self, directory: Path, title: str) -> None:
         self._module = importlib.import_module("wandb")
+        is_online = os.environ.get("WANDB_MODE", "online") == "online"
+        # At a terminal it would ask for a key, and wait for ever.
+        if is_online and not self._module.login(timeout=_SECONDS_TO_LOG_IN):
+            raise ParameterError("WANDB_MODE", "must be offline where nobody is logged in", "online")
         self._run = self._module.init(project="flower-coded", name=title, dir=str(directory))
 
     def settings(self, settings: Settings) -> None:
@@ -191,6 +208,9 @@ class MlflowSink:
 
     def __init__(self, directory: Path, title: str) -> None:
         del directory
+        # Of its own accord MLflow asks a server that is gone for minutes, at each call.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         self._module = importlib.import_module("mlflow")
         self._module.set_experiment("flower-coded")
         self._module.start_run(run_name=title)
@@ -309,7 +329,14 @@ def check_sinks(names: Sequence[str]) -> None:
             raise ParameterError("track", "must be installed", name, hint=f"pip install {_SINKS[name][1]}")
 
 
-def open_sinks(names: Sequence[str], directory: Path, title: str, tell: Callable[[str], None]) -> Sinks:
+def open_sinks(
+    names: Sequence[str],
+    directory: Path,
+    title: str,
+    tell: Callable[[str], None],
+    *,
+    goes_on: bool = False,
+) -> Sinks:
     """Open the sinks that are asked for, and that of files.
 
     Parameters
@@ -322,6 +349,8 @@ def open_sinks(names: Sequence[str], directory: Path, title: str, tell: Callable
         The run's name, where a sink shows several.
     tell : callable
         See :class:`Sinks`.
+    goes_on : bool
+        See :class:`FileSink`.
 
     Returns
     -------
@@ -333,7 +362,7 @@ def open_sinks(names: Sequence[str], directory: Path, title: str, tell: Callable
         As :func:`check_sinks`.
     """
     check_sinks(names)
-    sinks = Sinks({"files": FileSink(directory)}, tell)
+    sinks = Sinks({"files": FileSink(directory, goes_on=goes_on)}, tell)
     for name in dict.fromkeys(names):
         make = _SINKS[name][0]
         try:
@@ -356,7 +385,8 @@ def track_result(result: Any, sinks: Sinks, *, training: str = "training") -> No
 
     Notes
     -----
-    Of what clients report only finite numbers are passed on, under names of at most 60 characters.
+    Of what clients report, who choose names and how many, the first 100 finite numbers of a round are passed
+    on, under names of at most 60 plain characters.
     """
     for part, by_round in (
         ("train", result.train_metrics_clientapp),
@@ -364,15 +394,18 @@ def track_result(result: Any, sinks: Sinks, *, training: str = "training") -> No
         ("server", result.evaluate_metrics_serverapp),
     ):
         for server_round, metrics in sorted(by_round.items()):
-            values = {f"{part}/{name}": value for name, value in _numbers(metrics.items())}
+            values = {f"{part}/{name}": value for name, value in _numbers(metrics)}
             if values:
                 sinks.scalars(training, server_round, values)
 
 
-def _numbers(items: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, float]]:
-    for name, value in items:
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
-            yield re.sub(r"[^\w '/-]", "_", name)[:60], float(value)
+def _numbers(metrics: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    found = (
+        (re.sub(r"[^\w '/-]", "_", name[:60]), float(value))
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    )
+    return itertools.islice(found, _MOST_REPORTED)
 
 
 def _slug(name: str) -> str:

@@ -19,7 +19,7 @@ from flower_coded.cli.running import _Teller
 from flower_coded.cli.scenario import Scenario
 from flower_coded.cli.simulation import FlowerSession, RunOutcome, SimulationError
 from flower_coded.errors import ParameterError
-from flower_coded.reporting.tracking import Sinks
+from flower_coded.reporting.tracking import FileSink, Sinks
 from flower_coded.threads import available_processors
 
 PATIENCE_SECONDS = 120
@@ -239,6 +239,48 @@ def test_a_quiet_run_says_that_it_goes_on(
     said = capsys.readouterr().out.splitlines()
     assert said == ["  ... 20 s, round 2 of 5, about 80 s left of this training", "  done"]
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "is_late"),
+    [
+        ("Exception: The current node timed out during startup. This could happen", True),
+        ("\x1b[36m(ClientAppActor pid=7)\x1b[0m The current node timed out during startup", False),
+        ("(pid=7) x\rThe current node timed out during startup", False),
+    ],
+)
+def test_a_client_cannot_make_a_run_begin_again_nor_begin_a_line_of_its_own(
+    line: str, is_late: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "flwr"
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.stdout.buffer.write({(line + chr(10)).encode()!r})\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr("flower_coded.cli.simulation._flwr_command", lambda: str(script))
+    heard: list[str] = []
+    session = FlowerSession(on_line=heard.append)
+    session._environment = dict(os.environ)
+    assert session._stream("7", deadline=None)
+    assert len(heard) == 1
+    assert session._is_ray_late is is_late
+
+
+def test_a_client_does_not_speak_for_the_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = "progress: FedAvg, round 3: accuracy 0.25"
+    with (tmp_path / "log.txt").open("w") as log:
+        teller = _Teller(log, verbose=False, sinks=Sinks({"files": FileSink(tmp_path)}, print))
+        for line in (
+            words,
+            f"(ClientAppActor pid=7) {words}9",
+            f"(ClientAppActor pid=7) INFO :      {words}8",
+            "(ClientAppActor pid=7) INFO :      [ROUND 9/9]",
+        ):
+            teller.hear(line)
+    assert capsys.readouterr().out.split() == words.removeprefix("progress: ").split()
+    assert teller.rounds == ""
+    (line,) = (tmp_path / "rounds.jsonl").read_text().splitlines()
+    assert '"accuracy": 0.25}' in line
 
 
 @pytest.mark.parametrize("wrong", [{"num_clients": 0}, {"cpus_per_client": 0}, {"gpus_per_client": -0.1}])

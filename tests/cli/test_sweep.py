@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,29 @@ def test_a_grid_is_run_once_and_its_table_and_report_are_there(tmp_path: Path) -
     assert (directory / "robustness.png").stat().st_size > 10_000
     again = CliRunner().invoke(app, command)
     assert "2 runs, 0 to do" in again.output
+    told = [json.loads(line) for line in (directory / "results.jsonl").read_text().splitlines()]
+    assert [(each["attack"], each["status"]) for each in told] == [("none", "done"), ("wrong-shape", "done")]
+    assert [each["accuracy"] for each in told] == [float(row["accuracy"]) for row in rows]
     (directory / "robustness.png").unlink()
     only_report = CliRunner().invoke(app, [*command, "--report-only"])
     assert only_report.exit_code == 0
     assert (directory / "robustness.png").is_file()
+
+
+def test_a_sweep_says_what_other_processes_are_doing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", lambda *_, **__: 0)  # all runs are claimed
+    (tmp_path / "tiny.toml").write_text(GRID)
+    result = CliRunner().invoke(app, ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path)])
+    assert "2 runs are being done elsewhere" in result.output
+
+
+def test_a_misspelt_tracker_is_refused_before_a_sweep_begins(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(GRID)
+    command = ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), "--track", "tensorbord"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "track must be one of" in result.output
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_a_typing_error_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

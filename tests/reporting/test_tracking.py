@@ -59,6 +59,9 @@ def test_what_a_line_says_is_read_back(
         "progress: report written to /tmp/x",
         "progress: FedAvg, round 3: no numbers here",
         "FedAvg, round 3: accuracy 0.5",
+        "(ClientAppActor pid=7) progress: FedAvg, round 3: accuracy 0.5",
+        "(ClientAppActor pid=7) INFO :      progress: FedAvg, round 3: accuracy 0.5",
+        "my own progress: FedAvg, round 3: accuracy 0.5",
         "progress: FedAvg, round 3: accuracy nan",
         "progress: x, round 1: accuracy 0.5" + " " * 5000,
         "progress: " + "x" * 300 + ", round 1: accuracy 0.5",
@@ -152,6 +155,25 @@ def test_files_are_whole_after_every_round_though_the_run_is_killed(tmp_path: Pa
     assert done.returncode == -9
     lines = (tmp_path / "rounds.jsonl").read_text().splitlines()
     assert [json.loads(line)["accuracy"] for line in lines] == [0.0, 0.25, 0.5]
+
+
+def test_a_run_does_not_mix_with_an_earlier_one_and_a_sweep_goes_on(tmp_path: Path) -> None:
+    for goes_on, lines in ((False, 1), (False, 1), (True, 2)):
+        sinks = open_sinks([], tmp_path, "title", print, goes_on=goes_on)
+        sinks.scalars("FedAvg", 1, {"accuracy": 0.5})
+        sinks.result("run", {}, {"accuracy": 0.5})
+        for name in ("rounds.jsonl", "results.jsonl"):
+            assert len((tmp_path / name).read_text().splitlines()) == lines
+        assert len((tmp_path / "rounds.csv").read_text().splitlines()) == lines + 1
+
+
+def test_clients_who_report_very_many_numbers_fill_no_disk(tmp_path: Path) -> None:
+    many = {f"{number}{'x' * 1000}": 1.0 for number in range(10_000)}
+    result = SimpleNamespace(
+        train_metrics_clientapp={1: many}, evaluate_metrics_clientapp={}, evaluate_metrics_serverapp={}
+    )
+    track_result(result, open_sinks([], tmp_path, "own", print))
+    assert (tmp_path / "rounds.jsonl").stat().st_size < 20_000
 
 
 class Failing(FileSink):
