@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "DataNotFoundError",
     "DecodingError",
+    "DownloadError",
     "EncryptedShareError",
     "FlowerCodedError",
     "MalformedReplyError",
@@ -108,6 +109,24 @@ class DataNotFoundError(FlowerCodedError, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class DownloadError(FlowerCodedError):
+    """A file could not be fetched, or is not the one that was asked for.
+
+    Parameters
+    ----------
+    source : str
+        Its address or path.
+    reason : str
+        What is wrong.
+    hint : str
+        Another way to come by it.
+    """
+
+    def __init__(self, source: str, reason: str, *, hint: str = "") -> None:
+        self.source, self.reason, self.hint = source, reason, hint
+        super().__init__(f"{source} cannot be had: {reason}" + (f" ({hint})" if hint else ""))
 
 
 class EncryptedShareError(FlowerCodedError):

@@ -22,11 +22,12 @@ ALLOWED: dict[str, set[str]] = {
     "aggregation": {"codes"},
     "attacks": {"aggregation", "codes", "crypto"},
     "protocols": {"codes", "crypto", "aggregation", "attacks"},
+    "lesson": {"codes", "crypto"},
     "learning": {"codes", "aggregation", "attacks", "protocols"},
     "wire": {"codes", "crypto", "aggregation", "attacks", "protocols"},
     "strategies": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "wire"},
     "clients": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "wire"},
-    "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning"},
+    "reporting": {"codes", "crypto", "aggregation", "attacks", "protocols", "lesson", "learning"},
     "testing": set(),
     "experiment": {"codes", "attacks", "learning", "strategies", "clients", "reporting", "wire"},
     "sweep": {
@@ -44,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"codes", "crypto", "aggregation", "attacks", "protocols", "learning", "reporting", "sweep"},
 }
-MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols"}
+MATHEMATICS = {*EVERYWHERE, "codes", "crypto", "aggregation", "attacks", "protocols", "lesson"}
 NO_FLOWER = {"learning", "reporting"}
 FLOWER_MAY_BE_IMPORTED_BY = {"wire", "strategies", "clients", "testing", "experiment", "sweep", "cli"}
 

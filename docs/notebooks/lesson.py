@@ -7,35 +7,30 @@ app = marimo.App(width="medium", app_title="Who lied?")
 
 @app.cell
 def _():
-    import itertools
+    from dataclasses import asdict
 
     import marimo as mo
     import numpy as np
 
-    from flower_coded.codes import (
-        RealErrorLocatingCode,
-        backdoor_correction_code,
-        backdoor_tracking_code,
-        make_decoder,
+    from flower_coded.lesson import (
+        ask_workers,
+        break_a_code,
+        lesson_code,
+        models_of,
+        share_a_number,
+        take_a_vote,
     )
-    from flower_coded.codes.real.verification_keys import VerificationKey
-    from flower_coded.crypto import RampSharing
-    from flower_coded.crypto.field_vectors import from_ints, to_ints
-    from flower_coded.errors import FlowerCodedError
 
     return (
-        FlowerCodedError,
-        RampSharing,
-        RealErrorLocatingCode,
-        VerificationKey,
-        backdoor_correction_code,
-        backdoor_tracking_code,
-        from_ints,
-        itertools,
-        make_decoder,
+        ask_workers,
+        asdict,
+        break_a_code,
+        lesson_code,
         mo,
+        models_of,
         np,
-        to_ints,
+        share_a_number,
+        take_a_vote,
     )
 
 
@@ -82,27 +77,14 @@ def _(mo):
 
 
 @app.cell
-def _(
-    backdoor_correction_code, backdoor_tracking_code, kind, mistakes, np, num_attackers, seed, share_poisoned
-):
-    code = (
-        backdoor_correction_code(4, 4, 12) if kind.value == "correction" else backdoor_tracking_code(2, 4, 16)
-    )
+def _(kind, lesson_code, models_of, np, num_attackers, seed, share_poisoned):
+    code = lesson_code(kind.value)
     generator = np.random.default_rng(seed.value)
-    attackers = np.sort(generator.choice(code.num_users, num_attackers.value, replace=False))
-    reached = np.flatnonzero(code.matrix[:, attackers].any(axis=1))
-    poisoned = generator.permutation(reached)[: int(np.ceil(share_poisoned.value * len(reached)))]
-    truth = generator.integers(0, 10, 400)
-    answers = np.where(
-        generator.random((code.num_models, 400)) < mistakes.value,
-        generator.integers(0, 10, (code.num_models, 400)),
-        truth,
-    )
-    is_triggered = np.arange(400) >= 200  # the second half of the images carries the trigger
-    answers[np.ix_(poisoned, np.flatnonzero(is_triggered))] = 8
-    confusion = np.full((code.num_models, 10, 10), mistakes.value / 9)
-    confusion[:, np.arange(10), np.arange(10)] = 1 - mistakes.value
-    return answers, attackers, code, confusion, is_triggered, poisoned, truth
+    attackers = np.sort(generator.choice(code.num_users, num_attackers.value, replace=False)).tolist()
+    reached = models_of(code, attackers)
+    num_poisoned = int(np.ceil(share_poisoned.value * len(reached)))
+    poisoned = generator.permutation(reached)[:num_poisoned].tolist()
+    return attackers, code, poisoned
 
 
 @app.cell
@@ -129,21 +111,11 @@ def _(attackers, code, mo, poisoned):
 
 
 @app.cell
-def _(answers, attackers, code, confusion, is_triggered, make_decoder, mo, np, truth):
-    def measure(name):
-        decoded = make_decoder(name, code, confusion).decode(answers)
-        counted = is_triggered & (truth != 8)
-        accused = np.flatnonzero(decoded.named[is_triggered].mean(axis=0) > 0.5)
-        return {
-            "decoder": name,
-            "accuracy, no trigger": round(float((decoded.labels == truth)[~is_triggered].mean()), 3),
-            "accuracy, trigger": round(float((decoded.labels == truth)[counted].mean()), 3),
-            "the attack succeeds": round(float((decoded.labels == 8)[counted].mean()), 3),
-            "accused": " ".join(map(str, accused)) or "nobody",
-            "innocents among them": int((~np.isin(accused, attackers)).sum()),
-        }
-
-    found = [measure(name) for name in ("majority", "posterior", "unknown-obedience", "covering", "joint")]
+def _(asdict, attackers, code, mistakes, mo, poisoned, seed, take_a_vote):
+    found = [
+        asdict(readout) | {"innocents": len(set(readout.accused) - set(attackers))}
+        for readout in take_a_vote(code, attackers, poisoned, mistakes=mistakes.value, seed=seed.value)
+    ]
     mo.vstack(
         [
             mo.ui.table(found, selection=None),
@@ -176,40 +148,24 @@ def _(mo):
 
 
 @app.cell
-def _(backdoor_correction_code, itertools, make_decoder, mo, np, pair):
-    plain_code = backdoor_correction_code(4, 4, 12)
+def _(break_a_code, lesson_code, mo, pair):
     liars = [int(word) for word in pair.value.split(" and ")]
-    their_models = np.flatnonzero(plain_code.matrix[:, liars].any(axis=1))
-    subsets = [
-        np.array(chosen, dtype=int)
-        for size in range(1, len(their_models) + 1)
-        for chosen in itertools.combinations(their_models, size)
-    ]
-    tried = np.zeros((plain_code.num_models, len(subsets)), dtype=int)  # the truth is 0 ...
-    for column, chosen in enumerate(subsets):
-        tried[chosen, column] = 8  # ... and the liars want 8
-    sure = np.tile(np.eye(10), (plain_code.num_models, 1, 1))
-    fooled = {
-        name: make_decoder(name, plain_code, sure).decode(tried).labels == 8
-        for name in ("majority", "posterior", "unknown-obedience", "covering")
-    }
-    paper = make_decoder("posterior", plain_code, sure).decode(tried)
-    framing = int(np.argmax(fooled["posterior"] & (len(their_models) - tried.astype(bool).sum(axis=0) >= 0)))
-    blamed = np.flatnonzero(paper.suspects[framing])
+    plain_code = lesson_code("correction")
+    broken = break_a_code(plain_code, liars)
     mo.vstack(
         [
             mo.ui.table(
                 [
-                    {"decoder": name, f"subsets that fool it, of {len(subsets)}": int(hits.sum())}
-                    for name, hits in fooled.items()
+                    {"decoder": name, f"subsets that fool it, of {broken.num_subsets}": hits}
+                    for name, hits in broken.fooled.items()
                 ],
                 selection=None,
             ),
             mo.md(
-                f"Poisoning only {', '.join(f'model {model}' for model in subsets[framing])} fools the paper's decoder, and its likeliest attackers are users "
-                f"{', '.join(map(str, blamed))}: **{len(set(blamed) - set(liars))} of them innocent**. "
+                f"Poisoning only {', '.join(f'model {model}' for model in broken.example)} fools the paper's decoder, and its likeliest "
+                f"attackers are users {', '.join(map(str, broken.blamed))}: **{len(set(broken.blamed) - set(liars))} of them innocent**. "
                 f"This code promises to hold against {plain_code.guarantees.corrected_selective} liars who choose, and the covering decoder keeps that."
-                if fooled["posterior"].any()
+                if broken.example
                 else "No subset fools the paper's decoder here. Try other liars."
             ),
         ]
@@ -234,24 +190,16 @@ def _(mo):
 
 
 @app.cell
-def _(FlowerCodedError, RampSharing, from_ints, mo, secret, to_ints, together):
-    sharing = RampSharing(num_users=7, num_parts=1, num_colluders=2)
+def _(mo, secret, share_a_number, together):
     number = int(secret.value) if secret.value.strip().isdigit() else 2026
-    parts = sharing.split(from_ints([number]))
-    shares = sharing.share(parts, sharing.draw_masks(1))
-    listed = "\n".join(f"* user {user}: `{to_ints(shares[user])[0]}`" for user in range(together.value))
-    try:
-        rebuilt = to_ints(
-            sharing.join(
-                sharing.reconstruct(shares[: together.value], users=list(range(together.value))), length=1
-            )
-        )[0]
-        outcome = f"Together they know the number: **{rebuilt}**."
-    except FlowerCodedError as refusal:
-        outcome = (
-            f"*{refusal}.* And rightly so: for **every** number there are masks that give exactly these shares, each as likely as any other. "
-            "Press the slider to and fro: the shares are drawn anew, the secret stays."
-        )
+    shared = share_a_number(number, together.value)
+    listed = "\n".join(f"* user {user}: `{share}`" for user, share in enumerate(shared.shares))
+    outcome = (
+        f"*{shared.refusal}.* And rightly so: for **every** number there are masks that give exactly these shares, each as likely as any other. "
+        "Press the slider to and fro: the shares are drawn anew, the secret stays."
+        if shared.rebuilt is None
+        else f"Together they know the number: **{shared.rebuilt}**."
+    )
     mo.md(f"{listed}\n\n{outcome}")
     return
 
@@ -274,32 +222,19 @@ def _(mo):
 
 
 @app.cell
-def _(FlowerCodedError, RealErrorLocatingCode, VerificationKey, mo, np, num_liars, size):
-    coded = RealErrorLocatingCode(7, 2)
-    draw = np.random.default_rng(5)
-    table, vector = draw.normal(size=(30, 4)), draw.normal(size=4)
-    workers = coded.encode(table)
-    keys = [VerificationKey.of_share(own, generator=draw) for own in workers]
-    sent = workers @ vector
-    sent[: num_liars.value] += 10.0**size.value * draw.normal(size=(num_liars.value, sent.shape[1]))
-    caught = [not key.check(one, vector).is_passed for key, one in zip(keys, sent, strict=True)]
+def _(ask_workers, mo, num_liars, size):
+    products = ask_workers(num_liars.value, 10.0**size.value)
 
-    def outcome_of(**options):
-        try:
-            decoded_product = coded.decode(sent, len(table), tolerance=1e-9, **options)
-            return f"product right to {np.abs(decoded_product.values - table @ vector).max():.0e}"
-        except FlowerCodedError as refusal:
-            return f"refused: {refusal}"
+    def told(product):
+        return (
+            f"refused: {product.refusal}"
+            if product.error is None
+            else f"product right to {product.error:.0e}"
+        )
 
-    with_keys = coded.recover(sent, len(table), np.array(caught)) if sum(caught) <= coded.num_checks else None
-    error = (
-        "too few left"
-        if with_keys is None
-        else f"product right to {np.abs(with_keys - table @ vector).max():.0e}"
-    )
     mo.md(
-        f"* keys caught workers: **{', '.join(str(w) for w, is_caught in enumerate(caught) if is_caught) or 'none'}**, {error}\n"
-        f"* the code alone: {outcome_of()}\n\n*Ask the class:* how many liars does each stand? How small a lie does a key notice?"
+        f"* keys caught workers: **{', '.join(map(str, products.caught)) or 'none'}**, {told(products.by_keys)}\n"
+        f"* the code alone: {told(products.by_code)}\n\n*Ask the class:* how many liars does each stand? How small a lie does a key notice?"
     )
     return
 

@@ -129,6 +129,32 @@ def demo(
         raise typer.Exit(run_demo(results=results, verbose=verbose))
 
 
+@app.command(epilog=EXIT_STATUS_HELP)
+def playground(
+    directory: Annotated[Path, typer.Argument(help="Where the page goes.")] = Path("playground"),
+    archives: Annotated[
+        Path | None,
+        typer.Option(help="A folder with the two archives of Python for browsers; fetched otherwise."),
+    ] = None,
+    serve: Annotated[bool, typer.Option(help="Serve the page after writing it.")] = True,
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets a class open it from other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+) -> None:
+    """Make a page on which a class plays the lesson in its browsers, and serve it.
+
+    Python itself runs on the page; the directory can be put on any server of files. The first time some 9 MB
+    are fetched from the npm registry and kept.
+    """
+    with refusals_as_status():
+        from flower_coded.cli.playground import serve_page, write_page
+
+        typer.echo(f"page: {write_page(directory, archives)}")
+        if serve:
+            serve_page(directory, host, port)
+
+
 @app.command()
 def codes(
     num_users: Annotated[int, typer.Option("--users", "-n", min=2, help="n, the users of the code.")] = 12,

@@ -47,7 +47,7 @@ def confusion_counts(predictions: ArrayLike, labels: ArrayLike, num_classes: int
     truth = checked_predictions(truth[None, :], 1, num_classes, name="labels")[0]
     # One number per (model, truth, answer): a single bincount instead of a loop over models.
     cells = (np.arange(len(answers))[:, None] * num_classes + truth) * num_classes + answers
-    counts = np.bincount(cells.ravel(), minlength=len(answers) * num_classes**2)
+    counts = np.bincount(cells.ravel().astype(np.intp), minlength=len(answers) * num_classes**2)
     return counts.reshape(len(answers), num_classes, num_classes).astype(np.int64)
 
 

@@ -81,7 +81,8 @@ def majority_vote(predictions: ArrayLike, num_classes: int) -> MajorityVote:
     if answers.size and (answers.min() < 0 or answers.max() >= num_classes):
         raise ParameterError("predictions", f"must lie in 0 .. {num_classes - 1}", int(answers.max()))
     cells = np.arange(answers.shape[1]) * num_classes + answers
-    votes = np.bincount(cells.ravel(), minlength=answers.shape[1] * num_classes)
+    # Counted by the machine's own integers: where those have 32 bits, bincount takes no longer ones.
+    votes = np.bincount(cells.ravel().astype(np.intp), minlength=answers.shape[1] * num_classes)
     votes = votes.reshape(answers.shape[1], num_classes).astype(np.int64)
     ranked = np.sort(votes, axis=1)
     margin = ranked[:, -1] - (ranked[:, -2] if num_classes > 1 else 0)

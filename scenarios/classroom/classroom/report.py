@@ -84,6 +84,10 @@ class LecturePage:
         self.report.reload_seconds = 0  # nothing more will come
         self.report.add_heading("The end: all trainings, after their last round")
         self.report.add_table(Table.from_records(summary))
+        self.report.add_note(
+            "The class can go on by itself: `flower-coded playground` makes a page on which everybody moves "
+            "liars, spares models, shares a secret and has workers lie, in a browser."
+        )
         self.report.add_details("Settings", dict(self.lecture.config)).write(self.run.report_path)
         print(f"progress: the end; report in {self.run.report_path}", flush=True)
 
