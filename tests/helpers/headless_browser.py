@@ -56,7 +56,7 @@ class Page:
     def screenshot(self, path: Path, *, width: int = 1000, height: int = 1400) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
-        taken = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        taken = self.call("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(taken["data"]))
 
 

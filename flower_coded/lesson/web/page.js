@@ -84,8 +84,10 @@ const BLOCKS = {
   text: (part, block) => element("p", {}, ...marked(block.text)),
   table(part, block) {
     const isNumber = (cell) => /^-?[\d.]+(e-?\d+)?$/.test(cell) && cell.length < 12;
+    const isNumeric = block.columns.map((_, column) => column > 0 && block.rows.every((row) => isNumber(row[column])));
+    const kindOf = (cell, column) => (isNumeric[column] ? "number" : cell.length > 40 ? "long" : "");
     const row = (cells, tag) => element("tr", {}, ...cells.map((cell, column) =>
-      element(tag, { class: column && block.rows.every((each) => isNumber(each[column])) ? "number" : "" }, cell)));
+      element(tag, { class: kindOf(cell, column) }, cell)));
     const head = element("thead", {}, row(block.columns, "th"));
     return element("div", { class: "wide" },
       element("table", {}, head, element("tbody", {}, ...block.rows.map((cells) => row(cells, "td")))));
