@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from flower_coded.codes.subset.answer_likelihood import AnswerLikelihood, TargetBlock
 from flower_coded.codes.subset.answer_memory import AnswerMemory
 
-__all__ = ["Coalitions", "learn_coalitions"]
+__all__ = ["Coalitions", "evidential_counts", "learn_coalitions"]
 
 _Floats = NDArray[np.float64]
 
@@ -109,6 +109,11 @@ class _Climb:
         )
 
 
+def evidential_counts(memory: AnswerMemory) -> _Floats:
+    """Return how often each distinct answer of a stream counts while it is learned who attacks, (V,)."""
+    return np.minimum(memory.counts, _MOST_REPEATS)
+
+
 def learn_coalitions(
     likelihood: AnswerLikelihood,
     reach: NDArray[np.bool_],
@@ -177,7 +182,7 @@ class _Stream:
     """A stream's vectors, prepared for every step."""
 
     def __init__(self, likelihood: AnswerLikelihood, memory: AnswerMemory) -> None:
-        self.likelihood, self.counts = likelihood, np.minimum(memory.counts, _MOST_REPEATS)
+        self.likelihood, self.counts = likelihood, evidential_counts(memory)
         self.num_unanimous = float(memory.num_unanimous)
         log_clean = likelihood.log_clean(memory.vectors)
         # Everything is relative to the clean likelihood of a vector: its size does not matter to anybody.

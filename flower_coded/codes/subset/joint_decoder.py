@@ -12,12 +12,14 @@ Against attackers who have read this:
 * what a coalition does must repeat itself to be believed, and a sample that no coalition explains may still
   be an attack never seen before, by up to ``k'`` users with unknown obedience (see
   :mod:`~flower_coded.codes.subset.answer_likelihood`);
+* errors that models make together are no proof. The likelihood takes models for independent given the label,
+  which those of unlike users are not: every disagreement costs every accused user ``disagreement_cost``;
 * a user is named only if two tests agree. The posterior of all coalitions without him (or another user with
   his column) is at most ``1 - standard_of_proof``. And *no* coalition of others, of up to ``max_framers``
   users or as many as the likeliest has, reaches all models that are seen to obey, but for evidence of
-  :data:`DOUBT` nats. The second test ignores every prior. Up to ``max_framers`` attackers reach those models
-  themselves, so they cannot make an innocent user's guilt the only explanation, whichever models they poison.
-  Who poisons few models leaves several explanations, and nobody is named;
+  :data:`DOUBT` nats and the cost of disagreement. The second test ignores every prior. Up to ``max_framers``
+  attackers reach those models themselves, so they cannot make an innocent user's guilt the only explanation,
+  whichever models they poison. Who poisons few models leaves several explanations, and nobody is named;
 * groups with triggers of their own are one coalition with several targets, and several triggers for one
   target are several kinds of attack, each with an obedience of its own (up to
   :data:`~flower_coded.codes.subset.coalition_learning.TRIGGERS`). More triggers for a target look like ones
@@ -44,6 +46,7 @@ from flower_coded.codes.subset.coalition_learning import (
     FIRST_TARGET,
     ODD,
     Coalitions,
+    evidential_counts,
     learn_coalitions,
 )
 from flower_coded.codes.subset.confusion import checked_predictions, distinct_answers, log_confusion_rates
@@ -132,6 +135,10 @@ class JointDecoder(EnsembleDecoder):
         Distinct answers kept of a stream.
     user_cost : float
         Nats of evidence that every user of a coalition costs: a triggered sample gives some ten.
+    disagreement_cost : float
+        Nats that he costs besides for every sample on which the models disagree. The models of a user whose
+        data are unlike the others' err together, on hard images and more so on images unlike the validation
+        ones; a likelihood of independent models takes each such error for a little evidence against him.
     standard_of_proof : float
         In (0.5, 1): a user is named if the posterior of the coalitions without him is at most what is
         missing to 1.
@@ -167,12 +174,16 @@ class JointDecoder(EnsembleDecoder):
         smoothing: float = 0.3,
         capacity: int = 1024,
         user_cost: float = 15.0,
+        disagreement_cost: float = 0.25,
         standard_of_proof: float = 0.999,
     ) -> None:
         if capacity < 1:
             raise ParameterError("capacity", "must be at least 1", capacity, hint="1024")
         if not (np.isfinite(user_cost) and user_cost >= 0):
             raise ParameterError("user_cost", "must be finite and not negative", user_cost, hint="15")
+        if not (np.isfinite(disagreement_cost) and disagreement_cost >= 0):
+            requirement = "must be finite and not negative"
+            raise ParameterError("disagreement_cost", requirement, disagreement_cost, hint="0.25")
         if not 0.5 < standard_of_proof < 1:
             raise ParameterError(
                 "standard_of_proof", "must lie between 0.5 and 1", standard_of_proof, hint="0.999"
@@ -182,12 +193,12 @@ class JointDecoder(EnsembleDecoder):
             max_attackers = min(max(promised.corrected, promised.corrected_selective, 1), 4)
         if not 1 <= max_attackers <= code.num_users:
             raise ParameterError("max_attackers", f"must lie in 1 .. {code.num_users}", max_attackers)
-        self.code, self.capacity, self.user_cost = code, capacity, user_cost
+        self.code, self.capacity = code, capacity
+        self.user_cost, self.disagreement_cost = user_cost, disagreement_cost
         self.max_attackers, self.standard_of_proof = max_attackers, standard_of_proof
         log_rates = log_confusion_rates(confusion, code.num_models, smoothing)
         self.num_classes = int(log_rates.shape[1])
         self._sets = attacker_sets(code, max_attackers)
-        self._log_prior = self._sets.log_prior - user_cost * self._sets.size
         selective = min(max(code.guarantees.corrected_selective, 1), max_attackers)
         if max_framers is None:
             max_framers = max(selective, self._most_who_leave_proof())
@@ -272,12 +283,18 @@ class JointDecoder(EnsembleDecoder):
         return (
             f"JointDecoder({self.code.name}, {self.num_classes} classes, max_attackers={self.max_attackers}, "
             f"max_framers={self.max_framers}, capacity={self.capacity}, user_cost={self.user_cost}, "
+            f"disagreement_cost={self.disagreement_cost}, "
             f"standard_of_proof={self.standard_of_proof})"
         )
 
     def _learned(self, memory: AnswerMemory) -> Stream:
-        coalitions = learn_coalitions(self._likelihood, self._sets.reach, self._log_prior, memory)
+        cost = self.user_cost + self._cost_of_disagreement(memory)
+        log_prior = self._sets.log_prior - cost * self._sets.size
+        coalitions = learn_coalitions(self._likelihood, self._sets.reach, log_prior, memory)
         return Stream(memory, coalitions, memory.num_samples)
+
+    def _cost_of_disagreement(self, memory: AnswerMemory) -> float:
+        return self.disagreement_cost * float(evidential_counts(memory).sum())
 
     def _most_who_leave_proof(self) -> int:
         """Most users, up to ``max_attackers``, who never reach all models of another user (of his column)."""
@@ -300,7 +317,7 @@ class JointDecoder(EnsembleDecoder):
         best = stream.coalitions.kept[0]
         unexplained = (~self._sets.reach).astype(np.float64) @ stream.coalitions.model_evidence[0]
         is_heard = self._sets.size <= max(self.max_framers, int(self._sets.size[best]))
-        explains = is_heard & (unexplained <= DOUBT)
+        explains = is_heard & (unexplained <= DOUBT + self._cost_of_disagreement(stream.memory))
         return np.asarray(named & self._sets.members[explains].all(axis=0))
 
     def _posteriors(
