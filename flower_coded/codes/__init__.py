@@ -30,7 +30,12 @@ from flower_coded.codes.subset.constructions import (
 )
 from flower_coded.codes.subset.covering_decoder import CoveringDecoder
 from flower_coded.codes.subset.decoded import NOTHING_CERTIFIED, Decoded, EnsembleDecoder
-from flower_coded.codes.subset.decoders import DECODER_NAMES, DEFAULT_DECODER, make_decoder
+from flower_coded.codes.subset.decoders import (
+    DECODER_NAMES,
+    DEFAULT_DECODER,
+    calibrated_options,
+    make_decoder,
+)
 from flower_coded.codes.subset.guarantees import Guarantees
 from flower_coded.codes.subset.joint_decoder import Explanation, JointDecoder, Stream
 from flower_coded.codes.subset.majority import MajorityDecoder, MajorityVote, certified_against, majority_vote
@@ -82,6 +87,7 @@ __all__ = [
     "backdoor_detection_code",
     "backdoor_tracking_code",
     "build_code",
+    "calibrated_options",
     "certified_against",
     "collective_certificate",
     "confusion_counts",

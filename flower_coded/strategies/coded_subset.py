@@ -292,18 +292,16 @@ class CodedSubsetAggregation(FederatedAveraging):
             raise ParameterError("evaluator", "must be given: it estimates the confusion matrices", None)
         if not self.states:
             raise ParameterError("states", "must be there", self.states, hint="run start() first")
-        options = {
-            name: value for name, value in self.evaluator.decoder_options.items() if name not in _NOT_SAVED
-        }
+        confusion, options = self.evaluator.calibrated(self.states)
         return CodedEnsemble(
             self.code,
             self.states,
-            self.evaluator.confusion(self.states),
+            confusion,
             self.evaluator.image_shape,
             model_name,
             model,
             decoder_name=self.evaluator.decoder,
-            decoder_options=options,
+            decoder_options={name: value for name, value in options.items() if name not in _NOT_SAVED},
         )
 
     def _adopt(self, arrays: ArrayRecord) -> ArrayRecord:

@@ -22,6 +22,7 @@ from flower_coded.codes import (
     DEFAULT_DECODER,
     Decoded,
     SubsetCode,
+    calibrated_options,
     confusion_counts,
     majority_vote,
     make_decoder,
@@ -204,6 +205,16 @@ class EnsembleEvaluator:
         images, labels = self._calibration
         return confusion_counts(self._predict(stacked_state, images), labels, self.num_classes)
 
+    def calibrated(
+        self, stacked_state: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], dict[str, Any]]:
+        """Give confusion counts and the decoder's options, with what the calibration half tells of both."""
+        images, labels = self._calibration
+        answers = self._predict(stacked_state, images)
+        confusion = confusion_counts(answers, labels, self.num_classes)
+        options = calibrated_options(self.decoder, self.code, confusion, answers, self.decoder_options)
+        return confusion, options
+
     def evaluate(self, stacked_state: Mapping[str, NDArray[Any]]) -> EnsembleEvaluation:
         """Measure one stacked state.
 
@@ -216,8 +227,8 @@ class EnsembleEvaluator:
         -------
         EnsembleEvaluation
         """
-        confusion = self.confusion(stacked_state)
-        decoder = make_decoder(self.decoder, self.code, confusion, self.decoder_options)
+        confusion, options = self.calibrated(stacked_state)
+        decoder = make_decoder(self.decoder, self.code, confusion, options)
         labels = self._measuring[1]
         stream = self._stream(stacked_state)
         memory = decoder.observe(decoder.init(), stream)
@@ -263,7 +274,7 @@ class EnsembleEvaluator:
             From the same stream that :meth:`evaluate` measures; neither true labels nor the trigger's place
             in it are used.
         """
-        decoder = make_decoder(self.decoder, self.code, self.confusion(stacked_state), self.decoder_options)
+        decoder = make_decoder(self.decoder, self.code, *self.calibrated(stacked_state))
         stream = self._stream(stacked_state)
         decoded = decoder.decode(stream, decoder.observe(decoder.init(), stream))
         return judge_retrained(

@@ -37,6 +37,7 @@ __all__ = ["Coalitions", "evidential_counts", "learn_coalitions"]
 _Floats = NDArray[np.float64]
 
 SCREENING_STEPS, FURTHER_STEPS, NUM_KEPT = 4, 10, 16
+_KEPT_FOR_PROOF = 4  # of these, for the prior that accusations are weighed with
 CLEAN, ODD, FIRST_TARGET = 0, 1, 2
 TRIGGERS = 3
 """Kinds of attack for every target, each with an obedience of its own."""
@@ -59,9 +60,11 @@ class Coalitions:
     Parameters
     ----------
     log_evidence : ndarray of shape (E,), float64
-        Lower bound of the log evidence of every coalition, its prior included.
+        Lower bound of the log evidence of every coalition, the prior for labels included.
+    log_proof : ndarray of shape (E,), float64
+        The same with the prior for accusations.
     kept : ndarray of shape (K,), int64
-        The best of them, best first.
+        The best of them by either, and nobody; best for labels first.
     log_shares : ndarray of shape (K, 2 + TRIGGERS c), float64
         Expected log share of clean samples, odd samples, and attacks with each trigger on each target: all
         targets with the first trigger, then all with the next.
@@ -75,6 +78,7 @@ class Coalitions:
     """
 
     log_evidence: _Floats
+    log_proof: _Floats
     kept: NDArray[np.int64]
     log_shares: _Floats
     shares: _Floats
@@ -118,6 +122,7 @@ def learn_coalitions(
     likelihood: AnswerLikelihood,
     reach: NDArray[np.bool_],
     log_prior: _Floats,
+    log_proof_prior: _Floats,
     memory: AnswerMemory,
 ) -> Coalitions:
     """Learn from a stream which coalitions explain it, and how they attack.
@@ -128,8 +133,8 @@ def learn_coalitions(
         Of the ensemble.
     reach : ndarray of shape (E, m), bool
         The models each coalition can poison; the first coalition is nobody.
-    log_prior : ndarray of shape (E,), float64
-        Log prior of each.
+    log_prior, log_proof_prior : ndarray of shape (E,), float64
+        Log prior of each, for labels and for accusations.
     memory : AnswerMemory
         The stream.
 
@@ -151,16 +156,20 @@ def learn_coalitions(
         climbs.append(_better_of(*tried))
     parts = zip(*(each.arrays for each in climbs), strict=True)
     climb = _Climb(*(np.concatenate(part, axis=-1) for part in parts))
-    kept = np.argsort(-(climb.evidence + log_prior), kind="stable")[:NUM_KEPT]
-    kept = kept if (kept == 0).any() else np.append(kept[:-1], 0)  # "nobody" is always heard
+    for_labels, for_proof = (
+        np.argsort(-(climb.evidence + prior), kind="stable") for prior in (log_prior, log_proof_prior)
+    )
+    # "Nobody", the first, is always heard.
+    kept = np.union1d(np.append(for_labels[: NUM_KEPT - _KEPT_FOR_PROOF], 0), for_proof[:_KEPT_FOR_PROOF])
     best, own = climb.of(kept), reach[kept].astype(np.float64)
     for _ in range(FURTHER_STEPS):
         best = stream.step(best, own)
     # Who attacks, and how, is settled. How often is a matter of all samples, repeated ones included.
     shares = stream.counting(memory.counts).step(best, own).concentration
     best = replace(best, concentration=shares)
-    log_evidence = climb.evidence + log_prior
-    log_evidence[kept] = best.evidence + log_prior[kept]
+    evidence = climb.evidence.copy()
+    evidence[kept] = best.evidence
+    log_evidence = evidence + log_prior
     order = np.argsort(-log_evidence[kept], kind="stable")
     best, kept = best.of(order), kept[order]
     from scipy.special import digamma
@@ -170,6 +179,7 @@ def learn_coalitions(
     by_coalition = np.moveaxis(best.obedience_shares, -1, 0)
     return Coalitions(
         log_evidence,
+        evidence + log_proof_prior,
         kept,
         digamma(concentration) - digamma(total),
         concentration / total,

@@ -23,13 +23,13 @@ from numpy.typing import ArrayLike
 
 from flower_coded.codes.subset.covering_decoder import CoveringDecoder
 from flower_coded.codes.subset.decoded import EnsembleDecoder
-from flower_coded.codes.subset.joint_decoder import JointDecoder
+from flower_coded.codes.subset.joint_decoder import JointDecoder, natural_evidence
 from flower_coded.codes.subset.majority import MajorityDecoder
 from flower_coded.codes.subset.subset_code import SubsetCode
 from flower_coded.codes.subset.subset_decoder import SubsetDecoder
 from flower_coded.errors import ParameterError
 
-__all__ = ["DECODER_NAMES", "DEFAULT_DECODER", "check_decoder", "make_decoder"]
+__all__ = ["DECODER_NAMES", "DEFAULT_DECODER", "calibrated_options", "check_decoder", "make_decoder"]
 
 _DECODERS: dict[str, Callable[..., EnsembleDecoder]] = {
     "joint": JointDecoder,
@@ -77,6 +77,45 @@ def make_decoder(
     """
     check_decoder(name, options)
     return _DECODERS[name](code, confusion, **dict(options or {}))
+
+
+def calibrated_options(
+    name: str,
+    code: SubsetCode,
+    confusion: ArrayLike,
+    predictions: ArrayLike,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Give a decoder's options with what it can learn of clean samples besides confusion matrices.
+
+    Parameters
+    ----------
+    name, code, confusion
+        As for :func:`make_decoder`.
+    predictions : array_like of shape (m, B), int
+        The models' answers to clean samples, such as those that ``confusion`` was counted on.
+    options : mapping, optional
+        The options so far; what they say stays.
+
+    Returns
+    -------
+    dict
+        For ``joint`` its ``natural_evidence``
+        (:func:`~flower_coded.codes.subset.joint_decoder.natural_evidence`); for the others what was given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from flower_coded.codes.subset.constructions import backdoor_correction_code
+    >>> code, labels = backdoor_correction_code(1, 2, 3), np.arange(40) % 10
+    >>> calibrated_options("joint", code, np.tile(4 * np.eye(10), (3, 1, 1)), np.tile(labels, (3, 1)))
+    {'natural_evidence': 0.0}
+    """
+    given = dict(options or {})
+    check_decoder(name, given)
+    if name != "joint" or "natural_evidence" in given:
+        return given
+    return given | {"natural_evidence": natural_evidence(code, confusion, predictions, **given)}
 
 
 def check_decoder(name: str, options: Mapping[str, Any] | None = None) -> None:

@@ -12,8 +12,8 @@ Against attackers who have read this:
 * what a coalition does must repeat itself to be believed, and a sample that no coalition explains may still
   be an attack never seen before, by up to ``k'`` users with unknown obedience (see
   :mod:`~flower_coded.codes.subset.answer_likelihood`);
-* errors that models make together are no proof. The likelihood takes models for independent given the label,
-  which those of unlike users are not: every disagreement costs every accused user ``disagreement_cost``;
+* errors that models make together are no proof: every disagreement costs every user of a coalition
+  (:data:`PROOF_COST`). Attackers who are seen in less than a tenth or so of the disagreements are not named;
 * a user is named only if two tests agree. The posterior of all coalitions without him (or another user with
   his column) is at most ``1 - standard_of_proof``. And *no* coalition of others, of up to ``max_framers``
   users or as many as the likeliest has, reaches all models that are seen to obey, but for evidence of
@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,13 +55,23 @@ from flower_coded.codes.subset.decoded import NOTHING_CERTIFIED, Decoded, Ensemb
 from flower_coded.codes.subset.subset_code import SubsetCode
 from flower_coded.errors import ParameterError
 
-__all__ = ["Explanation", "JointDecoder", "Stream"]
+__all__ = ["Explanation", "JointDecoder", "Stream", "natural_evidence"]
 
 OBEDIENCE = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 """Values that the obedience of a model may have; 0 is a model its attackers left alone."""
 
 DOUBT = 20.0
 """Nats of evidence for poisoned models that an explanation may leave unexplained and still acquit."""
+
+LABEL_COST = (0.0, 3.0)
+"""Nats per disagreement and user for labels: a constant, and a multiple of the natural evidence."""
+
+PROOF_COST = (0.1, 4.0)
+"""The same for accusations. Models err together more often on images that are unlike the validation ones: an
+accusation has to go beyond that."""
+
+MOST_NATURAL_EVIDENCE = 0.25
+"""More is not believed: attackers may have a hand in what clean models get wrong."""
 
 GROWTH = 1.1
 _LOG_UNSEEN = -30.0  # expected log share of a trigger that no sample carries
@@ -135,10 +146,12 @@ class JointDecoder(EnsembleDecoder):
         Distinct answers kept of a stream.
     user_cost : float
         Nats of evidence that every user of a coalition costs: a triggered sample gives some ten.
-    disagreement_cost : float
-        Nats that he costs besides for every sample on which the models disagree. The models of a user whose
-        data are unlike the others' err together, on hard images and more so on images unlike the validation
-        ones; a likelihood of independent models takes each such error for a little evidence against him.
+    natural_evidence : float
+        Nats by which errors of *clean* models seem to tell against a user, for every sample on which models
+        disagree; :func:`natural_evidence` measures it. The likelihood takes models for independent given the
+        label. Those of a user whose data are unlike the others' are not: they err together. So every user of
+        a coalition costs, for every disagreement, :data:`LABEL_COST` where labels are decoded and
+        :data:`PROOF_COST` where somebody is accused: a constant and a multiple of this.
     standard_of_proof : float
         In (0.5, 1): a user is named if the posterior of the coalitions without him is at most what is
         missing to 1.
@@ -174,16 +187,16 @@ class JointDecoder(EnsembleDecoder):
         smoothing: float = 0.3,
         capacity: int = 1024,
         user_cost: float = 15.0,
-        disagreement_cost: float = 0.25,
+        natural_evidence: float = 0.03,
         standard_of_proof: float = 0.999,
     ) -> None:
         if capacity < 1:
             raise ParameterError("capacity", "must be at least 1", capacity, hint="1024")
         if not (np.isfinite(user_cost) and user_cost >= 0):
             raise ParameterError("user_cost", "must be finite and not negative", user_cost, hint="15")
-        if not (np.isfinite(disagreement_cost) and disagreement_cost >= 0):
-            requirement = "must be finite and not negative"
-            raise ParameterError("disagreement_cost", requirement, disagreement_cost, hint="0.25")
+        if not 0 <= natural_evidence <= MOST_NATURAL_EVIDENCE:
+            requirement = f"must lie between 0 and {MOST_NATURAL_EVIDENCE}"
+            raise ParameterError("natural_evidence", requirement, natural_evidence, hint="0.03")
         if not 0.5 < standard_of_proof < 1:
             raise ParameterError(
                 "standard_of_proof", "must lie between 0.5 and 1", standard_of_proof, hint="0.999"
@@ -194,7 +207,7 @@ class JointDecoder(EnsembleDecoder):
         if not 1 <= max_attackers <= code.num_users:
             raise ParameterError("max_attackers", f"must lie in 1 .. {code.num_users}", max_attackers)
         self.code, self.capacity = code, capacity
-        self.user_cost, self.disagreement_cost = user_cost, disagreement_cost
+        self.user_cost, self.natural_evidence = user_cost, natural_evidence
         self.max_attackers, self.standard_of_proof = max_attackers, standard_of_proof
         log_rates = log_confusion_rates(confusion, code.num_models, smoothing)
         self.num_classes = int(log_rates.shape[1])
@@ -257,9 +270,17 @@ class JointDecoder(EnsembleDecoder):
         """Users accused of the whole stream; of users with equal columns all, one of whom is meant."""
         return [int(user) for user in np.flatnonzero(self._named_mask(stream))]
 
+    def evidence_against_users(self, stream: Stream) -> float:
+        """Give what :func:`natural_evidence` is, of a stream in which nobody attacks."""
+        disagreements = float(evidential_counts(stream.memory).sum())
+        if disagreements == 0:
+            return 0.0
+        gains = (stream.coalitions.log_evidence - stream.coalitions.log_evidence[0])[1:] / self._sets.size[1:]
+        return float(np.clip(gains.max() / disagreements, 0.0, MOST_NATURAL_EVIDENCE))
+
     def explain(self, stream: Stream, number: int = 5) -> list[Explanation]:
         """Give the likeliest coalitions, best first."""
-        coalitions, weights = stream.coalitions, self._weights(stream.coalitions)
+        coalitions, weights = stream.coalitions, _normalized(stream.coalitions.log_evidence)
         explanations = []
         for place, chosen in enumerate(coalitions.kept[:number]):
             kinds = coalitions.shares[place, FIRST_TARGET:]
@@ -283,18 +304,22 @@ class JointDecoder(EnsembleDecoder):
         return (
             f"JointDecoder({self.code.name}, {self.num_classes} classes, max_attackers={self.max_attackers}, "
             f"max_framers={self.max_framers}, capacity={self.capacity}, user_cost={self.user_cost}, "
-            f"disagreement_cost={self.disagreement_cost}, "
+            f"natural_evidence={self.natural_evidence:.3g}, "
             f"standard_of_proof={self.standard_of_proof})"
         )
 
     def _learned(self, memory: AnswerMemory) -> Stream:
-        cost = self.user_cost + self._cost_of_disagreement(memory)
-        log_prior = self._sets.log_prior - cost * self._sets.size
-        coalitions = learn_coalitions(self._likelihood, self._sets.reach, log_prior, memory)
+        for_labels, for_proof = (
+            self._sets.log_prior - (self.user_cost + self._of_disagreements(cost, memory)) * self._sets.size
+            for cost in (LABEL_COST, PROOF_COST)
+        )
+        coalitions = learn_coalitions(self._likelihood, self._sets.reach, for_labels, for_proof, memory)
         return Stream(memory, coalitions, memory.num_samples)
 
-    def _cost_of_disagreement(self, memory: AnswerMemory) -> float:
-        return self.disagreement_cost * float(evidential_counts(memory).sum())
+    def _of_disagreements(self, cost: tuple[float, float], memory: AnswerMemory) -> float:
+        constant, multiple = cost
+        per_sample = constant + multiple * self.natural_evidence
+        return per_sample * float(evidential_counts(memory).sum())
 
     def _most_who_leave_proof(self) -> int:
         """Most users, up to ``max_attackers``, who never reach all models of another user (of his column)."""
@@ -303,28 +328,23 @@ class JointDecoder(EnsembleDecoder):
         sizes = self._sets.size[covers.any(axis=1)]
         return int(sizes.min()) - 1 if len(sizes) else self.max_attackers
 
-    @staticmethod
-    def _weights(coalitions: Coalitions) -> NDArray[np.float64]:
-        """Posterior of every coalition."""
-        log_weights = coalitions.log_evidence - coalitions.log_evidence.max()
-        weights = np.exp(log_weights)
-        return np.asarray(weights / weights.sum())
-
     def _named_mask(self, stream: Stream) -> NDArray[np.bool_]:
-        weights = self._weights(stream.coalitions)
+        coalitions = stream.coalitions
+        weights = _normalized(coalitions.log_proof)
         named = named_users(weights[None, :], self._sets.members, self.standard_of_proof)[0]
         # Selective attackers: any coalition that reaches the models seen to obey may have done it.
-        best = stream.coalitions.kept[0]
-        unexplained = (~self._sets.reach).astype(np.float64) @ stream.coalitions.model_evidence[0]
+        place = int(np.argmax(coalitions.log_proof[coalitions.kept]))
+        best = coalitions.kept[place]
+        unexplained = (~self._sets.reach).astype(np.float64) @ coalitions.model_evidence[place]
         is_heard = self._sets.size <= max(self.max_framers, int(self._sets.size[best]))
-        explains = is_heard & (unexplained <= DOUBT + self._cost_of_disagreement(stream.memory))
+        explains = is_heard & (unexplained <= DOUBT + self._of_disagreements(PROOF_COST, stream.memory))
         return np.asarray(named & self._sets.members[explains].all(axis=0))
 
     def _posteriors(
         self, vectors: NDArray[np.int64], coalitions: Coalitions
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Posterior of the label (V, c), of any attack (V,) and of one that the stream repeats (V,)."""
-        weights = self._weights(coalitions)[coalitions.kept]
+        weights = _normalized(coalitions.log_evidence)[coalitions.kept]
         heard = np.flatnonzero(weights >= _NEGLIGIBLE)
         weights = weights[heard] / weights[heard].sum()
         log_clean = self._likelihood.log_clean(vectors)
@@ -355,3 +375,39 @@ class JointDecoder(EnsembleDecoder):
         attacked = repeated + np.exp(log_sum(log_novel, axis=2) - log_total)
         mixed = np.einsum("vkc,k->vc", labels, weights)
         return mixed / mixed.sum(axis=1, keepdims=True), attacked @ weights, repeated @ weights
+
+
+def natural_evidence(code: SubsetCode, confusion: ArrayLike, predictions: ArrayLike, **options: Any) -> float:
+    """Measure on clean samples how much the models' own errors tell against users, as it seems.
+
+    Parameters
+    ----------
+    code : SubsetCode
+        ``H``.
+    confusion : array_like of shape (m, c, c)
+        As for :class:`JointDecoder`.
+    predictions : array_like of shape (m, B), int
+        The models' answers to clean samples, such as those that ``confusion`` was counted on.
+    **options
+        Of the decoder.
+
+    Returns
+    -------
+    float
+        The largest gain in log evidence of a coalition over nobody, beyond what its users cost anyhow, for
+        each of them and each sample on which models disagree; from 0 to :data:`MOST_NATURAL_EVIDENCE`.
+
+    Examples
+    --------
+    >>> from flower_coded.codes.subset.constructions import backdoor_correction_code
+    >>> code, labels = backdoor_correction_code(1, 2, 3), np.arange(40) % 4
+    >>> natural_evidence(code, np.tile(10 * np.eye(4, dtype=int), (3, 1, 1)), np.tile(labels, (3, 1)))
+    0.0
+    """
+    decoder = JointDecoder(code, confusion, **(options | {"natural_evidence": 0.0}))
+    return decoder.evidence_against_users(decoder.observe(None, predictions))
+
+
+def _normalized(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.exp(log_weights - log_weights.max())
+    return np.asarray(weights / weights.sum())

@@ -17,6 +17,8 @@ from flower_coded.codes import (
     SubsetCode,
     backdoor_correction_code,
     backdoor_tracking_code,
+    calibrated_options,
+    confusion_counts,
     majority_vote,
     partition_code,
 )
@@ -215,6 +217,88 @@ def test_replay__of_one_odd_image_names_nobody() -> None:
     assert decoder.named(decoder.observe(None, np.hstack([clean, np.repeat(odd, 5000, axis=1)]))) == []
 
 
+def unlike_users(
+    code: SubsetCode, user: int, hard_share: float, generator: np.random.Generator, num_samples: int = 3000
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels, and answers of clean models that err together: on hard images those of one user do, mostly."""
+    shape = (code.num_models, num_samples)
+    labels = generator.integers(0, NUM_CLASSES, num_samples)
+    answers = np.where(generator.random(shape) < 0.02, generator.integers(0, NUM_CLASSES, shape), labels)
+    rates = np.where(code.matrix[:, user], 0.7, 0.15)
+    errs = (generator.random(num_samples) < hard_share) & (generator.random(shape) < rates[:, None])
+    return labels, np.where(errs, (labels + 1) % NUM_CLASSES, answers)
+
+
+def decoder_for_unlike_users(
+    code: SubsetCode, user: int, generator: np.random.Generator, **options: float
+) -> JointDecoder:
+    """Calibrated on images of which half as many are hard as of those to come."""
+    labels, answers = unlike_users(code, user, 0.05, generator)
+    counts = confusion_counts(answers, labels, NUM_CLASSES)
+    calibrated = calibrated_options("joint", code, counts, answers, options)
+    return JointDecoder(code, counts, **calibrated)
+
+
+@pytest.mark.parametrize("rows", ["paper", "fewest"])
+@pytest.mark.parametrize("seed", range(3))
+def test_unlike_users__whose_models_err_together_are_not_accused(rows: str, seed: int) -> None:
+    code, generator = backdoor_correction_code(4, 4, 12, rows=rows), np.random.default_rng(seed)
+    decoder = decoder_for_unlike_users(code, 3, generator)
+    labels, answers = unlike_users(code, 3, 0.1, generator)
+    stream_of_them = decoder.observe(None, answers)
+    assert decoder.named(stream_of_them) == []
+    of_majority = (majority_vote(answers, NUM_CLASSES).labels == labels).mean()
+    assert (decoder.decode(answers, stream_of_them).labels == labels).mean() > of_majority - 0.005
+
+
+def test_unlike_users__are_suspected_where_disagreement_costs_nothing() -> None:
+    """What the cost is for: without it four innocent users are believed guilty, and labels changed."""
+    generator = np.random.default_rng(0)
+    decoder = decoder_for_unlike_users(BCC, 3, generator, natural_evidence=0.0)
+    labels, answers = unlike_users(BCC, 3, 0.1, generator)
+    stream_of_them = decoder.observe(None, answers)
+    assert len(decoder.explain(stream_of_them)[0].users) >= 4
+    assert (decoder.decode(answers, stream_of_them).labels == labels).mean() < 0.95
+
+
+@pytest.mark.parametrize("attackers", [[0], [5], [1, 2]])
+def test_unlike_users__do_not_hide_attackers_nor_stand_in_for_them(attackers: list[int]) -> None:
+    generator = np.random.default_rng(1)
+    decoder = decoder_for_unlike_users(BCC, 3, generator)
+    labels, answers = unlike_users(BCC, 3, 0.1, generator)
+    is_triggered = np.arange(len(labels)) % 5 == 0
+    obeys = BCC.reach(attackers)[:, None] & is_triggered & (generator.random(answers.shape) < 0.95)
+    answers = np.where(obeys, 9, answers)
+    stream_of_them = decoder.observe(None, answers)
+    assert decoder.named(stream_of_them) == sorted({u % 6 + half for u in attackers for half in (0, 6)})
+    decoded = decoder.decode(answers, stream_of_them)
+    assert (decoded.labels == labels)[is_triggered].mean() > 0.95
+
+
+@pytest.mark.parametrize("num_triggered", [20, 100])
+def test_padding__with_disagreement_hides_attackers_but_frames_nobody_and_changes_no_label(
+    num_triggered: int,
+) -> None:
+    """They have read of the cost, and let their models disagree on a third of the clean images."""
+    generator, attackers = np.random.default_rng(2), [1, 2]
+    shape, labels = (15, 3000), np.arange(3000) % 9
+    is_theirs = BCC.reach(attackers)[:, None]
+
+    def padded() -> NDArray[np.int64]:
+        answers = np.where(generator.random(shape) < 0.01, generator.integers(0, 10, shape), labels)
+        noisy = is_theirs & (generator.random(3000) < 0.33) & (generator.random(shape) < 0.3)
+        return np.where(noisy, generator.integers(0, 10, shape), answers)
+
+    clean = padded()
+    counts = confusion_counts(clean, labels, NUM_CLASSES)
+    decoder = JointDecoder(BCC, counts, **calibrated_options("joint", BCC, counts, clean))
+    answers = np.where(is_theirs & (np.arange(3000) < num_triggered), 9, padded())
+    stream_of_them = decoder.observe(None, answers)
+    assert set(decoder.named(stream_of_them)) <= {1, 2, 7, 8}
+    decoded = decoder.decode(answers, stream_of_them)
+    assert (decoded.labels == labels)[:num_triggered].mean() > 0.9
+
+
 def test_observe__in_batches_ends_where_one_batch_does() -> None:
     decoder = JointDecoder(BCC, confusion(15))
     answers = stream(LABELS, BCC.reach([0, 1]), 6, is_triggered=TRIGGERED)
@@ -259,6 +343,9 @@ def test_memory__keeps_expected_counts() -> None:
         {"capacity": 0},
         {"user_cost": -1.0},
         {"user_cost": float("nan")},
+        {"natural_evidence": -0.1},
+        {"natural_evidence": 0.3},
+        {"natural_evidence": float("nan")},
         {"standard_of_proof": 0.5},
         {"standard_of_proof": 1.0},
         {"smoothing": 0.0},
