@@ -63,10 +63,10 @@ OBEDIENCE = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 DOUBT = 20.0
 """Nats of evidence for poisoned models that an explanation may leave unexplained and still acquit."""
 
-LABEL_COST = (0.0, 3.0)
+LABEL_COST = (0.06, 3.0)
 """Nats per disagreement and user for labels: a constant, and a multiple of the natural evidence."""
 
-PROOF_COST = (0.1, 4.0)
+PROOF_COST = (0.12, 4.0)
 """The same for accusations. Models err together more often on images that are unlike the validation ones: an
 accusation has to go beyond that."""
 
