@@ -276,6 +276,7 @@ class JointDecoder(EnsembleDecoder):
         if disagreements == 0:
             return 0.0
         gains = (stream.coalitions.log_evidence - stream.coalitions.log_evidence[0])[1:] / self._sets.size[1:]
+        gains += self._of_disagreements(LABEL_COST, stream.memory)  # what is measured here does not cost yet
         return float(np.clip(gains.max() / disagreements, 0.0, MOST_NATURAL_EVIDENCE))
 
     def explain(self, stream: Stream, number: int = 5) -> list[Explanation]:

@@ -23,6 +23,7 @@ from flower_coded.codes import (
     partition_code,
 )
 from flower_coded.codes.subset import answer_likelihood as likelihoods
+from flower_coded.codes.subset import joint_decoder
 from flower_coded.codes.subset.answer_memory import AnswerMemory, _priority_sample
 from flower_coded.codes.subset.attacker_sets import attacker_sets
 from flower_coded.codes.subset.coalition_learning import _Stream
@@ -251,13 +252,17 @@ def test_unlike_users__whose_models_err_together_are_not_accused(rows: str, seed
     assert (decoder.decode(answers, stream_of_them).labels == labels).mean() > of_majority - 0.005
 
 
-def test_unlike_users__are_suspected_where_disagreement_costs_nothing() -> None:
+def test_unlike_users__are_suspected_where_disagreement_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What the cost is for: without it four innocent users are believed guilty, and labels changed."""
+    for cost in ("LABEL_COST", "PROOF_COST"):
+        monkeypatch.setattr(joint_decoder, cost, (0.0, 0.0))
     generator = np.random.default_rng(0)
-    decoder = decoder_for_unlike_users(BCC, 3, generator, natural_evidence=0.0)
+    decoder = decoder_for_unlike_users(BCC, 3, generator)
     labels, answers = unlike_users(BCC, 3, 0.1, generator)
     stream_of_them = decoder.observe(None, answers)
-    assert len(decoder.explain(stream_of_them)[0].users) >= 4
+    assert len(decoder.named(stream_of_them)) >= 4
     assert (decoder.decode(answers, stream_of_them).labels == labels).mean() < 0.95
 
 
