@@ -309,6 +309,7 @@ def decoder_records() -> list[dict[str, Any]]:
             | {
                 "attack": "selective",
                 "accuracy under attack": right,
+                "accuracy without attack": 0.8,
                 "attack success": success,
                 "named": named,
             },

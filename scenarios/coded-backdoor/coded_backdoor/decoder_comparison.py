@@ -69,8 +69,8 @@ def write_decoders(run: RunDirectory, tasks: Sequence[Versions]) -> str:
     report.add_text(
         "Every version of every model that the attackers can bring about is trained; they then choose, with "
         "each decoder, which of their models to poison. `lost` is the largest loss of any seed against the "
-        f"same triggered images without attackers (not of {FEW_IMAGES} images), `success` the largest share "
-        "of them that got the attackers' label, `innocents` the largest share of images on which somebody "
+        f"same triggered images ({FEW_IMAGES} where they are few) without attackers, `success` the largest "
+        "share of them that got the attackers' label, `innocents` the largest share of images on which somebody "
         "innocent is named, `naming runs` how many runs name an attacker, `framed runs` how many somebody "
         "innocent. `clean` is the largest loss against the majority vote when nobody attacks."
     )
@@ -90,7 +90,6 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
             continue
         quiet = {record["seed"]: record for record in groups[decoder, number, "nobody"]}
         under = groups[decoder, number, attack]
-        lost = [quiet[record["seed"]][_RIGHT] - record[_RIGHT] for record in under]
         named = [_rightly_and_wrongly_named(record, config) for record in under]
         rows.append(
             {
@@ -99,7 +98,7 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
                 "attack": attack,
                 "runs": len(under),
                 "clean": max(r["majority's accuracy"] - r["accuracy"] for r in quiet.values()),
-                "lost": None if attack == "few images" else max(lost),
+                "lost": max(r["accuracy without attack"] - r["accuracy under attack"] for r in under),
                 "success": max(r["attack success"] for r in under),
                 "innocents": max(r["innocents named"] for r in under),
                 "naming runs": sum(right > 0 for right, _ in named),
@@ -107,9 +106,6 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
             }
         )
     return rows
-
-
-_RIGHT = "accuracy under attack"
 
 
 def _rightly_and_wrongly_named(record: dict[str, Any], config: Config) -> tuple[int, int]:

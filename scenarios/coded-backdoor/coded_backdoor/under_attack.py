@@ -63,12 +63,18 @@ def measured_under_attack(experiment: Experiment, versions: ModelVersions) -> li
     records = []
     attacks = [each for each in ATTACKS if each not in _OTHER_ATTACKS or _has_other_attacks(experiment)]
     for decoder in DECODER_NAMES:
+        quiet: dict[str, Any] = {}
         for attack in attacks:
             told = _as(experiment, attack, decoder=decoder)
             ways = chosen_ways(told, attack)
-            metrics: dict[str, Any] = (
-                told.evaluator(experiment.code).evaluate(versions.ensemble(ways)).metrics
-            )
+            evaluator = told.evaluator(experiment.code)
+            metrics: dict[str, Any] = evaluator.evaluate(versions.ensemble(ways)).metrics
+            if attack in {"nobody", "few images", *_OTHER_ATTACKS}:
+                # The same stamped images, and nobody has planted anything: a stamp hides pixels, too.
+                honest: dict[str, Any] = (
+                    evaluator.evaluate(versions.ensemble({})).metrics if ways else metrics
+                )
+                quiet[attack] = honest["accuracy-under-attack"]
             records.append(
                 {
                     "attack": attack,
@@ -76,6 +82,7 @@ def measured_under_attack(experiment: Experiment, versions: ModelVersions) -> li
                     "accuracy": metrics["ensemble-accuracy"],
                     "majority's accuracy": metrics["majority-accuracy"],
                     "accuracy under attack": metrics["accuracy-under-attack"],
+                    "accuracy without attack": quiet.get(attack, quiet["nobody"]),
                     "attack success": metrics["attack-success-rate"],
                     "innocents named": metrics["framed-rate"],
                     "named": " ".join(map(str, metrics.get("named-users", []))),
