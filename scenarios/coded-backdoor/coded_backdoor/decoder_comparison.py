@@ -71,8 +71,8 @@ def write_decoders(run: RunDirectory, tasks: Sequence[Versions]) -> str:
         "each decoder, which of their models to poison. `lost` is the largest loss of any seed against the "
         f"same triggered images ({FEW_IMAGES} where they are few) without attackers, `success` the largest "
         "share of them that got the attackers' label, `innocents` the largest share of images on which "
-        "somebody innocent is named, `naming runs` how many runs name an attacker, `framed runs` how many somebody "
-        "innocent. `clean` is the largest loss against the majority vote when nobody attacks."
+        "somebody innocent is named, `naming runs` how many runs name an attacker, `framed runs` how many "
+        "somebody innocent. `clean` is the largest loss against the majority vote when nobody attacks."
     )
     report.add_table(rows).add_heading("Every attack").add_table(records)
     path = report.add_details("Settings", config).write(run.report_path)
