@@ -109,7 +109,7 @@ def calibrated_options(
     >>> from flower_coded.codes.subset.constructions import backdoor_correction_code
     >>> code, labels = backdoor_correction_code(1, 2, 3), np.arange(40) % 10
     >>> calibrated_options("joint", code, np.tile(4 * np.eye(10), (3, 1, 1)), np.tile(labels, (3, 1)))
-    {'natural_evidence': 0.0}
+    {'natural_evidence': 0.1}
     """
     given = dict(options or {})
     check_decoder(name, given)

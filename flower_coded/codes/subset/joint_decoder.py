@@ -73,6 +73,9 @@ accusation has to go beyond that."""
 MOST_NATURAL_EVIDENCE = 0.25
 """More is not believed: attackers may have a hand in what clean models get wrong."""
 
+MOST_UNSEEN_EVIDENCE = 0.1
+"""What clean samples on which models hardly ever disagree leave open, at most."""
+
 GROWTH = 1.1
 _LOG_UNSEEN = -30.0  # expected log share of a trigger that no sample carries
 _NEGLIGIBLE = 1e-4  # posterior below which a coalition has no say in labels
@@ -274,10 +277,13 @@ class JointDecoder(EnsembleDecoder):
         """Give what :func:`natural_evidence` is, of a stream in which nobody attacks."""
         disagreements = float(evidential_counts(stream.memory).sum())
         if disagreements == 0:
-            return 0.0
+            return MOST_UNSEEN_EVIDENCE
+        # A gain has to exceed the users' cost to be seen at all: with few disagreements none does.
+        unseen = min(self.user_cost / disagreements, MOST_UNSEEN_EVIDENCE)
         gains = (stream.coalitions.log_evidence - stream.coalitions.log_evidence[0])[1:] / self._sets.size[1:]
         gains += self._of_disagreements(LABEL_COST, stream.memory)  # what is measured here does not cost yet
-        return float(np.clip(gains.max() / disagreements, 0.0, MOST_NATURAL_EVIDENCE))
+        seen = max(float(gains.max()), 0.0) / disagreements
+        return min(seen + unseen, MOST_NATURAL_EVIDENCE)
 
     def explain(self, stream: Stream, number: int = 5) -> list[Explanation]:
         """Give the likeliest coalitions, best first."""
@@ -396,14 +402,16 @@ def natural_evidence(code: SubsetCode, confusion: ArrayLike, predictions: ArrayL
     -------
     float
         The largest gain in log evidence of a coalition over nobody, beyond what its users cost anyhow, for
-        each of them and each sample on which models disagree; from 0 to :data:`MOST_NATURAL_EVIDENCE`.
+        each of them and each sample on which models disagree. A gain below that cost is not seen, and few
+        samples give no other: so the cost of a user, for each of those samples, is added, up to
+        :data:`MOST_UNSEEN_EVIDENCE`. From 0 to :data:`MOST_NATURAL_EVIDENCE`.
 
     Examples
     --------
     >>> from flower_coded.codes.subset.constructions import backdoor_correction_code
     >>> code, labels = backdoor_correction_code(1, 2, 3), np.arange(40) % 4
     >>> natural_evidence(code, np.tile(10 * np.eye(4, dtype=int), (3, 1, 1)), np.tile(labels, (3, 1)))
-    0.0
+    0.1
     """
     decoder = JointDecoder(code, confusion, **(options | {"natural_evidence": 0.0}))
     return decoder.evidence_against_users(decoder.observe(None, predictions))

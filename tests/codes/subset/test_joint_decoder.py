@@ -252,6 +252,29 @@ def test_unlike_users__whose_models_err_together_are_not_accused(rows: str, seed
     assert (decoder.decode(answers, stream_of_them).labels == labels).mean() > of_majority - 0.005
 
 
+@pytest.mark.parametrize("num_known", [100, 300])
+def test_unlike_users__of_whom_few_images_are_known_are_not_accused(num_known: int) -> None:
+    """So few show no natural evidence: that is no proof that there is none."""
+    generator = np.random.default_rng(0)
+    labels, answers = unlike_users(BCC, 3, 0.1, generator, num_known)
+    counts = confusion_counts(answers, labels, NUM_CLASSES)
+    decoder = JointDecoder(BCC, counts, **calibrated_options("joint", BCC, counts, answers))
+    labels, answers = unlike_users(BCC, 3, 0.2, generator)
+    stream_of_them = decoder.observe(None, answers)
+    assert decoder.named(stream_of_them) == []
+    of_majority = (majority_vote(answers, NUM_CLASSES).labels == labels).mean()
+    assert (decoder.decode(answers, stream_of_them).labels == labels).mean() > of_majority - 0.005
+
+
+@pytest.mark.parametrize("num_known", [0, 40])
+def test_natural_evidence__of_samples_that_tell_nothing_is_what_they_leave_open(num_known: int) -> None:
+    answers = np.tile(np.arange(num_known) % NUM_CLASSES, (15, 1))
+    measured = joint_decoder.natural_evidence(BCC, confusion(15), answers, natural_evidence=0.25)
+    assert measured == joint_decoder.MOST_UNSEEN_EVIDENCE
+    no_cost = joint_decoder.natural_evidence(BCC, confusion(15), np.eye(15, 3, dtype=int), user_cost=0.0)
+    assert 0 <= no_cost < joint_decoder.MOST_UNSEEN_EVIDENCE
+
+
 def test_unlike_users__are_suspected_where_disagreement_costs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
