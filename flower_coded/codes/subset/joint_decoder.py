@@ -13,7 +13,8 @@ Against attackers who have read this:
   be an attack never seen before, by up to ``k'`` users with unknown obedience (see
   :mod:`~flower_coded.codes.subset.answer_likelihood`);
 * errors that models make together are no proof: every disagreement costs every user of a coalition
-  (:data:`PROOF_COST`). Attackers who are seen in less than a tenth or so of the disagreements are not named;
+  (:data:`PROOF_COST`). Attackers who are seen in few of the disagreements are not named: a twentieth is
+  enough for two, a half for four or for two who have raised the natural evidence;
 * a user is named only if two tests agree. The posterior of all coalitions without him (or another user with
   his column) is at most ``1 - standard_of_proof``. And *no* coalition of others, of up to ``max_framers``
   users or as many as the likeliest has, reaches all models that are seen to obey, but for evidence of

@@ -327,6 +327,49 @@ def test_padding__with_disagreement_hides_attackers_but_frames_nobody_and_change
     assert (decoded.labels == labels)[:num_triggered].mean() > 0.9
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_natural_evidence__that_attackers_raise_hides_them_but_frames_nobody(share: float) -> None:
+    """They have read of it, and let their models err together on every twentieth clean image."""
+    generator, attackers = np.random.default_rng(0), [1, 2]
+    shape, labels = (15, 3000), np.arange(3000) % 9
+    is_theirs = BCC.reach(attackers)[:, None]
+
+    def raised() -> NDArray[np.int64]:
+        answers = np.where(generator.random(shape) < 0.03, generator.integers(0, 10, shape), labels)
+        return np.where(is_theirs & (generator.random(3000) < 0.05), (labels + 1) % NUM_CLASSES, answers)
+
+    clean = raised()
+    counts = confusion_counts(clean, labels, NUM_CLASSES)
+    decoder = JointDecoder(BCC, counts, **calibrated_options("joint", BCC, counts, clean))
+    assert decoder.natural_evidence > 0.1
+    is_triggered = np.arange(3000) < share * 3000
+    obeys = is_theirs & is_triggered & (generator.random(shape) < 0.95)
+    answers = np.where(obeys, 9, raised())
+    stream_of_them = decoder.observe(None, answers)
+    assert decoder.named(stream_of_them) == []
+    decoded = decoder.decode(answers, stream_of_them)
+    assert (decoded.labels == 9)[is_triggered].mean() < 0.15  # no more than k' of them: no label is theirs
+
+
+@pytest.mark.parametrize(("obedience", "is_believed"), [(1.0, False), (0.97, True)])
+def test_three__whose_models_obey_without_exception_look_like_one_image_shown_again(
+    obedience: float, is_believed: bool
+) -> None:
+    """A limit: equal answers count three times, errors of clean models are many and all different."""
+    generator, attackers = np.random.default_rng(0), [0, 1, 2]
+    shape, labels = (15, 20_000), np.arange(20_000) % NUM_CLASSES
+    clean = np.where(generator.random(shape) < 0.03, generator.integers(0, 10, shape), labels)
+    counts = confusion_counts(clean[:, :3000], labels[:3000], NUM_CLASSES)
+    decoder = JointDecoder(BCC, counts, **calibrated_options("joint", BCC, counts, clean[:, :3000]))
+    is_triggered = (np.arange(20_000) < 2000) & (labels != 9)
+    obeys = BCC.reach(attackers)[:, None] & is_triggered & (generator.random(shape) < obedience)
+    answers = np.where(obeys, 9, clean)
+    stream_of_them = decoder.observe(None, answers)
+    assert decoder.named(stream_of_them) == ([0, 1, 2, 6, 7, 8] if is_believed else [])
+    success = (decoder.decode(answers, stream_of_them).labels == 9)[is_triggered].mean()
+    assert success < 0.05 if is_believed else success > 0.95
+
+
 def test_observe__in_batches_ends_where_one_batch_does() -> None:
     decoder = JointDecoder(BCC, confusion(15))
     answers = stream(LABELS, BCC.reach([0, 1]), 6, is_triggered=TRIGGERED)
