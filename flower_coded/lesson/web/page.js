@@ -27,7 +27,7 @@ function marked(text) {
 
 function tell(text, kind = "") {
   status.className = `note ${kind}`;
-  status.replaceChildren(...marked(text));
+  status.replaceChildren(...marked(text), linkTrouble);
 }
 
 // ---------------------------------------------------------------------------------- controls
@@ -54,6 +54,7 @@ const CONTROLS = {
     const chosen = (event) => {
       // Users and models of one code are not those of another.
       for (const other of part.controls) if (other.kind === "indexset") delete part.settings[other.name];
+      part.place.inert = true; // nor can those that still stand there be clicked
       change(part, control.name, event.target.value);
     };
     return element("label", {}, control.label, element("select", { onchange: chosen }, ...options));
@@ -95,7 +96,7 @@ const BLOCKS = {
   matrix(part, block) {
     const flip = (name, number) => () => change(part, name, toggled(settingOf(part, name), number));
     const users = block.rows[0].map((_, user) => element("th", {}, element("button", {
-      "aria-pressed": String(block.liars.includes(user)), title: `user ${user}: honest, or a liar`,
+      "aria-pressed": String(block.liars.includes(user)), "data-key": `user ${user}`, title: `user ${user}: honest, or a liar`,
       onclick: flip("liars", user),
     }, String(user))));
     const rows = block.rows.map((row, model) => {
@@ -105,8 +106,9 @@ const BLOCKS = {
       });
       const isPoisoned = block.poisoned.includes(model);
       const word = block.reached.includes(model)
-        ? element("button", { "aria-pressed": String(isPoisoned), onclick: flip("spared", model) },
-          isPoisoned ? "poisoned" : "spared")
+        ? element("button", {
+          "aria-pressed": String(isPoisoned), "data-key": `model ${model}`, onclick: flip("spared", model),
+        }, isPoisoned ? "poisoned" : "spared")
         : "";
       return element("tr", {}, element("th", {}, `model ${model}`), ...cells, element("td", {}, word));
     });
@@ -116,40 +118,72 @@ const BLOCKS = {
 };
 
 function show(part, blocks) {
-  const focused = part.place.contains(document.activeElement) ? focusPath(part.place) : null;
+  // Drawing anew would take the focus from whoever uses the keyboard.
+  const focused = part.place.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   part.place.replaceChildren(...blocks.map((block) => BLOCKS[block.kind](part, block)));
-  if (focused !== null) part.place.querySelectorAll("button")[focused]?.focus();
+  if (focused !== undefined)
+    [...part.place.querySelectorAll("button")].find((button) => button.dataset.key === focused)?.focus();
 }
 
-// Which button has the focus: drawing anew would take it from whoever uses the keyboard.
-function focusPath(place) {
-  const position = [...place.querySelectorAll("button")].indexOf(document.activeElement);
-  return position < 0 ? null : position;
+// A refused setting may have no control left to take it back with.
+function showRefusal(part, refusal) {
+  const again = () => {
+    part.settings = {};
+    drawControls(part);
+    noteLink();
+    ask(part);
+  };
+  part.place.replaceChildren(element("div", { class: "note bad" }, `Not possible: ${refusal} `,
+    element("button", { onclick: again }, "Begin this part again")));
+}
+
+function drawControls(part) {
+  const controls = part.controls.map((control) => CONTROLS[control.kind](part, control, settingOf(part, control.name)));
+  part.moved.replaceChildren(...controls);
 }
 
 // ---------------------------------------------------------------------------------- settings
 
+// What a link says may be anything. What could not be drawn counts as not said here; it is refused where it is answered.
 function settingOf(part, name) {
-  return part.settings[name] ?? part.controls.find((control) => control.name === name).value;
+  const { kind, value } = part.controls.find((control) => control.name === name);
+  const said = part.settings[name];
+  return (kind === "indexset" ? Array.isArray(said) : typeof said === typeof value) ? said : value;
 }
 
 function change(part, name, value) {
   part.settings[name] = value;
-  const moved = [...parts.values()].filter((each) => Object.keys(each.settings).length);
-  const words = moved.map((each) => `${each.name}=${encodeURIComponent(JSON.stringify(each.settings))}`);
-  history.replaceState(null, "", `#${words.join("&")}`); // a link to what is seen
+  noteLink();
   ask(part);
 }
 
+// A link to what is seen. Of many changes in a short time the last is enough, and browsers refuse too many.
+let linking = null;
+function noteLink() {
+  linking ??= setTimeout(writeLink, 200);
+}
+
+function writeLink() {
+  linking = null;
+  const moved = [...parts.values()].filter((each) => Object.keys(each.settings).length);
+  const words = moved.map((each) => `${each.name}=${encodeURIComponent(JSON.stringify(each.settings))}`);
+  history.replaceState(null, "", `#${words.join("&")}`);
+}
+
+let linkTrouble = ""; // said with what else is told
+
 // What a link asks for. What it says is checked where it is answered.
 function readLink() {
+  for (const part of parts.values()) part.settings = {};
   for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
+    if (!text) continue; // the name of a place on the page
     try {
       const settings = JSON.parse(text);
+      JSON.stringify(settings); // too deep for that is refused here
       if (parts.has(name) && settings && typeof settings === "object" && !Array.isArray(settings))
         parts.get(name).settings = settings;
     } catch (error) {
-      tell(`The link's settings of ${name} cannot be read: ${error.message}`, "bad");
+      linkTrouble = ` The link's settings of ${name} cannot be read: ${error.message}.`;
     }
   }
 }
@@ -168,8 +202,9 @@ function ask(part) {
 
 function answered(part, answer) {
   part.isAsking = false;
-  if (answer.refusal) part.place.replaceChildren(element("div", { class: "note bad" }, `Not possible: ${answer.refusal}`));
+  if (answer.refusal) showRefusal(part, answer.refusal);
   else show(part, answer.blocks);
+  if (!part.isDue) part.place.inert = false;
   part.place.classList.remove("waiting");
   part.section.dataset.answers = String(Number(part.section.dataset.answers ?? 0) + 1);
   if (part.isDue) ask(part);
@@ -183,6 +218,7 @@ function draw() {
     const part = { ...described, settings: {}, isAsking: false, isDue: false };
     parts.set(part.name, part);
     part.place = element("div", { class: "blocks" });
+    part.moved = element("div", { class: "controls" });
     part.section = element("section", { id: part.name },
       element("h2", {}, `${index + 1}. ${part.title} (${part.minutes} minutes)`),
       element("p", {}, ...marked(part.text)));
@@ -190,11 +226,25 @@ function draw() {
   });
   readLink();
   for (const part of parts.values()) {
-    const controls = part.controls.map((control) => CONTROLS[control.kind](part, control, settingOf(part, control.name)));
-    part.section.append(element("div", { class: "controls" }, ...controls), part.place,
+    drawControls(part);
+    part.section.append(part.moved, part.place,
       element("p", { class: "question" }, `Ask the class: ${part.question}`));
     show(part, part.blocks);
     if (Object.keys(part.settings).length) ask(part);
+  }
+}
+
+// Another link in the same window, or a step back to one: no page is loaded for it.
+function followLink() {
+  const before = new Map([...parts.values()].map((part) => [part, JSON.stringify(part.settings)]));
+  linkTrouble = "";
+  readLink();
+  if (linkTrouble) tell("The link was read in part.", "bad");
+  for (const [part, settings] of before) {
+    if (JSON.stringify(part.settings) === settings) continue;
+    drawControls(part);
+    part.place.inert = true;
+    ask(part);
   }
 }
 
@@ -203,9 +253,9 @@ function startPython() {
     tell("A page opened from a file may not start Python, so nothing follows here. Serve its directory: `flower-coded playground` does.", "bad");
     return;
   }
-  tell("Python is being loaded, some 15 MB the first time. Until then you see the first example.");
+  tell("Python is being loaded, some 17 MB the first time. Until then you see the first example.");
   const started = new Worker("worker.js");
-  started.onerror = (event) => tell(`Python could not be started: ${event.message}`, "bad");
+  started.onerror = (event) => tell(`Python could not be started: ${event.message ?? "worker.js cannot be loaded"}`, "bad");
   started.onmessage = ({ data }) => {
     if (data.kind === "failed") tell(`Python could not be started: ${data.reason}`, "bad");
     else if (data.kind === "ready") {
@@ -217,4 +267,5 @@ function startPython() {
 }
 
 draw();
+window.addEventListener("hashchange", followLink);
 startPython();
