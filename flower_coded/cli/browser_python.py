@@ -8,6 +8,7 @@ page needs is kept.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import os
 import tarfile
@@ -115,7 +116,7 @@ def browser_python(folder: Path | None = None) -> dict[str, bytes]:
 
 
 def pack(files: dict[str, bytes]) -> bytes:
-    """Put files into a zip archive that is the same whenever and wherever it is made.
+    """Put files into a zip archive that is the same whenever it is made, on whichever system, by one zlib.
 
     Examples
     --------
@@ -126,7 +127,7 @@ def pack(files: dict[str, bytes]) -> bytes:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system, entry.compress_type = 3, zipfile.ZIP_DEFLATED
             archive.writestr(entry, files[name])
     return packed.getvalue()
 
@@ -141,12 +142,16 @@ def _cached(archive: Archive) -> bytes:
     folder = cache_directory() / "browser-python"
     if (folder / archive.file_name).is_file():
         return _read(archive, folder)
-    content = _checked(archive, _fetch(archive), archive.address)
+    content = _checked(archive, _fetch(archive), archive.address, "try again")
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(dir=folder)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    os.replace(partial, folder / archive.file_name)  # never half a file under its name
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(partial, folder / archive.file_name)  # never half a file under its name
+    except OSError:
+        Path(partial).unlink(missing_ok=True)
+        raise
     return content
 
 
@@ -155,13 +160,16 @@ def _read(archive: Archive, folder: Path) -> bytes:
     if not path.is_file():
         raise DownloadError(str(path), "there is no such file", hint=f"fetch {archive.address}")
     with path.open("rb") as file:
-        return _checked(archive, file.read(archive.size + 1), str(path))
+        return _checked(archive, file.read(archive.size + 1), str(path), "remove it and try again")
 
 
-def _checked(archive: Archive, content: bytes, source: str) -> bytes:
+def _checked(archive: Archive, content: bytes, source: str, hint: str) -> bytes:
+    if len(content) < archive.size:
+        reason = f"only {len(content):,} of {archive.size:,} bytes are there"
+        raise DownloadError(source, reason, hint=hint)
     if hashlib.sha512(content).hexdigest() != archive.sha512:
         reason = f"it is not {archive.name} {archive.version}, whose SHA-512 is {archive.sha512[:16]}…"
-        raise DownloadError(source, reason, hint="remove it and try again")
+        raise DownloadError(source, reason, hint=hint)
     return content
 
 
@@ -171,11 +179,12 @@ def _fetch(archive: Archive) -> bytes:
     deadline, content = time.monotonic() + _SECONDS_IN_ALL, bytearray()
     try:
         with urllib.request.urlopen(archive.address, timeout=_SECONDS_PER_READ) as response:
-            while len(content) <= archive.size and (piece := response.read(_PIECE)):
+            # What has come is enough: a slow server must not keep us in one call beyond the deadline.
+            while len(content) <= archive.size and (piece := response.read1(_PIECE)):
                 content += piece
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"not done after {_SECONDS_IN_ALL:.0f} s")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise DownloadError(archive.address, str(reason), hint=hint) from error
+        raise DownloadError(archive.address, str(reason) or type(reason).__name__, hint=hint) from error
     return bytes(content)

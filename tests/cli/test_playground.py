@@ -8,12 +8,15 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ from flower_coded.cli.browser_python import Archive, pack
 from flower_coded.cli.exit_codes import REFUSED
 from flower_coded.cli.playground import page_server
 from flower_coded.crypto.srs_cache import CACHE_VARIABLE
+from flower_coded.errors import DownloadError
 from flower_coded.lesson import PARTS, described_lesson
 from flower_coded.reporting.playground import mathematics
 
@@ -135,7 +139,7 @@ print(flower_coded.__file__)
 
 
 def test_archives_are_known_by_their_digest(archives: Path, tmp_path: Path) -> None:
-    (archives / "numpy.tgz").write_bytes(b"something else")
+    (archives / "numpy.tgz").write_bytes(b"something else" * 99)
     command = ["playground", str(tmp_path / "page"), "--archives", str(archives), "--no-serve"]
     done = RUNNER.invoke(app, command)
     assert done.exit_code == REFUSED
@@ -156,6 +160,65 @@ def test_without_network_and_archives_a_sentence_says_what_to_bring(
     assert done.exit_code == REFUSED
     assert "--archives" in done.output.replace("\n", " ")
     assert "pyodide.tgz" in done.output.replace("\n", " ")
+
+
+@contextmanager
+def answering(reply: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that reads one request and answers it as told; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.recv(1 << 16)
+                reply(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/pyodide.tgz"
+
+
+DRIPPED = threading.Event()
+
+
+def drip(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(200):
+        connection.sendall(b"x")
+        time.sleep(0.05)
+    DRIPPED.set()
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf"), "4 of 1,000 bytes"),
+        (
+            lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf"),
+            "IncompleteRead",
+        ),
+        (lambda c: c.sendall(b"What is this?\r\n\r\n"), "What is this?"),
+        (lambda c: c.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n"), "Not Found"),
+        (lambda c: None, "closed connection"),
+        (lambda c: c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000), "SHA-512"),
+        (drip, "not done after"),
+    ],
+    ids=["half", "half of a chunk", "no HTTP", "missing", "nothing", "too much", "slow"],
+)
+def test_a_download_that_fails_is_told_in_a_sentence_and_leaves_nothing(
+    reply: Callable[[socket.socket], None], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(browser_python, "_SECONDS_IN_ALL", 0.3)
+    with answering(reply) as address:
+        archive = Archive("Pyodide", "1", address, 1000, "0" * 128)
+        monkeypatch.setattr(browser_python, "ARCHIVES", (archive, archive))
+        with pytest.raises(DownloadError) as refusal:
+            browser_python.browser_python()
+    assert told in str(refusal.value)
+    assert "remove it" not in str(refusal.value)
+    assert not DRIPPED.is_set()  # nobody waited for the slow one
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_was_fetched_is_kept(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
