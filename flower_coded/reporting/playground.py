@@ -39,7 +39,7 @@ def mathematics() -> dict[str, bytes]:
     Examples
     --------
     >>> files = mathematics()
-    >>> "flower_coded/codes/subset/__init__.py" in files, any("learning" in name for name in files)
+    >>> "flower_coded/codes/subset/__init__.py" in files, any("/learning/" in name for name in files)
     (True, False)
     """
     root = Path(str(files("flower_coded")))
