@@ -11,10 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from flower_coded import __version__
+from flower_coded.errors import ParameterError
 from flower_coded.lesson import described_lesson
 from flower_coded.reporting.style import STYLE
 
-__all__ = ["PACKED", "mathematics", "write_playground"]
+__all__ = ["PACKED", "is_of_the_page", "mathematics", "write_playground"]
 
 PACKED = (
     "__init__.py",
@@ -31,6 +32,18 @@ PACKED = (
 """The parts of the package that run in a browser: they need NumPy only."""
 
 _SCRIPTS = ("page.js", "worker.js")
+
+
+def is_of_the_page(name: str) -> bool:
+    """Say whether a path within a page's directory is one of those that the page is made of.
+
+    Examples
+    --------
+    >>> [is_of_the_page(name) for name in (".", "page.js", "runtime/numpy.zip", "runtime", "diary.txt")]
+    [True, True, True, False, False]
+    """
+    own = (".", "index.html", "flower_coded.zip", *_SCRIPTS)
+    return name in own or (name.startswith("runtime/") and name.count("/") == 1)
 
 
 def mathematics() -> dict[str, bytes]:
@@ -70,7 +83,15 @@ def write_playground(
         Pyodide's files and ``numpy.zip``.
     versions : mapping of str to str
         Of ``pyodide`` and ``numpy``, for the footer.
+
+    Raises
+    ------
+    ParameterError
+        If the directory holds an ``index.html`` that is another page.
     """
+    there = directory / "index.html"
+    if there.is_file() and b'id="lesson"' not in there.read_bytes():
+        raise ParameterError("directory", "must not hold another page", str(there), hint="name an empty one")
     web = files("flower_coded.lesson") / "web"
     lesson = json.dumps(described_lesson()).replace("<", "\\u003c")  # no text ends the script element
     page = (web / "index.html").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
@@ -27,7 +28,7 @@ from flower_coded.cli.browser_python import Archive, pack
 from flower_coded.cli.exit_codes import REFUSED
 from flower_coded.cli.playground import page_server
 from flower_coded.crypto.srs_cache import CACHE_VARIABLE
-from flower_coded.errors import DownloadError
+from flower_coded.errors import DownloadError, ParameterError
 from flower_coded.lesson import PARTS, described_lesson
 from flower_coded.reporting.playground import mathematics
 
@@ -261,6 +262,59 @@ def test_nothing_outside_the_directory_is_served(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/../archives/numpy.tgz")
     assert connection.getresponse().status == 404
+
+
+@pytest.mark.parametrize("path", ["/diary.txt", "/private/", "/private/letter.txt", "/runtime/", "/runtime"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_of_the_directory_only_the_page_is_served(page: Path, port: int, path: str, method: str) -> None:
+    (page / "private").mkdir()
+    for name in ("diary.txt", "private/letter.txt"):
+        (page / name).write_text("mine")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path)
+    assert connection.getresponse().status == 404
+
+
+def test_another_page_is_not_written_over(archives: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("the school's")
+    done = RUNNER.invoke(app, ["playground", str(tmp_path), "--archives", str(archives), "--no-serve"])
+    assert done.exit_code == REFUSED
+    assert (tmp_path / "index.html").read_text() == "the school's"
+    assert not (tmp_path / "page.js").exists()
+
+
+def test_a_page_is_written_over_by_a_newer_one(archives: Path, page: Path) -> None:
+    done = RUNNER.invoke(app, ["playground", str(page), "--archives", str(archives), "--no-serve"])
+    assert done.exit_code == 0, done.output
+
+
+def test_no_host_is_not_taken_for_all_of_them(page: Path) -> None:
+    with pytest.raises(ParameterError, match="--host"):
+        page_server(page, "", 0)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_ipv6_is_listened_on(page: Path, host: str) -> None:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        with page_server(page, host, 0) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            connection = http.client.HTTPConnection("::1", server.server_port, timeout=10)
+            connection.request("GET", "/page.js")
+            assert connection.getresponse().status == 200
+            server.shutdown()
+        return
+    pytest.skip("no IPv6 on this machine")
+
+
+def test_a_browser_that_goes_away_leaves_no_traceback(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        connection.sendall(b"GET /")
+    again = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    again.request("GET", "/")
+    assert again.getresponse().status == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_port_that_is_taken_is_refused_in_a_sentence(port: int, archives: Path, page: Path) -> None:
