@@ -88,7 +88,7 @@ def _(kind, lesson_code, models_of, np, num_attackers, seed, share_poisoned):
 
 
 @app.cell
-def _(attackers, code, mo, poisoned):
+def _(attackers, code, mo, np, poisoned):
     def cell(model, user):
         color = "#fff" if not code.matrix[model, user] else "#d55e00" if user in attackers else "#0072b2"
         return f'<td style="background:{color};border:1px solid #ccd;width:1.3em;height:1.1em"></td>'
@@ -102,8 +102,8 @@ def _(attackers, code, mo, poisoned):
         [
             mo.Html(f"<table style='border-collapse:collapse'>{rows}</table>"),
             mo.md(
-                f"Orange: a liar. {len(poisoned)} of {code.num_models} models are poisoned. A majority of the models is "
-                f"{'**lost**' if 2 * len(poisoned) >= code.num_models else 'clean'}."
+                f"Orange: a liar. {len(poisoned)} of {code.num_models} models are poisoned. The vote is "
+                f"{('**lost**', '**tied**', 'safe')[1 + np.sign(code.num_models - 2 * len(poisoned))]}."
             ),
         ]
     )

@@ -87,6 +87,8 @@ def respond(part: str, settings: str) -> str:
         return json.dumps({"blocks": found.respond(_object(settings))})
     except FlowerCodedError as refusal:
         return json.dumps({"refusal": str(refusal)})
+    except RecursionError:
+        return json.dumps({"refusal": "settings must not be nested that deep"})
 
 
 def described_lesson() -> list[dict[str, Any]]:
@@ -152,12 +154,19 @@ def _vote(
         "reached": reached.tolist(),
         "poisoned": list(poisoned),
     }
-    majority = "lost" if 2 * len(poisoned) >= subset_code.num_models else "clean"
+    margin = subset_code.num_models - 2 * len(poisoned)
+    majority = (
+        "a majority of them is **clean**"
+        if margin > 0
+        else "the vote is **lost**"
+        if margin < 0
+        else "the vote is **tied**, and the smaller label wins"
+    )
     promises = subset_code.guarantees
     told = (
-        f"{len(poisoned)} of {subset_code.num_models} models are poisoned, so a majority of them is "
-        f"**{majority}**. The code promises to hold against {promises.corrected} liars who poison all that "
-        f"they reach, and against {promises.corrected_selective} who choose."
+        f"{len(poisoned)} of {subset_code.num_models} models are poisoned, so {majority}. "
+        f"The code promises to hold against {promises.corrected} liars who poison all that they reach, and "
+        f"against {promises.corrected_selective} who choose."
     )
     columns = ("decoder", "accuracy", "with the trigger", "attack succeeds", "accused users", "innocents")
     return [matrix, _text(told), _table(columns, rows)]

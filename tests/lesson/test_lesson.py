@@ -92,6 +92,29 @@ def test_a_refusal_names_the_setting(part: str, sent: dict[str, Any], named: str
     assert json.loads(respond(part, json.dumps(sent)))["refusal"].startswith(named)
 
 
+@pytest.mark.parametrize("depth", [100, 500, 900, 990, 1000, 100_000])
+def test_a_setting_however_deep_is_refused_in_words(depth: int) -> None:
+    assert set(json.loads(respond("break", '{"liars":' + "[" * depth + "]" * depth + "}"))) == {"refusal"}
+
+
+@pytest.mark.parametrize(
+    ("spared", "told", "least", "most"),
+    [
+        ((), "the vote is **lost**", 1.0, 1.0),
+        ((1, 4), "**tied**", 0.01, 0.3),
+        ((1, 4, 9), "is **clean**", 0.0, 0.0),
+    ],
+)
+def test_what_is_told_of_the_vote_is_what_the_vote_does(
+    spared: tuple[int, ...], told: str, least: float, most: float
+) -> None:
+    """In a tie the smaller label wins: only images of a 9 are answered with the liars' 8."""
+    _, text, table = json.loads(respond("vote", json.dumps({"spared": spared, "mistakes": 0})))["blocks"]
+    assert told in text["text"]
+    [majority] = [row for row in table["rows"] if row[0] == "majority"]
+    assert least <= float(majority[3]) <= most
+
+
 @pytest.mark.parametrize("name", ["correction", "tracking"])
 def test_nobody_is_accused_where_nobody_lies(name: str) -> None:
     for readout in take_a_vote(lesson_code(name), [], []):
