@@ -100,7 +100,7 @@ def calibrated_options(
     Returns
     -------
     dict
-        For ``joint`` its ``natural_evidence``
+        For ``joint`` its ``natural_evidence`` and ``unseen_evidence``
         (:func:`~flower_coded.codes.subset.joint_decoder.natural_evidence`); for the others what was given.
 
     Examples
@@ -109,13 +109,13 @@ def calibrated_options(
     >>> from flower_coded.codes.subset.constructions import backdoor_correction_code
     >>> code, labels = backdoor_correction_code(1, 2, 3), np.arange(40) % 10
     >>> calibrated_options("joint", code, np.tile(4 * np.eye(10), (3, 1, 1)), np.tile(labels, (3, 1)))
-    {'natural_evidence': 0.1}
+    {'natural_evidence': 0.0, 'unseen_evidence': 0.1}
     """
     given = dict(options or {})
     check_decoder(name, given)
     if name != "joint" or "natural_evidence" in given:
         return given
-    return given | {"natural_evidence": natural_evidence(code, confusion, predictions, **given)}
+    return natural_evidence(code, confusion, predictions, **given) | given
 
 
 def check_decoder(name: str, options: Mapping[str, Any] | None = None) -> None:

@@ -64,10 +64,10 @@ OBEDIENCE = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 DOUBT = 20.0
 """Nats of evidence for poisoned models that an explanation may leave unexplained and still acquit."""
 
-LABEL_COST = (0.06, 3.0)
-"""Nats per disagreement and user for labels: a constant, and a multiple of the natural evidence."""
+LABEL_COST = (0.1, 3.0)
+"""Nats per joint disagreement and user for labels: a constant, and a multiple of the natural evidence."""
 
-PROOF_COST = (0.12, 4.0)
+PROOF_COST = (0.2, 4.0)
 """The same for accusations. Models err together more often on images that are unlike the validation ones: an
 accusation has to go beyond that."""
 
@@ -151,11 +151,13 @@ class JointDecoder(EnsembleDecoder):
     user_cost : float
         Nats of evidence that every user of a coalition costs: a triggered sample gives some ten.
     natural_evidence : float
-        Nats by which errors of *clean* models seem to tell against a user, for every sample on which models
-        disagree; :func:`natural_evidence` measures it. The likelihood takes models for independent given the
-        label. Those of a user whose data are unlike the others' are not: they err together. So every user of
-        a coalition costs, for every disagreement, :data:`LABEL_COST` where labels are decoded and
-        :data:`PROOF_COST` where somebody is accused: a constant and a multiple of this.
+        Nats by which errors of *clean* models seem to tell against a user, for every sample on which two
+        models or more dissent; :func:`natural_evidence` measures it. The likelihood takes models for
+        independent given the label. Those of a user whose data are unlike the others' are not: they err
+        together. So every user of a coalition costs, for every such sample, :data:`LABEL_COST` where labels
+        are decoded and :data:`PROOF_COST` where somebody is accused: a constant and a multiple of this.
+    unseen_evidence : float
+        What the measurement may have missed, being of few samples. It counts in accusations alone.
     standard_of_proof : float
         In (0.5, 1): a user is named if the posterior of the coalitions without him is at most what is
         missing to 1.
@@ -192,6 +194,7 @@ class JointDecoder(EnsembleDecoder):
         capacity: int = 1024,
         user_cost: float = 15.0,
         natural_evidence: float = 0.03,
+        unseen_evidence: float = 0.03,
         standard_of_proof: float = 0.999,
     ) -> None:
         if capacity < 1:
@@ -211,7 +214,11 @@ class JointDecoder(EnsembleDecoder):
         if not 1 <= max_attackers <= code.num_users:
             raise ParameterError("max_attackers", f"must lie in 1 .. {code.num_users}", max_attackers)
         self.code, self.capacity = code, capacity
-        self.user_cost, self.natural_evidence = user_cost, natural_evidence
+        if not 0 <= unseen_evidence <= MOST_UNSEEN_EVIDENCE:
+            requirement = f"must lie between 0 and {MOST_UNSEEN_EVIDENCE}"
+            raise ParameterError("unseen_evidence", requirement, unseen_evidence, hint="0.03")
+        self.user_cost = user_cost
+        self.natural_evidence, self.unseen_evidence = natural_evidence, unseen_evidence
         self.max_attackers, self.standard_of_proof = max_attackers, standard_of_proof
         log_rates = log_confusion_rates(confusion, code.num_models, smoothing)
         self.num_classes = int(log_rates.shape[1])
@@ -274,18 +281,21 @@ class JointDecoder(EnsembleDecoder):
         """Users accused of the whole stream; of users with equal columns all, one of whom is meant."""
         return [int(user) for user in np.flatnonzero(self._named_mask(stream))]
 
-    def evidence_against_users(self, stream: Stream) -> float:
-        """Give what :func:`natural_evidence` is, of a stream in which nobody attacks."""
-        disagreements = float(evidential_counts(stream.memory).sum())
+    def evidence_against_users(self, stream: Stream) -> dict[str, float]:
+        """Give what :func:`natural_evidence` gives, of a stream in which nobody attacks."""
+        disagreements = _joint_disagreements(stream.memory)
         if disagreements == 0:
-            return MOST_UNSEEN_EVIDENCE
-        # A gain has to exceed the users' cost to be seen at all: with few disagreements none does. Half of
-        # that is assumed: all of it would hide three attackers on a tenth of 300 images.
-        unseen = min(self.user_cost / 2 / disagreements, MOST_UNSEEN_EVIDENCE)
+            return {"natural_evidence": 0.0, "unseen_evidence": MOST_UNSEEN_EVIDENCE}
         gains = (stream.coalitions.log_evidence - stream.coalitions.log_evidence[0])[1:] / self._sets.size[1:]
         gains += self._of_disagreements(LABEL_COST, stream.memory)  # what is measured here does not cost yet
         seen = max(float(gains.max()), 0.0) / disagreements
-        return min(seen + unseen, MOST_NATURAL_EVIDENCE)
+        # A gain has to exceed the users' cost to be seen at all: with few disagreements none does. Half of
+        # that is assumed: all of it would hide three attackers on a tenth of 300 images.
+        unseen = self.user_cost / 2 / disagreements
+        return {
+            "natural_evidence": min(seen, MOST_NATURAL_EVIDENCE),
+            "unseen_evidence": min(unseen, MOST_UNSEEN_EVIDENCE),
+        }
 
     def explain(self, stream: Stream, number: int = 5) -> list[Explanation]:
         """Give the likeliest coalitions, best first."""
@@ -313,7 +323,7 @@ class JointDecoder(EnsembleDecoder):
         return (
             f"JointDecoder({self.code.name}, {self.num_classes} classes, max_attackers={self.max_attackers}, "
             f"max_framers={self.max_framers}, capacity={self.capacity}, user_cost={self.user_cost}, "
-            f"natural_evidence={self.natural_evidence:.3g}, "
+            f"natural_evidence={self.natural_evidence:.3g}, unseen_evidence={self.unseen_evidence:.3g}, "
             f"standard_of_proof={self.standard_of_proof})"
         )
 
@@ -327,8 +337,8 @@ class JointDecoder(EnsembleDecoder):
 
     def _of_disagreements(self, cost: tuple[float, float], memory: AnswerMemory) -> float:
         constant, multiple = cost
-        per_sample = constant + multiple * self.natural_evidence
-        return per_sample * float(evidential_counts(memory).sum())
+        assumed = self.natural_evidence + (self.unseen_evidence if cost is PROOF_COST else 0.0)
+        return (constant + multiple * assumed) * _joint_disagreements(memory)
 
     def _most_who_leave_proof(self) -> int:
         """Most users, up to ``max_attackers``, who never reach all models of another user (of his column)."""
@@ -386,7 +396,9 @@ class JointDecoder(EnsembleDecoder):
         return mixed / mixed.sum(axis=1, keepdims=True), attacked @ weights, repeated @ weights
 
 
-def natural_evidence(code: SubsetCode, confusion: ArrayLike, predictions: ArrayLike, **options: Any) -> float:
+def natural_evidence(
+    code: SubsetCode, confusion: ArrayLike, predictions: ArrayLike, **options: Any
+) -> dict[str, float]:
     """Measure on clean samples how much the models' own errors tell against users, as it seems.
 
     Parameters
@@ -402,21 +414,30 @@ def natural_evidence(code: SubsetCode, confusion: ArrayLike, predictions: ArrayL
 
     Returns
     -------
-    float
-        The largest gain in log evidence of a coalition over nobody, beyond what its users cost anyhow, for
-        each of them and each sample on which models disagree. A gain below that cost is not seen, and few
-        samples give no other: so half the cost of a user, for each of those samples, is added, up to
-        :data:`MOST_UNSEEN_EVIDENCE`. From 0 to :data:`MOST_NATURAL_EVIDENCE`.
+    dict of str to float
+        Two options of the decoder. ``natural_evidence``: the largest gain in log evidence of a coalition over
+        nobody, beyond what its users cost anyhow, for each of them and each sample on which two models or
+        more dissent, up to :data:`MOST_NATURAL_EVIDENCE`. ``unseen_evidence``: a gain below that cost is not
+        seen, and few samples give no other; so half the cost of a user, for each of those samples, up to
+        :data:`MOST_UNSEEN_EVIDENCE`.
 
     Examples
     --------
     >>> from flower_coded.codes.subset.constructions import backdoor_correction_code
     >>> code, labels = backdoor_correction_code(1, 2, 3), np.arange(40) % 4
     >>> natural_evidence(code, np.tile(10 * np.eye(4, dtype=int), (3, 1, 1)), np.tile(labels, (3, 1)))
-    0.1
+    {'natural_evidence': 0.0, 'unseen_evidence': 0.1}
     """
-    decoder = JointDecoder(code, confusion, **(options | {"natural_evidence": 0.0}))
+    decoder = JointDecoder(code, confusion, **(options | {"natural_evidence": 0.0, "unseen_evidence": 0.0}))
     return decoder.evidence_against_users(decoder.observe(None, predictions))
+
+
+def _joint_disagreements(memory: AnswerMemory) -> float:
+    """Count the samples on which two models or more answer other than most: one alone errs by itself."""
+    values = memory.vectors[:, :, None] == memory.vectors[:, None, :]
+    most = values.sum(axis=2).max(axis=1, initial=0)
+    is_joint = memory.vectors.shape[1] - most >= 2
+    return float(evidential_counts(memory)[is_joint].sum())
 
 
 def _normalized(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
