@@ -12,9 +12,8 @@ Against attackers who have read this:
 * what a coalition does must repeat itself to be believed, and a sample that no coalition explains may still
   be an attack never seen before, by up to ``k'`` users with unknown obedience (see
   :mod:`~flower_coded.codes.subset.answer_likelihood`);
-* errors that models make together are no proof: every disagreement costs every user of a coalition
-  (:data:`PROOF_COST`). Attackers who are seen in few of the disagreements are not named: a twentieth is
-  enough for two, a half for four or for two who have raised the natural evidence;
+* errors that models make together are no proof: every sample on which two models or more dissent costs every
+  user of a coalition (:data:`PROOF_COST`). Attackers who are seen in few of these are not named;
 * a user is named only if two tests agree. The posterior of all coalitions without him (or another user with
   his column) is at most ``1 - standard_of_proof``. And *no* coalition of others, of up to ``max_framers``
   users or as many as the likeliest has, reaches all models that are seen to obey, but for evidence of
