@@ -273,7 +273,7 @@ def test_networks_of_hugging_face_are_refused_without_their_package_or_their_dir
         prepare(config(network="hugging-face", base_file=str(tmp_path)))
 
 
-@pytest.mark.slow
+@pytest.mark.experiment
 def test_scenario__runs_through_flower(tmp_path: Path) -> None:
     settings = [f"{key}={value}" for key, value in SMALL.items()]
     settings += [
