@@ -23,6 +23,8 @@ __all__ = ["PARTS", "Block", "Part", "described_lesson", "respond"]
 
 Block = dict[str, Any]
 
+_MOST_CHARACTERS = 500  # of one part's settings; the longest that a page sends has about 200
+
 
 @dataclass(frozen=True)
 class Part:
@@ -87,8 +89,6 @@ def respond(part: str, settings: str) -> str:
         return json.dumps({"blocks": found.respond(_object(settings))})
     except FlowerCodedError as refusal:
         return json.dumps({"refusal": str(refusal)})
-    except RecursionError:
-        return json.dumps({"refusal": "settings must not be nested that deep"})
 
 
 def described_lesson() -> list[dict[str, Any]]:
@@ -108,6 +108,8 @@ def described_lesson() -> list[dict[str, Any]]:
 
 
 def _object(text: str) -> dict[str, Any]:
+    if len(text) > _MOST_CHARACTERS:  # before it is read: a long text may be nested deeper than the stack
+        raise ParameterError("settings", f"must have at most {_MOST_CHARACTERS} characters", len(text))
     try:
         settings = json.loads(text)
     except ValueError as error:

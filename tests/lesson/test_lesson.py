@@ -92,7 +92,7 @@ def test_a_refusal_names_the_setting(part: str, sent: dict[str, Any], named: str
     assert json.loads(respond(part, json.dumps(sent)))["refusal"].startswith(named)
 
 
-@pytest.mark.parametrize("depth", [100, 500, 900, 990, 1000, 100_000])
+@pytest.mark.parametrize("depth", [1, 200, 240, 1000, 100_000, 10_000_000])
 def test_a_setting_however_deep_is_refused_in_words(depth: int) -> None:
     assert set(json.loads(respond("break", '{"liars":' + "[" * depth + "]" * depth + "}"))) == {"refusal"}
 
