@@ -19,7 +19,9 @@ ensemble of 15 models, each trained by four users that a backdoor-correcting cod
 report's first figure shows it against attackers who have read the decoder and poison some of their models.
 """
 
-_SETTINGS = ["num-server-rounds=15"]  # a quarter fewer than the scenario's: about 90 s, and the same to see
+_SETTINGS = [
+    "num-server-rounds=15"
+]  # a quarter fewer than the scenario's: about a minute, and the same to see
 
 
 def run_demo(*, results: Path, verbose: bool) -> int:

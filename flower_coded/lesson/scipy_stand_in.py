@@ -103,7 +103,8 @@ def pivoted_qr(
     [2, 1, 0]
     """
     if mode != "r" or not pivoting:
-        raise NotImplementedError("only what the lesson calls")
+        received = f"mode={mode!r}, pivoting={pivoting}"
+        raise NotImplementedError(f"only mode='r' with pivoting, which the lesson calls; received {received}")
     left, pivots = np.array(matrix, dtype=np.float64), list[int]()
     for _ in range(min(left.shape)):
         lengths = np.linalg.norm(left, axis=0)

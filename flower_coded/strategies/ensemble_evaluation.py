@@ -202,18 +202,23 @@ class EnsembleEvaluator:
 
     def confusion(self, stacked_state: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Count (model, true class, answer) on the calibration half; shape (m, c, c)."""
-        images, labels = self._calibration
-        return confusion_counts(self._predict(stacked_state, images), labels, self.num_classes)
+        return self._calibration_counts(stacked_state)[1]
 
     def calibrated(
         self, stacked_state: Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[np.int64], dict[str, Any]]:
         """Give confusion counts and the decoder's options, with what the calibration half tells of both."""
-        images, labels = self._calibration
-        answers = self._predict(stacked_state, images)
-        confusion = confusion_counts(answers, labels, self.num_classes)
+        answers, confusion = self._calibration_counts(stacked_state)
         options = calibrated_options(self.decoder, self.code, confusion, answers, self.decoder_options)
         return confusion, options
+
+    def _calibration_counts(
+        self, stacked_state: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Answers (m, B) to the calibration half, and their counts (m, c, c)."""
+        images, labels = self._calibration
+        answers = self._predict(stacked_state, images)
+        return answers, confusion_counts(answers, labels, self.num_classes)
 
     def evaluate(self, stacked_state: Mapping[str, NDArray[Any]]) -> EnsembleEvaluation:
         """Measure one stacked state.

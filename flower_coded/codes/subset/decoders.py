@@ -113,7 +113,7 @@ def calibrated_options(
     """
     given = dict(options or {})
     check_decoder(name, given)
-    if name != "joint" or "natural_evidence" in given:
+    if name != "joint" or {"natural_evidence", "unseen_evidence"} <= set(given):
         return given
     return natural_evidence(code, confusion, predictions, **given) | given
 

@@ -286,7 +286,7 @@ class JointDecoder(EnsembleDecoder):
         if disagreements == 0:
             return {"natural_evidence": 0.0, "unseen_evidence": MOST_UNSEEN_EVIDENCE}
         gains = (stream.coalitions.log_evidence - stream.coalitions.log_evidence[0])[1:] / self._sets.size[1:]
-        gains += self._of_disagreements(LABEL_COST, stream.memory)  # what is measured here does not cost yet
+        gains += self._label_cost(stream.memory)  # what is measured here does not cost yet
         seen = max(float(gains.max()), 0.0) / disagreements
         # A gain has to exceed the users' cost to be seen at all: with few disagreements none does. Half of
         # that is assumed: all of it would hide three attackers on a tenth of 300 images.
@@ -328,15 +328,19 @@ class JointDecoder(EnsembleDecoder):
 
     def _learned(self, memory: AnswerMemory) -> Stream:
         for_labels, for_proof = (
-            self._sets.log_prior - (self.user_cost + self._of_disagreements(cost, memory)) * self._sets.size
-            for cost in (LABEL_COST, PROOF_COST)
+            self._sets.log_prior - (self.user_cost + cost(memory)) * self._sets.size
+            for cost in (self._label_cost, self._proof_cost)
         )
         coalitions = learn_coalitions(self._likelihood, self._sets.reach, for_labels, for_proof, memory)
         return Stream(memory, coalitions, memory.num_samples)
 
-    def _of_disagreements(self, cost: tuple[float, float], memory: AnswerMemory) -> float:
-        constant, multiple = cost
-        assumed = self.natural_evidence + (self.unseen_evidence if cost is PROOF_COST else 0.0)
+    def _label_cost(self, memory: AnswerMemory) -> float:
+        constant, multiple = LABEL_COST
+        return (constant + multiple * self.natural_evidence) * _joint_disagreements(memory)
+
+    def _proof_cost(self, memory: AnswerMemory) -> float:
+        constant, multiple = PROOF_COST
+        assumed = self.natural_evidence + self.unseen_evidence
         return (constant + multiple * assumed) * _joint_disagreements(memory)
 
     def _most_who_leave_proof(self) -> int:
@@ -355,7 +359,7 @@ class JointDecoder(EnsembleDecoder):
         best = coalitions.kept[place]
         unexplained = (~self._sets.reach).astype(np.float64) @ coalitions.model_evidence[place]
         is_heard = self._sets.size <= max(self.max_framers, int(self._sets.size[best]))
-        explains = is_heard & (unexplained <= DOUBT + self._of_disagreements(PROOF_COST, stream.memory))
+        explains = is_heard & (unexplained <= DOUBT + self._proof_cost(stream.memory))
         return np.asarray(named & self._sets.members[explains].all(axis=0))
 
     def _posteriors(

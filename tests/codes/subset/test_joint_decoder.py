@@ -427,3 +427,12 @@ def test_decoder__refuses_bad_options(options: dict[str, float]) -> None:
 def test_decoder__refuses_more_coalitions_than_it_can_hear() -> None:
     with pytest.raises(ParameterError, match="at most 100000 sets"):
         JointDecoder(partition_code(24, 24), np.ones((24, 2, 2)), max_attackers=6)
+
+
+def test_calibrated_options__keep_what_was_given() -> None:
+    answers = np.tile(np.arange(40) % NUM_CLASSES, (15, 1))
+    measured = calibrated_options("joint", BCC, confusion(15), answers)
+    assert measured == {"natural_evidence": 0.0, "unseen_evidence": joint_decoder.MOST_UNSEEN_EVIDENCE}
+    given = {"natural_evidence": 0.2, "max_attackers": 2}
+    assert calibrated_options("joint", BCC, confusion(15), answers, given) == measured | given
+    assert calibrated_options("majority", BCC, confusion(15), answers) == {}
