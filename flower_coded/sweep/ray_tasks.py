@@ -10,6 +10,7 @@ Machines may come and go. What is under way follows what the cluster holds by no
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -38,6 +39,7 @@ T = TypeVar("T")
 
 _POLL_SECONDS = 1.0
 _KNOCK_SECONDS = 10.0
+_SECONDS_WITHOUT_ROOM = 0.1
 _PATIENCE_SECONDS = 600.0  # how long a cluster may be without any machine that could take a task
 _LONGEST_DIRECTORY = 45  # Ray appends some 60 bytes to it and makes sockets, whose names end at 104 or 107
 _OBJECT_STORE_BYTES = 128 * 2**20  # results are small; Ray's own choice is a third of the memory
@@ -76,11 +78,13 @@ def work_through_with_ray(
             num_returns="streaming",
         )(_serve)
         running.append(_Running(first, remote.remote(work, first)))
-        room, last_room = _room(resources), time.monotonic()
+        room, last_room, is_more = _room(resources), time.monotonic(), True
         try:
-            while running:
-                while len(running) < room and (task := next(waiting, _END)) is not _END:
-                    running.append(_Running(task, remote.remote(work, task)))
+            # Not "while running": all that run may end in one round, and others still wait.
+            while running or is_more:
+                new = list(itertools.islice(waiting, max(0, room - len(running))))
+                running += [_Running(task, remote.remote(work, task)) for task in new]
+                is_more = is_more and len(running) >= room
                 _wait_for_a_word(running)
                 for one in list(running):
                     outcome = one.collect(time_limit, on_begin)
@@ -153,7 +157,10 @@ class _Running(Generic[T]):
 
 
 def _wait_for_a_word(running: list[_Running[T]]) -> None:
-    """Wait until a task says something or runs out of time, a second at most."""
+    """Wait until a task says something or runs out of time, a second at most; a moment where none runs."""
+    if not running:
+        time.sleep(_SECONDS_WITHOUT_ROOM)
+        return
     remaining = min(one.deadline for one in running) - time.monotonic()
     patience = max(0.0, min(_POLL_SECONDS, remaining))
     ray.wait([one.stream for one in running], num_returns=1, timeout=patience)

@@ -161,6 +161,28 @@ def test_on_ray_every_task_has_one_outcome_whatever_happens_to_others(tmp_path: 
 
 
 @pytest.mark.slow
+def test_on_ray_tasks_that_end_in_the_same_moment_do_not_end_the_others(tmp_path: Path) -> None:
+    """Nothing may run for a moment while many tasks wait."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\n"
+        "from flower_coded.sweep import ray_tasks\n"
+        "from flower_coded.sweep.engine import work_through\n"
+        "from flower_coded.sweep.outcome import RunResources\n"
+        "def work(task):\n"
+        "    return task * task\n"
+        # Looked at so seldom, both of two tasks have always ended.
+        "ray_tasks._wait_for_a_word = lambda running: time.sleep(1.5)\n"
+        "done = work_through(range(5), work, resources=RunResources(2), time_limit=60)\n"
+        "print(sorted(outcome.unwrap() for outcome in done))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=180, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[0, 1, 4, 9, 16]"
+
+
+@pytest.mark.slow
 def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
