@@ -220,13 +220,18 @@ class EnsembleEvaluator:
         answers = self._predict(stacked_state, images)
         return answers, confusion_counts(answers, labels, self.num_classes)
 
-    def evaluate(self, stacked_state: Mapping[str, NDArray[Any]]) -> EnsembleEvaluation:
+    def evaluate(
+        self, stacked_state: Mapping[str, NDArray[Any]], *, alone: bool = False
+    ) -> EnsembleEvaluation:
         """Measure one stacked state.
 
         Parameters
         ----------
         stacked_state : mapping of str to ndarray of shape (m, ...)
             The ensemble.
+        alone : bool
+            Whether a decoder that learns sees the clean samples only, and then decodes every triggered one by
+            itself: what an attack on a single sample does, which nothing repeats.
 
         Returns
         -------
@@ -236,7 +241,7 @@ class EnsembleEvaluator:
         decoder = make_decoder(self.decoder, self.code, confusion, options)
         labels = self._measuring[1]
         stream = self._stream(stacked_state)
-        memory = decoder.observe(decoder.init(), stream)
+        memory = decoder.observe(decoder.init(), stream[:, : len(labels)] if alone else stream)
         answers = stream[:, : len(labels)]
         triggered = None if self._triggered is None else stream[:, len(labels) :]
         decoded = decoder.decode(answers, memory)

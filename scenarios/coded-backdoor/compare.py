@@ -3,6 +3,7 @@
     python scenarios/coded-backdoor/compare.py                      # digits, 0 to 3 attackers, three seeds
     python scenarios/coded-backdoor/compare.py tracking             # who was it?
     python scenarios/coded-backdoor/compare.py decoders             # against attackers who have read them
+    python scenarios/coded-backdoor/compare.py decoders --methods joint
     python scenarios/coded-backdoor/compare.py dataset=mnist samples-per-user=1000 --seeds 1
     python scenarios/coded-backdoor/compare.py in-turn dataset=mnist samples-per-user=5000  # as the paper
 
@@ -64,7 +65,7 @@ def main(
     attackers: Annotated[str, typer.Option(help="Numbers of attackers.")] = "0,1,2,3",
     seeds: Annotated[str, typer.Option(help="Seeds; the table shows means over them.")] = "1,2,3",
     methods: Annotated[
-        str, typer.Option(help="Names of methods, separated by semicolons; all if empty.")
+        str, typer.Option(help="Names of methods, or decoders, separated by semicolons; all if empty.")
     ] = "",
     processes: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
     results: Annotated[Path, typer.Option(help="Where the comparison leaves its files.")] = Path("results"),
@@ -75,8 +76,8 @@ def main(
     modes = {each for each in given if each in {TRACKING, IN_TURN, DECODERS}}
     given = [each for each in given if each not in modes]
     with refusals_as_status():
-        if DECODERS in modes and (len(modes) > 1 or methods):
-            raise ParameterError("decoders", "must stand without tracking, in-turn and --methods", methods)
+        if DECODERS in modes and len(modes) > 1:
+            raise ParameterError("decoders", "must stand without tracking and in-turn", sorted(modes))
         tracking, in_turn = TRACKING in modes, IN_TURN in modes
         scenario = find_scenario(str(Path(__file__).parent))
         users = {"num-clients": NUM_TRACKING_USERS, "samples-per-user": 75}
@@ -85,7 +86,7 @@ def main(
         known = (
             TRACKING_METHODS if tracking else CODED_METHODS if in_turn else (*SINGLE_MODELS, *CODED_METHODS)
         )
-        names = [method.name for method in known]
+        names = list(DECODER_NAMES) if DECODERS in modes else [method.name for method in known]
         chosen = [each.strip() for each in methods.split(";") if each.strip()] or names
         if not set(chosen) <= set(names):
             raise ParameterError("methods", f"must be among {'; '.join(names)}", methods)
@@ -98,7 +99,7 @@ def main(
         run = RunDirectory.resume(path, config)
         if DECODERS in modes:
             versions = [Versions(a, s) for s, a in itertools.product(drawn, numbers) if a]
-            typer.echo(_compare_decoders(run, versions, config, processes))
+            typer.echo(_compare_decoders(run, versions, config, processes, chosen))
         else:
             trainings = [Training(m, a, s) for s, a, m in itertools.product(drawn, numbers, chosen)]
             typer.echo(_compare_methods(run, trainings, config, processes, tracking=tracking))
@@ -126,13 +127,14 @@ def _run(
     work: Callable[[list[Task]], Iterator[tuple[Task, list[dict[str, Any]]]]],
     task_of: Callable[[dict[str, Any]], Task],
     told: Callable[[Task, list[dict[str, Any]]], str],
+    is_done: Callable[[list[dict[str, Any]]], bool] = bool,
 ) -> None:
-    """Do the tasks that have left no record yet, and keep each one's records as it is done."""
+    """Do the tasks whose records do not suffice yet, and keep each one's records as it is done."""
     records = list(run.metrics().records()) if (run.path / "metrics.json").is_file() else []
-    done = {task_of(record) for record in records}
-    missing = [task for task in tasks if task not in done]
+    missing = [task for task in tasks if not is_done([r for r in records if task_of(r) == task])]
     for number, (task, found) in enumerate(work(missing), start=1):
-        records += found
+        renewed = {(task, record.get("decoder")) for record in found}
+        records = [r for r in records if (task_of(r), r.get("decoder")) not in renewed] + found
         run.write_metrics(records)
         typer.echo(f"{number:3d}/{len(missing)}  {told(task, found)}")
 
@@ -153,19 +155,26 @@ def _compare_methods(
 
 
 def _compare_decoders(
-    run: RunDirectory, versions: list[Versions], config: dict[str, Any], processes: int
+    run: RunDirectory,
+    versions: list[Versions],
+    config: dict[str, Any],
+    processes: int,
+    decoders: list[str],
 ) -> str:
     def told(task: Versions, found: list[dict[str, Any]]) -> str:
         worst = {
             decoder: max(r["attack success"] for r in found if r["decoder"] == decoder)
-            for decoder in DECODER_NAMES
+            for decoder in decoders
         }
         shown = ", ".join(f"{decoder} {success:.3f}" for decoder, success in worst.items())
         return f"seed {task.seed}, {task.attackers} attackers: attack success at most {shown}"
 
-    work = partial(run_versions, config=config, num_processes=processes)
-    _run(run, versions, work, lambda r: Versions(r["attackers"], r["seed"]), told)
-    return write_decoders(run, versions)
+    def is_done(found: list[dict[str, Any]]) -> bool:
+        return set(decoders) <= {record["decoder"] for record in found}
+
+    work = partial(run_versions, config=config, decoders=decoders, num_processes=processes)
+    _run(run, versions, work, Versions.of, told, is_done)
+    return write_decoders(run, versions, decoders)
 
 
 def _numbers(option: str, text: str) -> list[int]:

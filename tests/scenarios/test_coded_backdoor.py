@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -86,7 +86,16 @@ def test_a_run_leaves_tables_pictures_the_ensemble_and_a_report(tmp_path: Path) 
     assert page.count("<img") == 6
     assert page.index("Which decoder holds?") < page.index("Accuracy by round")  # the first figure
     attacked = rows_of(tmp_path / "under_attack.csv")
-    attacks = {"nobody", "plain", "few images", "selective", "framing", "model triggers", "two groups"}
+    attacks = {
+        "nobody",
+        "plain",
+        "few images",
+        "one image",
+        "selective",
+        "framing",
+        "model triggers",
+        "two groups",
+    }
     assert {row["attack"] for row in attacked} == attacks
     assert len(attacked) == len(attacks) * 5  # decoders
     ensemble = CodedEnsemble.load(tmp_path / "ensemble.npz")
@@ -333,28 +342,45 @@ def test_the_comparison_of_decoders_goes_on_where_it_stopped(
 ) -> None:
     compare, measured = compare_script(), []
 
-    def counted(tasks: list[Any], config: dict, *, num_processes: int) -> Iterator[Any]:
+    def counted(
+        tasks: list[Any], config: dict, *, decoders: Sequence[str], num_processes: int
+    ) -> Iterator[Any]:
         for task in tasks:
-            measured.append((task.attackers, task.seed))
-            yield task, [record for record in decoder_records() if record["seed"] == task.seed]
+            measured.append((task.seed, *decoders))
+            own = [record for record in decoder_records() if record["seed"] == task.seed]
+            yield task, [record | {"decoder": decoder} for decoder in decoders for record in own]
+
+    def compared(seeds: str, methods: str) -> list[tuple[str, str, float]]:
+        compare.main(["decoders"], attackers="0,2", seeds=seeds, methods=methods, results=tmp_path)
+        rows = rows_of(tmp_path / "coded_backdoor_decoders" / "digits" / "summary.csv")
+        return [(row["decoder"], row["runs"], float(row["success"])) for row in rows]
 
     monkeypatch.setattr(compare, "run_versions", counted)
-    monkeypatch.setattr(compare, "DECODER_NAMES", ("joint",))
-    for seeds in ("1", "1,2"):
-        compare.main(["decoders"], attackers="0,2", seeds=seeds, methods="", results=tmp_path)
-    assert measured == [(2, 1), (2, 2)], "0 attackers is in every run; seed 1 was there"
-    (row,) = rows_of(tmp_path / "coded_backdoor_decoders" / "digits" / "summary.csv")
-    assert row["runs"] == "2"
-    assert float(row["success"]) == 0.3
+    compared("1", "joint")
+    assert compared("1,2", "joint") == [("joint", "2", 0.3)]
+    assert measured == [(1, "joint"), (2, "joint")], "0 attackers is in every run; seed 1 was there"
+    assert compared("1", "covering") == [("covering", "1", 0.0)], "the table holds what was asked for"
+    assert compared("1,2", "joint") == [("joint", "2", 0.3)]
+    assert measured[2:] == [(1, "covering")], "what another decoder left is kept"
+    both = [("joint", "2", 0.3), ("covering", "2", 0.3)]
+    assert compared("1,2", "joint; covering") == both
+    assert measured[3:] == [(2, "joint", "covering")]
+    assert compared("1,2", "joint; covering") == both, "and no record is there twice"
 
 
-@pytest.mark.parametrize(("settings", "methods"), [(["decoders", "tracking"], ""), (["decoders"], "FedAvg")])
+@pytest.mark.parametrize(
+    ("settings", "methods", "told"),
+    [
+        (["decoders", "tracking"], "", "decoders must stand without tracking and in-turn"),
+        (["decoders"], "FedAvg", "methods must be among joint; covering;"),
+    ],
+)
 def test_a_comparison_of_decoders_is_not_one_of_methods(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: list[str], methods: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: list[str], methods: str, told: str
 ) -> None:
     with pytest.raises(typer.Exit):
         compare_script().main(settings, methods=methods, results=tmp_path)
-    assert "decoders must stand without tracking, in-turn and --methods" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_tracking_reports_attackers_and_innocents_suspected(tmp_path: Path) -> None:

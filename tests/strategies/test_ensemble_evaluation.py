@@ -145,6 +145,18 @@ def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None
     assert metrics["framed-rate"] == 0.0
 
 
+def test_samples_decoded_alone_name_nobody_and_still_get_their_labels() -> None:
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
+    models = poisoned_models(code, [1, 2])
+    told: dict[str, Any] = {"trigger": Mark(), "target": 0, "attackers": [1, 2]}
+    evaluator = EnsembleEvaluator(code, models, IMAGES, LABELS, 5, **told)
+    together, alone = (evaluator.evaluate({}, alone=alone).metrics for alone in (False, True))
+    assert together["named-users"] == [1, 2, 7, 8]
+    assert "named-users" not in alone  # one sample proves nothing
+    assert alone["majority-attack-success-rate"] == 1.0
+    assert alone["accuracy-under-attack"] == 1.0
+
+
 def test_the_split_is_drawn_from_the_seed() -> None:
     def noisy(state: Mapping[str, Any], images: NDArray[np.float32]) -> NDArray[np.int64]:
         labels = np.rint(images[:, 0, 0, 0] * 10).astype(np.int64)

@@ -57,8 +57,12 @@ class TargetBlock:
     """
 
     index: NDArray[np.int64]
-    hits: _Floats
-    log_clean: _Floats
+    hits: NDArray[np.floating]
+    log_clean: NDArray[np.floating]
+
+    def astype(self, dtype: type[np.floating]) -> TargetBlock:
+        """Give the same block in another precision, which its attack terms then have."""
+        return TargetBlock(self.index, self.hits.astype(dtype), self.log_clean.astype(dtype))
 
 
 class AnswerLikelihood:
@@ -158,8 +162,8 @@ class AnswerLikelihood:
 
     def attack_terms(
         self, block: TargetBlock, target: int, reach: _Floats, obedience_shares: _Floats
-    ) -> _Floats:
-        """``E log p(y, l | attack of a set on this target)`` of shape (T, V_t, c, E).
+    ) -> NDArray[np.floating]:
+        """``E log p(y, l | attack of a set on this target)``, (T, V_t, c, E), in the block's precision.
 
         Parameters
         ----------
@@ -178,10 +182,11 @@ class AnswerLikelihood:
         gain -= missed[:, :, None]
         gain *= reach.T[:, None]
         # Sets stand last: sums over labels then run along whole rows of sets.
-        terms = np.matmul(block.hits, gain.reshape(*gain.shape[:2], -1))
+        dtype = block.hits.dtype
+        terms = np.matmul(block.hits, gain.reshape(*gain.shape[:2], -1).astype(dtype, copy=False))
         terms = terms.reshape(len(gain), -1, *gain.shape[2:])
         terms += block.log_clean[:, :, None]
-        terms += (missed * reach.T).sum(axis=1)[:, None, None]
+        terms += (missed * reach.T).sum(axis=1)[:, None, None].astype(dtype, copy=False)
         return np.asarray(terms)
 
 

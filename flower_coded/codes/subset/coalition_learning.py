@@ -35,6 +35,7 @@ from flower_coded.codes.subset.answer_memory import AnswerMemory
 __all__ = ["Coalitions", "evidential_counts", "learn_coalitions"]
 
 _Floats = NDArray[np.float64]
+_Singles = NDArray[np.floating]  # float32, see _Stream
 
 SCREENING_STEPS, FURTHER_STEPS, NUM_KEPT = 4, 10, 16
 _KEPT_FOR_PROOF = 4  # of these, for the prior that accusations are weighed with
@@ -102,6 +103,11 @@ class _Climb:
     def of(self, chosen: NDArray[np.int64]) -> _Climb:
         return _Climb(*(each[..., chosen] for each in self.arrays))
 
+    def joined(self, other: _Climb) -> _Climb:
+        return _Climb(
+            *(np.concatenate(pair, axis=-1) for pair in zip(self.arrays, other.arrays, strict=True))
+        )
+
     @property
     def arrays(self) -> tuple[_Floats, ...]:
         return (
@@ -143,31 +149,27 @@ def learn_coalitions(
     Coalitions
     """
     stream = _Stream(likelihood, memory)
-    climbs = []
+    evidence = np.empty(len(reach))
+    kept, best = np.empty(0, dtype=np.int64), None
     step = stream.coalitions_at_once()
     for start in range(0, len(reach), step):
-        own = reach[start : start + step].astype(np.float64)
-        tried = []
-        for first, num_triggers in ((stream.start(own), 1), (stream.start_with_clusters(own), TRIGGERS)):
-            climb = first
-            for _ in range(SCREENING_STEPS):
-                climb = stream.step(climb, own, num_triggers)
-            tried.append(climb)
-        climbs.append(_better_of(*tried))
-    parts = zip(*(each.arrays for each in climbs), strict=True)
-    climb = _Climb(*(np.concatenate(part, axis=-1) for part in parts))
-    for_labels, for_proof = (
-        np.argsort(-(climb.evidence + prior), kind="stable") for prior in (log_prior, log_proof_prior)
-    )
-    # "Nobody", the first, is always heard.
-    kept = np.union1d(np.append(for_labels[: NUM_KEPT - _KEPT_FOR_PROOF], 0), for_proof[:_KEPT_FOR_PROOF])
-    best, own = climb.of(kept), reach[kept].astype(np.float64)
+        part = np.arange(start, min(start + step, len(reach)))
+        own = reach[part].astype(np.float64)
+        climb = stream.screened(own)
+        evidence[part] = climb.evidence
+        # How they attack is kept of the best so far: all would be 20 kB for each of up to 100,000.
+        heard = np.append(kept, part)
+        climb = climb if best is None else best.joined(climb)
+        by_prior = (evidence[heard] + prior[heard] for prior in (log_prior, log_proof_prior))
+        is_kept = np.isin(heard, _best(heard, *by_prior))
+        kept, best = heard[is_kept], climb.of(np.flatnonzero(is_kept))
+    assert best is not None, "nobody is a coalition"
+    own = reach[kept].astype(np.float64)
     for _ in range(FURTHER_STEPS):
         best = stream.step(best, own)
     # Who attacks, and how, is settled. How often is a matter of all samples, repeated ones included.
     shares = stream.counting(memory.counts).step(best, own).concentration
     best = replace(best, concentration=shares)
-    evidence = climb.evidence.copy()
     evidence[kept] = best.evidence
     log_evidence = evidence + log_prior
     order = np.argsort(-log_evidence[kept], kind="stable")
@@ -197,8 +199,11 @@ class _Stream:
         log_clean = likelihood.log_clean(memory.vectors)
         # Everything is relative to the clean likelihood of a vector: its size does not matter to anybody.
         self.reference = np.logaddexp.reduce(log_clean, axis=1) if len(log_clean) else np.empty(0)
-        self.blocks = likelihood.blocks(memory.vectors, log_clean)
-        odd = np.logaddexp(*likelihood.log_odd(self.blocks, len(memory.vectors)))
+        blocks = likelihood.blocks(memory.vectors, log_clean)
+        odd = np.logaddexp(*likelihood.log_odd(blocks, len(memory.vectors)))
+        # The large arrays, with an axis of labels, are in single precision, at half the time: relative errors
+        # of 1e-6 in sums over some 1,000 vectors are nothing beside the nats that a user costs.
+        self.blocks = [block.astype(np.float32) for block in blocks]
         self.log_odd = np.logaddexp.reduce(odd, axis=1) - self.reference if len(odd) else np.empty(0)
 
     def counting(self, counts: _Floats) -> _Stream:
@@ -210,6 +215,15 @@ class _Stream:
     def coalitions_at_once(self) -> int:
         entries = TRIGGERS * sum(len(block.index) for block in self.blocks) * self.likelihood.num_classes
         return max(1, int(_BLOCK_ENTRIES // max(entries, 1)))
+
+    def screened(self, reach: _Floats) -> _Climb:
+        """Climb a few steps from either start; of every coalition what explains more."""
+        one, several = self.start(reach), self.start_with_clusters(reach)
+        for _ in range(SCREENING_STEPS):
+            one, several = self.step(one, reach, 1), self.step(several, reach)
+        is_several = several.evidence > one.evidence
+        pairs = zip(one.arrays, several.arrays, strict=True)
+        return _Climb(*(np.where(is_several, b, a) for a, b in pairs))
 
     def start(self, reach: _Floats) -> _Climb:
         c, m, g = self.likelihood.num_classes, self.likelihood.num_models, len(self.likelihood.obedience)
@@ -231,7 +245,7 @@ class _Stream:
         centers = np.empty((TRIGGERS, c, m))
         for target, block in enumerate(self.blocks):
             weights = self.counts[block.index] * is_odd[block.index]
-            centers[:, target] = _cluster_centers(block.hits, weights)
+            centers[:, target] = _cluster_centers(block.hits.astype(np.float64), weights)
         distance = centers[..., None] - self.likelihood.obedience
         shares = np.exp(-((distance / _CLUSTER_WIDTH) ** 2)) + 1e-3
         return self._same_for_all(reach, guess, shares / shares.sum(axis=3, keepdims=True))
@@ -256,34 +270,41 @@ class _Stream:
         from scipy.special import digamma
 
         log_shares = digamma(climb.concentration) - digamma(climb.concentration.sum(axis=0))
-        c, num_vectors, num_sets = self.likelihood.num_classes, len(self.counts), len(reach)
-        masses = np.full((FIRST_TARGET + num_triggers * c, num_vectors, num_sets), -np.inf)
-        masses[CLEAN] = log_shares[CLEAN]
-        masses[ODD] = self.log_odd[:, None] + log_shares[ODD]
-        attacks = masses[FIRST_TARGET:].reshape(num_triggers, c, num_vectors, num_sets)  # a view
-        labels = [
-            self._label_shares(attacks, target, block, climb.obedience_shares[:num_triggers, target], reach)
-            for target, block in enumerate(self.blocks)
-        ]
-        attacks += log_shares[FIRST_TARGET : len(masses)].reshape(num_triggers, c, 1, num_sets)
-        peak = masses.max(axis=0)
-        masses -= peak
-        np.exp(masses, out=masses)
-        total = masses.sum(axis=0)
+        c = self.likelihood.num_classes
+        kinds = [FIRST_TARGET + target + c * np.arange(num_triggers) for target in range(c)]
+        clean = np.repeat(log_shares[None, CLEAN], len(self.counts), axis=0)  # (V, E)
+        odd = self.log_odd[:, None] + log_shares[ODD]
+        peak = np.maximum(clean, odd)
+        attacks, labels = [], []
+        for target, block in enumerate(self.blocks):
+            attack, of_labels = self._attacks(
+                target, block, climb.obedience_shares[:num_triggers, target], reach
+            )
+            attack += log_shares[kinds[target], None]
+            peak[block.index] = np.maximum(peak[block.index], attack.max(axis=0))
+            attacks.append(attack)
+            labels.append(of_labels)
+        clean, odd = (np.exp(each - peak) for each in (clean, odd))
+        total = clean + odd
+        for target, block in enumerate(self.blocks):
+            attacks[target] = np.exp(attacks[target] - peak[block.index])
+            total[block.index] += attacks[target].sum(axis=0)
         log_total = np.log(total) + peak + self.reference[:, None]
-        masses *= self.counts[:, None] / total  # responsibilities, in samples
+        samples = self.counts[:, None] / total  # times a mass: responsibility, in samples
         clean_of_unanimous = log_shares[CLEAN] - np.log(c)
         evidence = self.counts @ log_total + self.num_unanimous * clean_of_unanimous
         evidence -= _dirichlet_divergence(climb.concentration, self._prior())
         evidence -= climb.obedience_divergence
-        concentration = np.repeat(self._prior()[:, None], num_sets, axis=1)
-        concentration[: len(masses)] += masses.sum(axis=1)
-        concentration[CLEAN] += self.num_unanimous
+        concentration = np.repeat(self._prior()[:, None], len(reach), axis=1)
+        concentration[CLEAN] += (clean * samples).sum(axis=0) + self.num_unanimous
+        concentration[ODD] += (odd * samples).sum(axis=0)
         obedience = np.empty_like(climb.obedience_shares)
         obedience[num_triggers:] = climb.obedience_shares[num_triggers:]
         divergences, model_evidence = np.zeros(reach.T.shape), np.zeros(reach.T.shape)
         for target, block in enumerate(self.blocks):
-            gains = self._gains(attacks[:, target, block.index], target, block, labels[target])
+            responsible = attacks[target] * samples[block.index]
+            concentration[kinds[target]] += responsible.sum(axis=1)
+            gains = self._gains(responsible, target, block, labels[target])
             obedience[:num_triggers, target], of_models = self._obedience_posterior(gains)
             divergences += of_models
             # All triggers for a target together: among samples chosen by what a model answers it always
@@ -292,10 +313,10 @@ class _Stream:
         divergence = (divergences * reach.T).sum(axis=0)
         return _Climb(concentration, obedience, divergence, evidence, model_evidence)
 
-    def _label_shares(
-        self, attacks: _Floats, target: int, block: TargetBlock, obedience_shares: _Floats, reach: _Floats
-    ) -> _Floats:
-        """Enter the log likelihood of attacks on one target; return the labels' shares, (T, V_t, c, E)."""
+    def _attacks(
+        self, target: int, block: TargetBlock, obedience_shares: _Floats, reach: _Floats
+    ) -> tuple[_Floats, _Singles]:
+        """Log likelihood of attacks on one target, (T, V_t, E); the labels' shares in it, (T, V_t, c, E)."""
         terms = self.likelihood.attack_terms(block, target, reach, obedience_shares)
         peak = terms.max(axis=2)
         peak = np.where(np.isfinite(peak), peak, 0.0)
@@ -303,21 +324,23 @@ class _Stream:
         np.exp(terms, out=terms)
         total = terms.sum(axis=2)
         with np.errstate(divide="ignore"):
-            log_likelihood = np.log(total) + peak
+            log_likelihood = np.log(total, dtype=np.float64) + peak
         terms /= np.where(total > 0, total, 1.0)[:, :, None]
         # A coalition that reaches nobody does not attack.
         is_able = np.where(reach.any(axis=1), 0.0, -np.inf)
-        attacks[:, target, block.index] = log_likelihood + is_able - self.reference[block.index, None]
-        return terms
+        return log_likelihood + is_able - self.reference[block.index, None], terms
 
-    def _gains(self, responsible: _Floats, target: int, block: TargetBlock, label_shares: _Floats) -> _Floats:
+    def _gains(
+        self, responsible: _Floats, target: int, block: TargetBlock, label_shares: _Singles
+    ) -> _Floats:
         """Nats by which each obedience explains a model's answers better than none, (T, m, g, E)."""
         weights = label_shares  # used up
-        weights *= responsible[:, :, None]
+        weights *= responsible[:, :, None].astype(weights.dtype)
         num_triggers, _, num_labels, num_sets = weights.shape
         hits = np.matmul(block.hits.T, weights.reshape(num_triggers, -1, num_labels * num_sets))
         hits = hits.reshape(num_triggers, -1, num_labels, num_sets)
-        misses = weights.sum(axis=(1, 2))[:, None] - hits.sum(axis=2)  # (T, m, E)
+        # A vector's label shares sum to 1. Of what is left after the hits rounding must not make a negative.
+        misses = np.maximum(responsible.sum(axis=1)[:, None] - hits.sum(axis=2), 0.0)  # (T, m, E)
         gains = np.matmul(self.likelihood.log_hit[target].transpose(0, 2, 1), hits)
         gains += misses[:, :, None] * self.likelihood.log_miss[:, None]
         return np.asarray(gains)
@@ -344,10 +367,10 @@ class _Stream:
         return np.log(np.where(is_spared, _PRIOR_SPARED, others))
 
 
-def _better_of(one: _Climb, other: _Climb) -> _Climb:
-    """Take of every coalition the ascent that explains more."""
-    is_other = other.evidence > one.evidence
-    return _Climb(*(np.where(is_other, b, a) for a, b in zip(one.arrays, other.arrays, strict=True)))
+def _best(coalitions: NDArray[np.int64], for_labels: _Floats, for_proof: _Floats) -> NDArray[np.int64]:
+    """Choose who is heard by either evidence, of coalitions in order; "nobody", the first, always is."""
+    by_labels, by_proof = (coalitions[np.argsort(-each, kind="stable")] for each in (for_labels, for_proof))
+    return np.concatenate([by_labels[: NUM_KEPT - _KEPT_FOR_PROOF], by_proof[:_KEPT_FOR_PROOF], [0]])
 
 
 def _cluster_centers(hits: _Floats, weights: _Floats) -> _Floats:

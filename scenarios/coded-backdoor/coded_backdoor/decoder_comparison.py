@@ -30,35 +30,39 @@ class Versions:
     attackers: int
     seed: int
 
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Versions:
+        """Give the training that a record comes from."""
+        return cls(record["attackers"], record["seed"])
+
     def experiment(self, config: Config) -> Experiment:
         """Make the experiment from the comparison's common configuration."""
         return prepare({**config, "attackers": str(self.attackers), "seed": self.seed})
 
 
 def run_versions(
-    tasks: Sequence[Versions], config: Config, *, num_processes: int
+    tasks: Sequence[Versions], config: Config, *, decoders: Sequence[str], num_processes: int
 ) -> Iterator[tuple[Versions, list[dict[str, Any]]]]:
     """Train and measure in processes that end with this one, and give each one's records as it is done."""
     resources = RunResources(num_processes)
-    for outcome in work_through(
-        tasks, partial(measure, config=config), resources=resources, time_limit=math.inf
-    ):
+    work = partial(measure, config=config, decoders=decoders)
+    for outcome in work_through(tasks, work, resources=resources, time_limit=math.inf):
         yield outcome.task, outcome.unwrap()
 
 
-def measure(task: Versions, config: Config) -> list[dict[str, Any]]:
-    """Train once; one record for every decoder and attack."""
+def measure(task: Versions, config: Config, decoders: Sequence[str]) -> list[dict[str, Any]]:
+    """Train once; one record for each of these decoders and every attack."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
     experiment = task.experiment(config)
-    records = measured_under_attack(experiment, trained_versions(experiment))
+    records = measured_under_attack(experiment, trained_versions(experiment), decoders)
     return [{"attackers": task.attackers, "seed": task.seed} | record for record in records]
 
 
-def write_decoders(run: RunDirectory, tasks: Sequence[Versions]) -> str:
-    """Write summary and report of these trainings; return the table for the terminal."""
+def write_decoders(run: RunDirectory, tasks: Sequence[Versions], decoders: Sequence[str]) -> str:
+    """Write summary and report of these trainings and decoders; return the table for the terminal."""
     config, asked = run.config(), set(tasks)
     found: list[dict[str, Any]] = run.metrics().records()
-    records = [r for r in found if Versions(r["attackers"], r["seed"]) in asked]
+    records = [r for r in found if Versions.of(r) in asked and r["decoder"] in decoders]
     rows = summary(records, config)
     run.write_metrics(rows, name="summary")
     seeds = ", ".join(map(str, sorted({task.seed for task in tasks})))
@@ -69,10 +73,11 @@ def write_decoders(run: RunDirectory, tasks: Sequence[Versions]) -> str:
     report.add_text(
         "Every version of every model that the attackers can bring about is trained; they then choose, with "
         "each decoder, which of their models to poison. `lost` is the largest loss of any seed against the "
-        f"same triggered images ({FEW_IMAGES} where they are few) without attackers, `success` the largest "
-        "share of them that got the attackers' label, `innocents` the largest share of images on which "
-        "somebody innocent is named, `naming runs` how many runs name an attacker, `framed runs` how many "
-        "somebody innocent. `clean` is the largest loss against the majority vote when nobody attacks."
+        f"same triggered images ({FEW_IMAGES} where they are few, each by itself where it is one) without "
+        "attackers, `success` the largest share of them that got the attackers' label, `innocents` the "
+        "largest share of images on which somebody innocent is named, `naming runs` how many runs name an "
+        "attacker, `framed runs` how many somebody innocent. `clean` is the largest loss against the "
+        "majority vote when nobody attacks."
     )
     report.add_table(rows).add_heading("Every attack").add_table(records)
     path = report.add_details("Settings", config).write(run.report_path)
@@ -110,7 +115,7 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
 
 def _rightly_and_wrongly_named(record: dict[str, Any], config: Config) -> tuple[int, int]:
     """Count the users whom a run names: those whose column of the code is an attacker's, and others."""
-    experiment = Versions(record["attackers"], record["seed"]).experiment(config)
+    experiment = Versions.of(record).experiment(config)
     columns = experiment.code.matrix.T
     guilty = {columns[user].tobytes() for user in experiment.attackers}
     named = [columns[int(user)].tobytes() in guilty for user in str(record["named"] or "").split()]

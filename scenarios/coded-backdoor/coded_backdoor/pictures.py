@@ -50,7 +50,7 @@ def under_attack(records: list[dict[str, Any]]) -> Figure:
         "attack success": "Triggered images that get the attackers' label (lower is better)",
         "innocents named": "Images for which an innocent user is accused (lower is better)",
     }
-    figure = new_figure(3, 1, size=(11, 8.4))  # seven attacks' names side by side
+    figure = new_figure(3, 1, size=(12, 8.4))  # eight attacks' names side by side
     for axes, (key, title) in zip(figure.axes, shown.items(), strict=True):
         draw_bars(
             records,

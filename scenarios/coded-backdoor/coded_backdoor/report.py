@@ -31,8 +31,9 @@ UNDER_ATTACK = (
     "Which decoder holds? Plain attackers poison every model they belong to; selective and framing ones have "
     "read the decoder and poison those of their models that serve them best, to have their label or to have "
     "an innocent user accused. Model triggers are two, one in each poisoned model, shown on half of the "
-    "images each; two groups have a trigger and a target each, and know nothing of each other. Every "
-    "decoder faces attackers who have read that decoder. One that holds has "
+    "images each; two groups have a trigger and a target each, and know nothing of each other. Few images "
+    "are ten; one image is every triggered one by itself, decoded as if there were no other. Every decoder "
+    "faces attackers who have read that decoder. One that holds has "
     "tall bars in the first row and none in the other two. Under nobody, triggered images meet clean models."
 )
 AFTER_NAMING = (

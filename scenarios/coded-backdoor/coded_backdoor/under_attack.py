@@ -7,7 +7,7 @@ their triggers, and the ensemble that this gives is measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,10 +19,20 @@ from flower_coded.codes import DECODER_NAMES
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelVersions, initial_states, train_versions
 
-ATTACKS = ("nobody", "plain", "few images", "selective", "framing", "model triggers", "two groups")
-"""Plain attackers poison every model they belong to, and show their trigger on many images or on few;
-selective and framing ones choose the models; with model triggers they also choose one of two triggers for
-each; two groups have a trigger and a target each, and know nothing of each other."""
+ATTACKS = (
+    "nobody",
+    "plain",
+    "few images",
+    "one image",
+    "selective",
+    "framing",
+    "model triggers",
+    "two groups",
+)
+"""Plain attackers poison every model they belong to, and show their trigger on many images, on few, or on
+each as if there were no other; selective and framing ones choose the models; with model triggers they also
+choose one of two triggers for each; two groups have a trigger and a target each, and know nothing of each
+other."""
 
 FEW_IMAGES = 10
 _GOALS = {"selective": "label", "framing": "frame", "model triggers": "label"}
@@ -58,22 +68,23 @@ def trained_versions(experiment: Experiment) -> ModelVersions:
     )
 
 
-def measured_under_attack(experiment: Experiment, versions: ModelVersions) -> list[dict[str, Any]]:
-    """Measure every decoder under every attack; one record each."""
+def measured_under_attack(
+    experiment: Experiment, versions: ModelVersions, decoders: Sequence[str] = DECODER_NAMES
+) -> list[dict[str, Any]]:
+    """Measure these decoders under every attack; one record each."""
     records = []
     attacks = [each for each in ATTACKS if each not in _OTHER_ATTACKS or _has_other_attacks(experiment)]
-    for decoder in DECODER_NAMES:
+    for decoder in decoders:
         quiet: dict[str, Any] = {}
         for attack in attacks:
             told = _as(experiment, attack, decoder=decoder)
             ways = chosen_ways(told, attack)
             evaluator = told.evaluator(experiment.code)
-            metrics: dict[str, Any] = evaluator.evaluate(versions.ensemble(ways)).metrics
-            if attack in {"nobody", "few images", *_OTHER_ATTACKS}:
+            measure = partial(evaluator.evaluate, alone=attack == "one image")
+            metrics: dict[str, Any] = measure(versions.ensemble(ways)).metrics
+            if attack in {"nobody", "few images", "one image", *_OTHER_ATTACKS}:
                 # The same stamped images, and nobody has planted anything: a stamp hides pixels, too.
-                honest: dict[str, Any] = (
-                    evaluator.evaluate(versions.ensemble({})).metrics if ways else metrics
-                )
+                honest: dict[str, Any] = measure(versions.ensemble({})).metrics if ways else metrics
                 quiet[attack] = honest["accuracy-under-attack"]
             records.append(
                 {
