@@ -252,12 +252,13 @@ def robustness_report(
 
 
 _PROPERTIES = (
-    "Precision, recall and F1 of naming attackers are counted per user and round (a coded ensemble names "
-    "suspects once, at the end); rules that use every update in part, and Flower's own strategies, which do "
-    "not tell whom they left out, name nobody but the senders of malformed replies. "
-    "`honest users named without attack` is a count per run. Certified accuracy is the share of test images "
-    "that the majority of a coded ensemble gets right whatever the tolerated number of users had sent. A "
-    "refused round is one in which the defense could not use what was left and kept the old model. Megabytes "
+    "Precision, recall and F1 of naming attackers are counted per user and round (a coded ensemble accuses "
+    "once, at the end, by its standard of proof; users who train the same models are one accusation); rules "
+    "that use every update in part, and Flower's own strategies, which do not tell whom they left out, name "
+    "nobody but the senders of malformed replies. `honest users named without attack` is a count per run. "
+    "Certified accuracy is the share of test images that the majority of a coded ensemble gets right "
+    "whatever the tolerated number of users had sent. A refused round is one in which the defense could not "
+    "use what was left and kept the old model. Megabytes "
     "are both ways, all users together. Seconds are processor seconds of one core: of all users, and of the "
     "server."
 )

@@ -2,7 +2,8 @@
 
 An observation is a round from the attack's first on, in which a defense rejected replies, or left out
 updates and said whose (selection rules); for a coded ensemble it is the end of the run, when its decoder
-names suspects. A rule that uses every update in part names nobody but the senders of malformed replies.
+accuses by its standard of proof (the likeliest set, which is a guess, does not count). A rule that uses
+every update in part names nobody but the senders of malformed replies.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flower_coded.codes import SubsetCode
 from flower_coded.strategies import (
     CodedSubsetAggregation,
     RampSharedMultiKrum,
@@ -19,7 +21,7 @@ from flower_coded.strategies import (
 )
 from flower_coded.sweep.metered import MeteredGrid
 
-__all__ = ["Detection", "named_users"]
+__all__ = ["Detection", "accused_users", "named_users"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,37 @@ class Detection:
         return doubled / (doubled + self.false_positives + self.false_negatives)
 
 
+def accused_users(code: SubsetCode, named: Iterable[int], attackers: Sequence[int]) -> set[int]:
+    """Whom a decoder's names accuse: of users with equal columns, one of whom is meant, only one side.
+
+    Parameters
+    ----------
+    code : SubsetCode
+        ``n`` users.
+    named : iterable of int
+        Users; those with equal columns are named together.
+    attackers : sequence of int
+        The true ones. Where there are some among users with equal columns, these are meant; else the first.
+
+    Examples
+    --------
+    >>> code = SubsetCode(["1100", "0011"])  # two groups of two
+    >>> accused_users(code, [0, 1, 2, 3], attackers=[1])
+    {1, 2}
+    """
+    columns = [column.tobytes() for column in code.matrix.T]
+    accused: set[int] = set()
+    for column in {columns[user] for user in named}:
+        alike = [user for user in range(code.num_users) if columns[user] == column]
+        accused.update(set(alike) & set(attackers) or alike[:1])
+    return accused
+
+
 def named_users(
     strategy: ValidatedReplies | RuleAggregation | RampSharedMultiKrum | CodedSubsetAggregation,
     grid: MeteredGrid,
     from_round: int = 1,
-    suspects: Iterable[int] = (),
+    accused: Iterable[int] = (),
     until_round: int = 0,
 ) -> list[set[int]]:
     """Users that a strategy named, one set per observation.
@@ -90,8 +118,8 @@ def named_users(
         Whose partition ids are the users.
     from_round : int
         First round of the attack.
-    suspects : iterable of int
-        Users that the decoder of a coded ensemble names.
+    accused : iterable of int
+        Users whom the decoder of a coded ensemble accuses.
     until_round : int
         Last round of the attack; 0 is to the end.
     """
@@ -99,7 +127,7 @@ def named_users(
     if isinstance(strategy, CodedSubsetAggregation):
         last = strategy.history[-1]
         rejected = {each.participant for each in last.rejected if each.participant is not None}
-        return [rejected | set(suspects)]
+        return [rejected | set(accused)]
     if isinstance(strategy, RampSharedMultiKrum):
         rounds = [each for each in strategy.history if from_round <= each.server_round <= last_round]
         everybody = set(range(len(grid.node_ids)))

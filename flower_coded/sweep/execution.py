@@ -31,7 +31,7 @@ from flower_coded.sweep.defenses import (
     make_strategy,
     model_of_defense,
 )
-from flower_coded.sweep.detection import Detection, named_users
+from flower_coded.sweep.detection import Detection, accused_users, named_users
 from flower_coded.sweep.metered import MeteredGrid
 from flower_coded.sweep.plan import SweepRun
 
@@ -101,14 +101,14 @@ def _train_single(run: SweepRun, experiment: Experiment, grid: MeteredGrid) -> d
     measured = experiment.evaluator(against=state).evaluate(state).metrics
     refused = sum(1 for each in strategy.history if each.refusal)
     found = _named(measured, SINGLE_METRICS) | {"refused-rounds": refused}
-    return found | _record(run, experiment, grid, strategy, measured, spent)
+    return found | _record(run, experiment, grid, strategy, set(), spent)
 
 
 def _train_ensemble(run: SweepRun, experiment: Experiment, grid: MeteredGrid) -> dict[str, Any]:
     code, strategy = experiment.code, experiment.coded_strategy(is_measured=False)
     state, spent = _timed_training(experiment, grid, strategy)
     evaluator = experiment.evaluator(code, against=state)
-    measured = evaluator.evaluate(state).metrics
+    measured: dict[str, Any] = evaluator.evaluate(state).metrics
     refused = sum(1 for each in strategy.history if each.is_unchanged)
     own = {
         "majority-accuracy": measured["majority-accuracy"],
@@ -116,8 +116,9 @@ def _train_ensemble(run: SweepRun, experiment: Experiment, grid: MeteredGrid) ->
         "models": code.num_models,
         "refused-rounds": refused,
     }
+    accused = accused_users(code, measured.get("named-users", ()), experiment.attackers)
     found = _named(measured, ENSEMBLE_METRICS) | own
-    return found | _record(run, experiment, grid, strategy, measured, spent)
+    return found | _record(run, experiment, grid, strategy, accused, spent)
 
 
 def _timed_training(experiment: Experiment, grid: Grid, strategy: Any) -> tuple[ModelState, float]:
@@ -152,13 +153,12 @@ def _record(
     experiment: Experiment,
     grid: MeteredGrid,
     strategy: Any,
-    measured: dict[str, Any],
+    accused: set[int],
     spent: float,
 ) -> dict[str, Any]:
     """Whom the defense named, and what the training cost."""
-    suspects = measured.get("suspected-users", ())
     attack = experiment.attack
-    named = named_users(strategy, grid, attack.from_round, suspects, attack.until_round)
+    named = named_users(strategy, grid, attack.from_round, accused, attack.until_round)
     detection = Detection.of(named, experiment.attackers)
     traffic = grid.bytes_to_clients + grid.bytes_to_server
     return {

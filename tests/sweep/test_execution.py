@@ -15,7 +15,6 @@ from flwr.app import Message
 
 from flower_coded.aggregation import PRE_AGGREGATIONS, FedAvgM
 from flower_coded.attacks import ATTACKS, IneffectiveAttackWarning
-from flower_coded.clients import AttackSettings
 from flower_coded.errors import DecodingError, ParameterError
 from flower_coded.strategies import EnsembleEvaluator
 from flower_coded.sweep.defenses import CODED_DEFENSES, DEFENSE_NAMES, RAMP_DEFENSE, make_strategy
@@ -169,15 +168,14 @@ def test_krum_names_an_attacker_that_turns_its_update_around() -> None:
     assert found["false-negatives"] == 0
 
 
-def test_whom_the_decoder_of_a_coded_ensemble_suspects_counts_as_named(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("named", "counts"), [("named-users", (1, 3, 0)), ("suspected-users", (0, 0, 1))])
+def test_whom_the_decoder_of_a_coded_ensemble_accuses_counts_as_named_and_a_guess_does_not(
+    monkeypatch: pytest.MonkeyPatch, named: str, counts: tuple[int, int, int]
 ) -> None:
-    guilty = AttackSettings.from_config({"attackers": 1, "seed": 1}, 8).attackers[0]
-    innocent = (guilty + 1) % 8
-    found = {"suspect-rates": [0.0] * 8, "suspected-users": [guilty, innocent]}
-    monkeypatch.setattr(EnsembleEvaluator, "_suspects", lambda self, decoded: found)
+    # All eight: the two users of a group cannot be told apart, and are one accusation.
+    monkeypatch.setattr(EnsembleEvaluator, "_suspects", lambda self, decoded: {named: [*range(8)]})
     record = execute(tiny_run("pixel-trigger", "coded-partition"))
-    assert (record["true-positives"], record["false-positives"], record["false-negatives"]) == (1, 1, 0)
+    assert (record["true-positives"], record["false-positives"], record["false-negatives"]) == counts
 
 
 @pytest.mark.slow

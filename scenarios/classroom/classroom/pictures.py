@@ -138,7 +138,7 @@ def code_matrix(code: SubsetCode, attackers: Sequence[int]) -> Figure:
 
 
 def suspicion(played: Played) -> Figure:
-    """How often each user is named; users whom the code cannot tell apart share a bar."""
+    """How often each user is suspected; users whom the code cannot tell apart share a bar."""
     assert isinstance(played.strategy, CodedSubsetAggregation)
     code, rates = played.strategy.code, played.strategy.history[-1].reported["suspect-rates"]
     columns: dict[bytes, list[int]] = {}
@@ -151,7 +151,10 @@ def suspicion(played: Played) -> Figure:
     ]
     figure = new_figure(size=(7, 3))
     axes = figure.axes[0]
-    words: dict[str, Any] = {"title": "Named by the decoder", "y_label": "share of images held for attacked"}
+    words: dict[str, Any] = {
+        "title": "Suspected by the decoder",
+        "y_label": "share of images held for attacked",
+    }
     draw_bars(records, x="user", y="share", **words, y_limits=(0, 1), axes=axes)
     marked = [bool(set(users) & set(played.attackers)) for users in groups]
     mark_bars(axes, marked, name="an attacker", others="honest")

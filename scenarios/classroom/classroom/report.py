@@ -175,8 +175,8 @@ def _act_3(lecture: Lecture, stage: Stage) -> Pictures:
     yield Picture(
         "suspicion",
         pictures.suspicion(coded),
-        "How often the decoder names each user when it holds an image for attacked. The colors are "
-        "for the audience: the decoder does not know them.",
+        "How often each user is among the likeliest attackers when the decoder holds an image for attacked: "
+        "a guess, no accusation. The colors are for the audience: the decoder does not know them.",
     )
 
 
@@ -240,11 +240,14 @@ def _end_of_act_2(lecture: Lecture, stage: Stage) -> str:
 def _end_of_act_3(lecture: Lecture, stage: Stage) -> str:
     played, strategy = stage[ENSEMBLE], stage[ENSEMBLE].strategy
     assert isinstance(strategy, CodedSubsetAggregation)
-    named = strategy.history[-1].reported.get("suspected-users", [])
+    suspected, accused = (
+        _listed(strategy.history[-1].reported.get(key, [])) for key in ("suspected-users", "named-users")
+    )
     return (
         f"With the trigger, FedAvg: {_percent(stage[POISONED].last['with the trigger'])}, coded ensemble: "
-        f"{_percent(played.last['with the trigger'])}. Named on more than half of the images held for "
-        f"attacked: **{_listed(named)}**; attackers: **{_listed(played.attackers)}**. The price: a user "
+        f"{_percent(played.last['with the trigger'])}. Suspected on more than half of the images held "
+        f"for attacked: **{suspected}**; accused, because no explanation does without them: **{accused}**; "
+        f"attackers: **{_listed(played.attackers)}**. The price: a user "
         f"trains {lecture.code.training_cost:.1f} models instead of one, and each model sees fewer users."
     )
 

@@ -96,7 +96,13 @@ def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]
     axes = figure.axes[0]
     label = "share of images held for attacked"
     draw_bars(
-        records, x="user", y="share", title="Named by the decoder", y_label=label, y_limits=(0, 1), axes=axes
+        records,
+        x="user",
+        y="share",
+        title="Suspected by the decoder",
+        y_label=label,
+        y_limits=(0, 1),
+        axes=axes,
     )
     marked = [bool(set(users) & set(attackers)) for users in columns.values()]
     mark_bars(axes, marked, name="an attacker", others="honest")
