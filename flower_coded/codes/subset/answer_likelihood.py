@@ -15,8 +15,8 @@ For a vector ``y`` of ``m`` answers, a true label ``l``, a target ``t`` and a re
   ever make the same mistake.
 
 A sample that nothing else explains is *odd*: hard or a new attack. How often it is which cannot be learned
-from answers alone, so :data:`HARD_PER_NEW` is fixed: higher is more accurate on clean images, lower holds
-better against attacks on few images.
+from answers alone, so :data:`HARD_PER_NEW` is fixed: lower holds better against attacks on single samples,
+which nothing repeats, and takes a little accuracy on clean ones.
 
 Everything is a log, relative to nothing, and includes the uniform prior of labels.
 """
@@ -34,7 +34,7 @@ __all__ = ["HARD_PER_NEW", "AnswerLikelihood", "TargetBlock", "log_sum"]
 
 _Floats = NDArray[np.float64]
 
-HARD_PER_NEW = 3.0
+HARD_PER_NEW = 2.0
 """Hard samples for every sample that is an attack never seen before."""
 
 _HARD_RATES = (0.1, 0.3)
