@@ -163,7 +163,7 @@ class AnswerLikelihood:
     def attack_terms(
         self, block: TargetBlock, target: int, reach: _Floats, obedience_shares: _Floats
     ) -> NDArray[np.floating]:
-        """``E log p(y, l | attack of a set on this target)``, (T, V_t, c, E), in the block's precision.
+        """``E log p(y, l | attack of a set on this target)``, (T, c, V_t, E), in the block's precision.
 
         Parameters
         ----------
@@ -181,11 +181,10 @@ class AnswerLikelihood:
         gain = np.matmul(self.log_hit[target], obedience_shares)  # (T, m, labels, E)
         gain -= missed[:, :, None]
         gain *= reach.T[:, None]
-        # Sets stand last: sums over labels then run along whole rows of sets.
+        # Labels stand before vectors and sets: sums over labels then run along whole planes of these.
         dtype = block.hits.dtype
-        terms = np.matmul(block.hits, gain.reshape(*gain.shape[:2], -1).astype(dtype, copy=False))
-        terms = terms.reshape(len(gain), -1, *gain.shape[2:])
-        terms += block.log_clean[:, :, None]
+        terms = np.matmul(block.hits, gain.transpose(0, 2, 1, 3).astype(dtype, order="C"))
+        terms += block.log_clean.T[:, :, None]
         terms += (missed * reach.T).sum(axis=1)[:, None, None].astype(dtype, copy=False)
         return np.asarray(terms)
 

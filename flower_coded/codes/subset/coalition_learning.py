@@ -316,16 +316,16 @@ class _Stream:
     def _attacks(
         self, target: int, block: TargetBlock, obedience_shares: _Floats, reach: _Floats
     ) -> tuple[_Floats, _Singles]:
-        """Log likelihood of attacks on one target, (T, V_t, E); the labels' shares in it, (T, V_t, c, E)."""
+        """Log likelihood of attacks on one target, (T, V_t, E); the labels' shares in it, (T, c, V_t, E)."""
         terms = self.likelihood.attack_terms(block, target, reach, obedience_shares)
-        peak = terms.max(axis=2)
+        peak = terms.max(axis=1)
         peak = np.where(np.isfinite(peak), peak, 0.0)
-        terms -= peak[:, :, None]
+        terms -= peak[:, None]
         np.exp(terms, out=terms)
-        total = terms.sum(axis=2)
+        total = terms.sum(axis=1)
         with np.errstate(divide="ignore"):
             log_likelihood = np.log(total, dtype=np.float64) + peak
-        terms /= np.where(total > 0, total, 1.0)[:, :, None]
+        terms /= np.where(total > 0, total, 1.0)[:, None]
         # A coalition that reaches nobody does not attack.
         is_able = np.where(reach.any(axis=1), 0.0, -np.inf)
         return log_likelihood + is_able - self.reference[block.index, None], terms
@@ -335,10 +335,8 @@ class _Stream:
     ) -> _Floats:
         """Nats by which each obedience explains a model's answers better than none, (T, m, g, E)."""
         weights = label_shares  # used up
-        weights *= responsible[:, :, None].astype(weights.dtype)
-        num_triggers, _, num_labels, num_sets = weights.shape
-        hits = np.matmul(block.hits.T, weights.reshape(num_triggers, -1, num_labels * num_sets))
-        hits = hits.reshape(num_triggers, -1, num_labels, num_sets)
+        weights *= responsible[:, None].astype(weights.dtype)
+        hits = np.matmul(block.hits.T, weights).transpose(0, 2, 1, 3)  # (T, m, c, E)
         # A vector's label shares sum to 1. Of what is left after the hits rounding must not make a negative.
         misses = np.maximum(responsible.sum(axis=1)[:, None] - hits.sum(axis=2), 0.0)  # (T, m, E)
         gains = np.matmul(self.likelihood.log_hit[target].transpose(0, 2, 1), hits)

@@ -385,7 +385,7 @@ class JointDecoder(EnsembleDecoder):
             (of_labels,) = self._likelihood.attack_terms(
                 block, target, reach.astype(np.float64), obedience[None]
             )
-            terms = of_labels.transpose(0, 2, 1) + (log_shares[:, FIRST_TARGET + kind] + is_able)[:, None]
+            terms = of_labels.transpose(1, 2, 0) + (log_shares[:, FIRST_TARGET + kind] + is_able)[:, None]
             log_attack[block.index] = np.logaddexp(log_attack[block.index], terms)
         log_honest = log_clean[:, None, :] + log_shares[None, :, CLEAN, None]
         log_honest = np.logaddexp(log_honest, log_hard[:, None, :] + log_shares[None, :, ODD, None])

@@ -75,7 +75,7 @@ def test_likelihoods__equal_the_formulas(seed: int) -> None:
                 expected = naive.attack_likelihood(
                     rates, answers[:, sample], label, target, reach, values[chosen]
                 )
-                assert np.exp(terms[0, place, label, 0]) == pytest.approx(expected, rel=1e-9)
+                assert np.exp(terms[0, label, place, 0]) == pytest.approx(expected, rel=1e-9)
     for sample in range(6):
         for label in range(3):
             y = answers[:, sample]
