@@ -16,6 +16,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.reporting.robustness_report import write_robustness_report
 from flower_coded.reporting.run_directory import RunDirectory
 from flower_coded.reporting.tracking import check_sinks, open_sinks
+from flower_coded.sweep.claims import Claims
 from flower_coded.sweep.drift import Drift, pending_drift
 from flower_coded.sweep.outcome import RunResources
 from flower_coded.sweep.plan import SweepPlan, SweepRun, read_plan
@@ -66,7 +67,7 @@ def run_sweep_file(
     Returns
     -------
     int
-        0, or 1 where runs failed; they are in the table with the reason.
+        0, or 1 where runs failed (they are in the table with the reason) or were left undone by everybody.
     """
     check_sinks(track)
     logging.getLogger("flwr").setLevel(logging.ERROR)  # strategies are made to be checked, and log each time
@@ -97,7 +98,15 @@ def run_sweep_file(
             drift=_ask_about_drift(part, store) if drift is Drift.REFUSE else drift,
             on_progress=on_progress,
         )
+    elsewhere = Claims(store.path / "claims").held_by_others()  # asked first: who ends now leaves a record
     left = {run.key for run in plan.runs} - store.keys()
+    lost = left & {run.key for run in part} - elsewhere
+    if lost:
+        typer.echo(
+            f"{len(lost)} runs are not done, and nobody is doing them; the same command goes on", err=True
+        )
+        _write_results(plan, store)
+        return FAILED
     if left and shard:
         typer.echo(f"{len(left)} runs of other shards are not done yet; the last shard writes the report")
         return _status(sweep_table(plan, store))

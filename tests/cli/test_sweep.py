@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from flower_coded.cli import app
+from flower_coded.sweep.claims import Claims
+from flower_coded.sweep.plan import SweepPlan
+from flower_coded.sweep.store import SweepStore
 
 GRID = """
 title = "Tiny"
@@ -50,10 +54,27 @@ def test_a_grid_is_run_once_and_its_table_and_report_are_there(tmp_path: Path) -
 
 
 def test_a_sweep_says_what_other_processes_are_doing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", lambda *_, **__: 0)  # all runs are claimed
+    def claimed_by_another(plan: SweepPlan, store: SweepStore, **_: Any) -> None:
+        other = Claims(store.path / "claims")
+        assert all(other.take(run.key) for run in plan.runs)
+
+    monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", claimed_by_another)
     (tmp_path / "tiny.toml").write_text(GRID)
     result = CliRunner().invoke(app, ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path)])
     assert "2 runs are being done elsewhere" in result.output
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("shard", [[], ["--shard", "1/1"]])
+def test_a_sweep_that_ends_early_says_so_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: list[str]
+) -> None:
+    monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", lambda *_, **__: 0)
+    (tmp_path / "tiny.toml").write_text(GRID)
+    command = ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), *shard]
+    result = CliRunner().invoke(app, command)
+    assert "2 runs are not done, and nobody is doing them" in result.output
+    assert result.exit_code == 1
 
 
 def test_a_misspelt_tracker_is_refused_before_a_sweep_begins(tmp_path: Path) -> None:
