@@ -332,6 +332,7 @@ def test_what_is_kept_of_a_decoder_is_the_worst_over_seeds() -> None:
     (row,) = summary(decoder_records(), config_with())
     assert (row["decoder"], row["attackers"], row["attack"], row["runs"]) == ("joint", 2, "selective", 2)
     assert row["clean"] == pytest.approx(0.02)
+    assert row["clean, mean"] == pytest.approx(0.01)
     assert row["lost"] == pytest.approx(0.3)
     assert row["success"] == 0.3
     assert (row["naming runs"], row["framed runs"]) == (1, 1)

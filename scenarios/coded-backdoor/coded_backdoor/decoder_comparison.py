@@ -77,7 +77,7 @@ def write_decoders(run: RunDirectory, tasks: Sequence[Versions], decoders: Seque
         "attackers, `success` the largest share of them that got the attackers' label, `innocents` the "
         "largest share of images on which somebody innocent is named, `naming runs` how many runs name an "
         "attacker, `framed runs` how many somebody innocent. `clean` is the largest loss against the "
-        "majority vote when nobody attacks."
+        "majority vote when nobody attacks; beside it stands the mean over seeds."
     )
     report.add_table(rows).add_heading("Every attack").add_table(records)
     path = report.add_details("Settings", config).write(run.report_path)
@@ -93,7 +93,7 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
     for decoder, number, attack in sorted(groups, key=lambda key: (DECODER_NAMES.index(key[0]), key[1])):
         if attack == "nobody":
             continue
-        quiet = {record["seed"]: record for record in groups[decoder, number, "nobody"]}
+        clean = [r["majority's accuracy"] - r["accuracy"] for r in groups[decoder, number, "nobody"]]
         under = groups[decoder, number, attack]
         named = [_rightly_and_wrongly_named(record, config) for record in under]
         rows.append(
@@ -102,7 +102,8 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
                 "attackers": number,
                 "attack": attack,
                 "runs": len(under),
-                "clean": max(r["majority's accuracy"] - r["accuracy"] for r in quiet.values()),
+                "clean": max(clean),
+                "clean, mean": sum(clean) / len(clean),
                 "lost": max(r["accuracy without attack"] - r["accuracy under attack"] for r in under),
                 "success": max(r["attack success"] for r in under),
                 "innocents": max(r["innocents named"] for r in under),
