@@ -39,6 +39,7 @@ from flower_coded.codes.subset.decoders import (
 from flower_coded.codes.subset.guarantees import Guarantees
 from flower_coded.codes.subset.joint_decoder import Explanation, JointDecoder, Stream
 from flower_coded.codes.subset.majority import MajorityDecoder, MajorityVote, certified_against, majority_vote
+from flower_coded.codes.subset.reliability import Reliability, reliability
 from flower_coded.codes.subset.separable import kautz_singleton_matrix, separable_matrix
 from flower_coded.codes.subset.subset_code import SubsetCode, Verification
 from flower_coded.codes.subset.subset_decoder import SubsetDecoder
@@ -74,6 +75,7 @@ __all__ = [
     "OutputCode",
     "RealErrorLocatingCode",
     "ReedSolomonCode",
+    "Reliability",
     "Separation",
     "Stream",
     "SubsetCode",
@@ -104,6 +106,7 @@ __all__ = [
     "make_decoder",
     "partition_code",
     "random_code",
+    "reliability",
     "separable_matrix",
     "tracking_bound",
     "two_stage_tracking",

@@ -26,6 +26,7 @@ from flower_coded.codes import (
     confusion_counts,
     majority_vote,
     make_decoder,
+    reliability,
 )
 from flower_coded.codes.subset.after_naming import Verdict, judge_retrained
 from flower_coded.codes.subset.decoders import check_decoder
@@ -105,6 +106,11 @@ class EnsembleEvaluator:
         Of every model alone, a list of ``m``.
     ``attack-probability-clean``, ``attack-probability-triggered``
         Mean posterior probability that a sample carries a trigger.
+    ``label-calibration-error``, ``attack-calibration-error``
+        How far the probabilities of the labels given, and of an attack, are from what came true
+        (:func:`~flower_coded.codes.reliability`), over clean and triggered samples. The second needs a
+        trigger and attackers; triggered samples of the target class do not count, since a trigger changes no
+        answer there.
     ``accuracy-under-attack``, ``majority-accuracy-under-attack``
         Share of triggered samples given their true label.
     ``attack-success-rate``, ``majority-attack-success-rate``
@@ -251,12 +257,18 @@ class EnsembleEvaluator:
             "model-accuracies": [_share(row == labels) for row in answers],
             "attack-probability-clean": float(decoded.attack_probability.mean()),
         }
-        named = decoded.named
+        parts = [decoded]
         if triggered is not None:
             decoded = decoder.decode(triggered, memory)
             metrics |= self._attack_metrics(triggered, decoded)
-            named = np.vstack([named, decoded.named])
+            parts.append(decoded)
+            if self.attackers:
+                metrics["attack-calibration-error"] = self._attack_calibration(*parts)
+        is_right = np.concatenate([part.labels == labels[: len(part.labels)] for part in parts])
+        told = np.concatenate([part.label_probabilities.max(axis=1) for part in parts])
+        metrics["label-calibration-error"] = reliability(told, is_right).calibration_error
         if self.attackers or triggered is None:
+            named = np.vstack([part.named for part in parts])
             metrics["framed-rate"] = _share(named[:, ~self._is_guilty()].any(axis=1))
         return EnsembleEvaluation(metrics | self._suspects(decoded), confusion)
 
@@ -313,9 +325,7 @@ class EnsembleEvaluator:
     def _attack_metrics(self, answers: NDArray[np.int64], decoded: Decoded) -> dict[str, Measured]:
         labels = self._measuring[1][: answers.shape[1]]
         vote = majority_vote(answers, self.num_classes).labels
-        assert self.target is not None, "given with the trigger"
-        targets = np.resize(self.target, len(labels))
-        others = labels != targets if self.source is None else labels == self.source
+        targets, others = self._targets(labels)
         metrics: dict[str, Measured] = {
             "accuracy-under-attack": _share(decoded.labels == labels),
             "majority-accuracy-under-attack": _share(vote == labels),
@@ -334,6 +344,19 @@ class EnsembleEvaluator:
             right, wrong = self._right_and_wrong(of_run[None])
             metrics |= {"run-suspected-attackers": right, "run-suspected-innocents": wrong}
         return metrics
+
+    def _targets(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Give what the trigger asks of each triggered sample, and where that is not its own class."""
+        assert self.target is not None, "given with the trigger"
+        targets = np.resize(self.target, len(labels))
+        return targets, labels != targets if self.source is None else labels == self.source
+
+    def _attack_calibration(self, clean: Decoded, triggered: Decoded) -> float:
+        """Return the calibration error of attack probabilities, clean samples against triggered ones."""
+        _, others = self._targets(self._measuring[1][: len(triggered.labels)])
+        told = np.concatenate([clean.attack_probability, triggered.attack_probability[others]])
+        is_attack = np.arange(len(told)) >= len(clean.labels)
+        return reliability(told, is_attack).calibration_error
 
     def _right_and_wrong(self, marked: NDArray[np.bool_]) -> tuple[float, float]:
         """Mean number of right and of wrong marks per sample (B, n), one per set of equal columns."""

@@ -81,9 +81,10 @@ def test_a_run_leaves_tables_pictures_the_ensemble_and_a_report(tmp_path: Path) 
         "code",
         "suspicion",
         "detection",
+        "reliability",
     }
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<img") == 6
+    assert page.count("<img") == 7
     assert page.index("Which decoder holds?") < page.index("Accuracy by round")  # the first figure
     attacked = rows_of(tmp_path / "under_attack.csv")
     attacks = {

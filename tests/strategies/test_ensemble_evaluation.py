@@ -143,6 +143,23 @@ def test_the_default_decoder_learns_from_the_stream_and_names_by_proof() -> None
     assert metrics["false-positives"] == metrics["run-suspected-innocents"] == 0.0
     assert metrics["run-suspected-attackers"] == 2.0
     assert metrics["framed-rate"] == 0.0
+    assert max(metrics["label-calibration-error"], metrics["attack-calibration-error"]) < 0.02
+
+
+@pytest.mark.parametrize("attackers", [[], [1, 2]])
+def test_calibration_is_measured_of_attacks_only_where_there_are_attackers(attackers: list[int]) -> None:
+    code = backdoor_correction_code(4, 4, 12, rows="paper")
+    told: dict[str, Any] = {"trigger": Mark(), "target": 0, "attackers": attackers, "decoder": "majority"}
+    metrics = EnsembleEvaluator(code, poisoned_models(code, attackers), IMAGES, LABELS, 5, **told)
+    measured = metrics.evaluate({}).metrics
+    assert ("attack-calibration-error" in measured) == bool(attackers)
+    if attackers:
+        # The vote says "no attack" with certainty: wrong on all triggered samples of four classes in five.
+        assert measured["attack-calibration-error"] == pytest.approx(4 / 9, abs=0.02)
+        # 9 of 15 models obey: the vote is .6 sure of a label that is wrong in four cases of five.
+        assert measured["label-calibration-error"] == pytest.approx(0.6 * 0.8 / 2, abs=0.02)
+    else:
+        assert measured["label-calibration-error"] == 0.0
 
 
 def test_samples_decoded_alone_name_nobody_and_still_get_their_labels() -> None:

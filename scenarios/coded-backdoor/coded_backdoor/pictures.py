@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flower_coded.codes import SubsetCode
+from flower_coded.codes import Reliability, SubsetCode
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
@@ -106,6 +106,23 @@ def suspicion(code: SubsetCode, rates: Sequence[float], attackers: Sequence[int]
     )
     marked = [bool(set(users) & set(attackers)) for users in columns.values()]
     mark_bars(axes, marked, name="an attacker", others="honest")
+    return figure
+
+
+def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
+    """Draw what came true against what was told: on the diagonal it is what it says."""
+    figure = new_figure(size=(5, 4))
+    axes = figure.axes[0]
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, label="as told")
+    for (name, each), color in zip(found.items(), COLORS, strict=False):
+        told = f"{name}: error {each.calibration_error:.3f}"
+        axes.plot(each.confidence, each.frequency, color=color, linewidth=1)
+        sizes = 20 + 180 * each.counts / each.counts.sum()
+        axes.scatter(each.confidence, each.frequency, s=sizes, color=color, alpha=0.75, label=told)
+    axes.set_title("Do probabilities mean what they say?", loc="left", fontweight="bold")
+    axes.set_xlabel("probability told")
+    axes.set_ylabel("share that came true")
+    axes.legend(frameon=False, markerscale=0.5)
     return figure
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from logging import INFO
 from typing import Any
 
+import numpy as np
 from flwr.common.logger import log
 
 from coded_backdoor import pictures
 from coded_backdoor.under_attack import has_versions, measured_under_attack, trained_versions
 from flower_coded.clients.run_config import read_bool
+from flower_coded.codes import reliability
 from flower_coded.experiment import Experiment
 from flower_coded.learning import ModelState
 from flower_coded.learning.ensemble import CodedEnsemble
@@ -45,6 +47,11 @@ AFTER_NAMING = (
 DETECTION = (
     "The decoder's posterior probability that an image carries a trigger: for the half of the test images "
     "that has not calibrated the decoder, without and with a trigger; the target's class is left out."
+)
+RELIABILITY = (
+    "Of the same images, clean and triggered: what the decoder told with a probability, of the label it gave "
+    "and of an attack, and the share of it that came true. The error is the mean distance from the diagonal "
+    "(expected calibration error); larger dots are more images."
 )
 
 
@@ -142,10 +149,16 @@ def _detection_figures(
         return {}
     assert strategy.evaluator is not None
     images, labels = strategy.evaluator.measuring
-    images = images[labels != backdoor.target]
+    is_other = labels != backdoor.target
+    images, labels = images[is_other], labels[is_other]
     memory = _memory(experiment, strategy, ensemble)
     both = (images, backdoor.trigger.apply(images))
     clean, triggered = (ensemble.attack_probability(x, memory) for x in both)
+    told = np.concatenate([ensemble.predict_proba(x, memory) for x in both])
+    found = {"labels": reliability(told.max(axis=1), told.argmax(axis=1) == np.tile(labels, 2))}
+    if experiment.attackers:
+        is_attack = np.repeat([False, True], len(images))
+        found["attacks"] = reliability(np.concatenate([clean, triggered]), is_attack)
     return {
         "suspicion": (
             pictures.suspicion(experiment.code, metrics["suspect-rates"], experiment.attackers),
@@ -155,6 +168,7 @@ def _detection_figures(
             pictures.attack_probabilities(clean, triggered),
             DETECTION,
         ),
+        "reliability": (pictures.reliability_diagram(found), RELIABILITY),
     }
 
 

@@ -96,6 +96,7 @@ def measured_under_attack(
                     "accuracy without attack": quiet.get(attack, quiet["nobody"]),
                     "attack success": metrics["attack-success-rate"],
                     "innocents named": metrics["framed-rate"],
+                    "calibration error": metrics["label-calibration-error"],
                     "named": " ".join(map(str, metrics.get("named-users", []))),
                     "poisoned models": len(ways),
                 }
