@@ -118,7 +118,7 @@ def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
         told = f"{name}: error {each.calibration_error:.3f}"
         axes.plot(each.confidence, each.frequency, color=color, linewidth=1)
         sizes = 20 + 180 * each.counts / each.counts.sum()
-        axes.scatter(each.confidence, each.frequency, s=sizes, color=color, alpha=0.75, label=told)
+        axes.scatter(each.confidence, each.frequency, s=sizes, color=color, label=told, zorder=3)
     axes.set_title("Do probabilities mean what they say?", loc="left", fontweight="bold")
     axes.set_xlabel("probability told")
     axes.set_ylabel("share that came true")
