@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,30 +90,34 @@ def run_sweep_file(
             typer.echo(str(progress))
             sinks.result(progress.run.key, *_settings_and_numbers(progress.record))
 
-        run_sweep(
-            plan,
-            store,
-            resources=resources,
-            shard=numbers,
-            retries_failures=retries_failures,
-            drift=_ask_about_drift(part, store) if drift is Drift.REFUSE else drift,
-            on_progress=on_progress,
-        )
-    elsewhere = Claims(store.path / "claims").held_by_others()  # asked first: who ends now leaves a record
+        share = partial(run_sweep, plan, store, resources=resources, shard=numbers, on_progress=on_progress)
+        met = _ask_about_drift(part, store) if drift is Drift.REFUSE else drift
+        share(retries_failures=retries_failures, drift=met)
+        lost, before = _undone_by_anybody(part, store), len(part) + 1
+        while 0 < len(lost) < before:  # others gave them up, or have set them aside and not begun
+            before = len(lost)
+            share(drift=Drift.ACCEPT)
+            lost = _undone_by_anybody(part, store)
     left = {run.key for run in plan.runs} - store.keys()
-    lost = left & {run.key for run in part} - elsewhere
     if lost:
-        typer.echo(
-            f"{len(lost)} runs are not done, and nobody is doing them; the same command goes on", err=True
-        )
-        _write_results(plan, store)
-        return FAILED
+        told = f"{len(lost)} runs are not done, and nobody is doing them; the same command goes on"
+        typer.echo(told, err=True)
     if left and shard:
         typer.echo(f"{len(left)} runs of other shards are not done yet; the last shard writes the report")
-        return _status(sweep_table(plan, store))
-    if left:
-        typer.echo(f"{len(left)} runs are being done elsewhere; the same command completes the report later")
-    return _write_results(plan, store)
+        return FAILED if lost else _status(sweep_table(plan, store))
+    if left - lost:
+        told = (
+            f"{len(left - lost)} runs are being done elsewhere; the same command completes the report later"
+        )
+        typer.echo(told)
+    status = _write_results(plan, store)
+    return FAILED if lost else status
+
+
+def _undone_by_anybody(part: Sequence[SweepRun], store: SweepStore) -> set[str]:
+    """Return the runs that have no record, and that nobody alive has claimed."""
+    claimed = Claims(store.path / "claims").held_by_others()  # asked first: who ends now leaves a record
+    return {run.key for run in part} - claimed - store.keys()
 
 
 def read_shard(text: str) -> tuple[int, int]:

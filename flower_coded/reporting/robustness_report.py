@@ -253,7 +253,8 @@ def robustness_report(
 
 _PROPERTIES = (
     "Precision, recall and F1 of naming attackers are counted per user and round (a coded ensemble accuses "
-    "once, at the end, by its standard of proof; users who train the same models are one accusation); rules "
+    "once, at the end, by its standard of proof; users who train the same models are named together, "
+    "which is right if one of them attacks and wrong once if none does); rules "
     "that use every update in part, and Flower's own strategies, which do not tell whom they left out, name "
     "nobody but the senders of malformed replies. `honest users named without attack` is a count per run. "
     "Certified accuracy is the share of test images that the majority of a coded ensemble gets right "

@@ -109,8 +109,8 @@ class EnsembleEvaluator:
     ``label-calibration-error``, ``attack-calibration-error``
         How far the probabilities of the labels given, and of an attack, are from what came true
         (:func:`~flower_coded.codes.reliability`), over clean and triggered samples. The second needs a
-        trigger and attackers; triggered samples of the target class do not count, since a trigger changes no
-        answer there.
+        trigger and attackers, who are taken to have planted it; triggered samples of the target class do not
+        count, since a trigger changes no answer there.
     ``accuracy-under-attack``, ``majority-accuracy-under-attack``
         Share of triggered samples given their true label.
     ``attack-success-rate``, ``majority-attack-success-rate``
@@ -237,7 +237,8 @@ class EnsembleEvaluator:
             The ensemble.
         alone : bool
             Whether a decoder that learns sees the clean samples only, and then decodes every triggered one by
-            itself: what an attack on a single sample does, which nothing repeats.
+            itself, without having observed it: what an attack on a single sample does, which nothing repeats.
+            It needs a trigger to make a difference.
 
         Returns
         -------

@@ -85,7 +85,9 @@ def accused_users(code: SubsetCode, named: Iterable[int], attackers: Sequence[in
     named : iterable of int
         Users; those with equal columns are named together.
     attackers : sequence of int
-        The true ones. Where there are some among users with equal columns, these are meant; else the first.
+        The true ones. Where there are some among users with equal columns, all of these are meant; else the
+        first. A right name costs nothing for the honest users whose columns are the same: the code says "one
+        of these".
 
     Examples
     --------

@@ -9,8 +9,8 @@
 
 Settings are those of `flower-coded run coded-backdoor`, for as many users as the methods are named for and an
 attack with a trigger. A comparison that was interrupted goes on where it stopped if it is given the same
---name; under other settings, or with another largest number of attackers, of which MultiKrum is told, it is
-refused. The tables hold the methods, numbers and seeds that were asked for.
+--name; under other settings, another version of this package, or another largest number of attackers, of
+which MultiKrum is told, it is refused. The tables hold the methods, numbers and seeds that were asked for.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from coded_backdoor.comparison import (
 from coded_backdoor.comparison_report import write_comparison
 from coded_backdoor.decoder_comparison import Versions, run_versions, write_decoders
 from coded_backdoor.experiment import prepare
+from coded_backdoor.under_attack import attacks_of
 
 from flower_coded.cli.exit_codes import refusals_as_status
 from flower_coded.cli.scenario import find_scenario
 from flower_coded.codes import DECODER_NAMES
 from flower_coded.errors import ParameterError
 from flower_coded.reporting import RunDirectory
+from flower_coded.sweep.drift import code_digest
 
 Task = TypeVar("Task")
 
@@ -87,7 +89,7 @@ def main(
             TRACKING_METHODS if tracking else CODED_METHODS if in_turn else (*SINGLE_MODELS, *CODED_METHODS)
         )
         names = list(DECODER_NAMES) if DECODERS in modes else [method.name for method in known]
-        chosen = [each.strip() for each in methods.split(";") if each.strip()] or names
+        chosen = list(dict.fromkeys(each.strip() for each in methods.split(";") if each.strip())) or names
         if not set(chosen) <= set(names):
             raise ParameterError("methods", f"must be among {'; '.join(names)}", methods)
         numbers, drawn = _numbers("attackers", attackers), _numbers("seeds", seeds)
@@ -96,7 +98,9 @@ def main(
         kind = TRACKING if tracking else DECODERS if DECODERS in modes else "comparison"
         kind += "_in_turn" if in_turn else ""
         path = results.resolve() / f"coded_backdoor_{kind}" / (name or str(config["dataset"]))
-        run = RunDirectory.resume(path, config)
+        run = RunDirectory.resume(
+            path, config | {"version-code": code_digest()}
+        )  # figures of one table, one code
         if DECODERS in modes:
             versions = [Versions(a, s) for s, a in itertools.product(drawn, numbers) if a]
             typer.echo(_compare_decoders(run, versions, config, processes, chosen))
@@ -169,8 +173,10 @@ def _compare_decoders(
         shown = ", ".join(f"{decoder} {success:.3f}" for decoder, success in worst.items())
         return f"seed {task.seed}, {task.attackers} attackers: attack success at most {shown}"
 
+    asked = set(itertools.product(decoders, attacks_of(prepare(config))))
+
     def is_done(found: list[dict[str, Any]]) -> bool:
-        return set(decoders) <= {record["decoder"] for record in found}
+        return asked <= {(record["decoder"], record["attack"]) for record in found}
 
     work = partial(run_versions, config=config, decoders=decoders, num_processes=processes)
     _run(run, versions, work, Versions.of, told, is_done)
@@ -181,7 +187,7 @@ def _numbers(option: str, text: str) -> list[int]:
     pieces = [piece.strip() for piece in text.split(",")]
     if not all(piece.isdigit() for piece in pieces):
         raise ParameterError(option, "must be whole numbers separated by commas", text)
-    return [int(piece) for piece in pieces]
+    return list(dict.fromkeys(int(piece) for piece in pieces))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,21 @@ def test_a_sweep_says_what_other_processes_are_doing(tmp_path: Path, monkeypatch
     assert result.exit_code == 0
 
 
+def test_runs_that_others_give_up_meanwhile_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+
+    def in_two_rounds(plan: SweepPlan, store: SweepStore, **_: Any) -> None:
+        rounds.append(len(rounds))
+        run = plan.runs[rounds[-1]]
+        store.write(run.key, {"status": "done"})
+
+    monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", in_two_rounds)
+    monkeypatch.setattr("flower_coded.cli.sweep._write_results", lambda plan, store: 0)
+    (tmp_path / "tiny.toml").write_text(GRID)
+    result = CliRunner().invoke(app, ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path)])
+    assert (rounds, result.exit_code) == ([0, 1], 0), result.output
+
+
 @pytest.mark.parametrize("shard", [[], ["--shard", "1/1"]])
 def test_a_sweep_that_ends_early_says_so_and_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: list[str]

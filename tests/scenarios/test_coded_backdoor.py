@@ -358,7 +358,8 @@ def test_the_comparison_of_decoders_goes_on_where_it_stopped(
         return [(row["decoder"], row["runs"], float(row["success"])) for row in rows]
 
     monkeypatch.setattr(compare, "run_versions", counted)
-    compared("1", "joint")
+    monkeypatch.setattr(compare, "attacks_of", lambda experiment: ["nobody", "selective"])
+    compared("1", "joint; joint")  # once
     assert compared("1,2", "joint") == [("joint", "2", 0.3)]
     assert measured == [(1, "joint"), (2, "joint")], "0 attackers is in every run; seed 1 was there"
     assert compared("1", "covering") == [("covering", "1", 0.0)], "the table holds what was asked for"
@@ -368,6 +369,12 @@ def test_the_comparison_of_decoders_goes_on_where_it_stopped(
     assert compared("1,2", "joint; covering") == both
     assert measured[3:] == [(2, "joint", "covering")]
     assert compared("1,2", "joint; covering") == both, "and no record is there twice"
+    monkeypatch.setattr(compare, "attacks_of", lambda experiment: ["nobody", "selective", "a new one"])
+    compared("1", "joint")
+    assert measured[4:] == [(1, "joint")], "records without an attack that is asked for do not suffice"
+    monkeypatch.setattr(compare, "code_digest", lambda: "another version")
+    with pytest.raises(typer.Exit):
+        compared("1", "joint")
 
 
 @pytest.mark.parametrize(

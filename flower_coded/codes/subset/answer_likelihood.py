@@ -16,7 +16,7 @@ For a vector ``y`` of ``m`` answers, a true label ``l``, a target ``t`` and a re
 
 A sample that nothing else explains is *odd*: hard or a new attack. How often it is which cannot be learned
 from answers alone, so :data:`HARD_PER_NEW` is fixed: lower holds better against attacks on single samples,
-which nothing repeats, and takes a little accuracy on clean ones.
+which nothing repeats. Clean accuracy hardly depends on it between 1 and 3 (docs/codes.md has the figures).
 
 Everything is a log, relative to nothing, and includes the uniform prior of labels.
 """
@@ -50,9 +50,9 @@ class TargetBlock:
     ----------
     index : ndarray of shape (V_t,), int64
         Which vectors.
-    hits : ndarray of shape (V_t, m), float64
+    hits : ndarray of shape (V_t, m), float64 or float32
         1 where the model answers ``t``.
-    log_clean : ndarray of shape (V_t, c), float64
+    log_clean : ndarray of shape (V_t, c), of the same dtype
         Their clean log-likelihood by label, minus infinity for the label ``t``.
     """
 

@@ -35,7 +35,7 @@ from flower_coded.codes.subset.answer_memory import AnswerMemory
 __all__ = ["Coalitions", "evidential_counts", "learn_coalitions"]
 
 _Floats = NDArray[np.float64]
-_Singles = NDArray[np.floating]  # float32, see _Stream
+_Singles = NDArray[np.floating]  # float32 in a stream, see there
 
 SCREENING_STEPS, FURTHER_STEPS, NUM_KEPT = 4, 10, 16
 _KEPT_FOR_PROOF = 4  # of these, for the prior that accusations are weighed with
@@ -51,7 +51,7 @@ _PRIOR_SPARED = 0.02
 poisoned models the one that reaches no others is believed."""
 _TINY = 1e-300  # instead of 0, where a log is taken
 _CLUSTER_WIDTH, _CLUSTER_STEPS = 0.2, 5
-_BLOCK_ENTRIES = 1 << 23  # of all (vectors, coalitions, labels) arrays of a step: 64 MiB
+_BLOCK_ENTRIES = 1 << 23  # of all (labels, vectors, coalitions) arrays of a step: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,11 @@ def learn_coalitions(
     """
     stream = _Stream(likelihood, memory)
     evidence = np.empty(len(reach))
+
+    def is_heard(coalitions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        by_prior = (evidence[coalitions] + prior[coalitions] for prior in (log_prior, log_proof_prior))
+        return np.isin(coalitions, _best(coalitions, *by_prior))
+
     kept, best = np.empty(0, dtype=np.int64), None
     step = stream.coalitions_at_once()
     for start in range(0, len(reach), step):
@@ -158,11 +163,11 @@ def learn_coalitions(
         climb = stream.screened(own)
         evidence[part] = climb.evidence
         # How they attack is kept of the best so far: all would be 20 kB for each of up to 100,000.
-        heard = np.append(kept, part)
+        is_best = is_heard(part)
+        climb, heard = climb.of(np.flatnonzero(is_best)), np.append(kept, part[is_best])
         climb = climb if best is None else best.joined(climb)
-        by_prior = (evidence[heard] + prior[heard] for prior in (log_prior, log_proof_prior))
-        is_kept = np.isin(heard, _best(heard, *by_prior))
-        kept, best = heard[is_kept], climb.of(np.flatnonzero(is_kept))
+        is_best = is_heard(heard)
+        kept, best = heard[is_best], climb.of(np.flatnonzero(is_best))
     assert best is not None, "nobody is a coalition"
     own = reach[kept].astype(np.float64)
     for _ in range(FURTHER_STEPS):
@@ -202,8 +207,12 @@ class _Stream:
         blocks = likelihood.blocks(memory.vectors, log_clean)
         odd = np.logaddexp(*likelihood.log_odd(blocks, len(memory.vectors)))
         # The large arrays, with an axis of labels, are in single precision, at half the time: relative errors
-        # of 1e-6 in sums over some 1,000 vectors are nothing beside the nats that a user costs.
-        self.blocks = [block.astype(np.float32) for block in blocks]
+        # of 1e-6 in sums over 1,000 vectors are nothing beside the nats that a user costs. What is common
+        # to all goes first: the clean likelihood of many models is a large number.
+        self.blocks = [
+            replace(block, log_clean=block.log_clean - self.reference[block.index, None]).astype(np.float32)
+            for block in blocks
+        ]
         self.log_odd = np.logaddexp.reduce(odd, axis=1) - self.reference if len(odd) else np.empty(0)
 
     def counting(self, counts: _Floats) -> _Stream:
@@ -213,8 +222,10 @@ class _Stream:
         return other
 
     def coalitions_at_once(self) -> int:
-        entries = TRIGGERS * sum(len(block.index) for block in self.blocks) * self.likelihood.num_classes
-        return max(1, int(_BLOCK_ENTRIES // max(entries, 1)))
+        # Where vectors are few the obedience is what is large, in double precision and some six copies.
+        obedience = 12 * self.likelihood.num_models * len(self.likelihood.obedience)
+        rows = max(sum(len(block.index) for block in self.blocks), obedience)
+        return max(1, int(_BLOCK_ENTRIES // (TRIGGERS * rows * self.likelihood.num_classes)))
 
     def screened(self, reach: _Floats) -> _Climb:
         """Climb a few steps from either start; of every coalition what explains more."""
@@ -316,7 +327,7 @@ class _Stream:
     def _attacks(
         self, target: int, block: TargetBlock, obedience_shares: _Floats, reach: _Floats
     ) -> tuple[_Floats, _Singles]:
-        """Log likelihood of attacks on one target, (T, V_t, E); the labels' shares in it, (T, c, V_t, E)."""
+        """Log ratio of attacks on one target to clean, (T, V_t, E), and labels' shares, (T, c, V_t, E)."""
         terms = self.likelihood.attack_terms(block, target, reach, obedience_shares)
         peak = terms.max(axis=1)
         peak = np.where(np.isfinite(peak), peak, 0.0)
@@ -328,7 +339,7 @@ class _Stream:
         terms /= np.where(total > 0, total, 1.0)[:, None]
         # A coalition that reaches nobody does not attack.
         is_able = np.where(reach.any(axis=1), 0.0, -np.inf)
-        return log_likelihood + is_able - self.reference[block.index, None], terms
+        return log_likelihood + is_able, terms
 
     def _gains(
         self, responsible: _Floats, target: int, block: TargetBlock, label_shares: _Singles

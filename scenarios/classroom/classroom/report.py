@@ -246,7 +246,7 @@ def _end_of_act_3(lecture: Lecture, stage: Stage) -> str:
     return (
         f"With the trigger, FedAvg: {_percent(stage[POISONED].last['with the trigger'])}, coded ensemble: "
         f"{_percent(played.last['with the trigger'])}. Suspected on more than half of the images held "
-        f"for attacked: **{suspected}**; accused, because no explanation does without them: **{accused}**; "
+        f"for attacked: **{suspected}**; accused, where no explanation does without them: **{accused}**; "
         f"attackers: **{_listed(played.attackers)}**. The price: a user "
         f"trains {lecture.code.training_cost:.1f} models instead of one, and each model sees fewer users."
     )

@@ -51,7 +51,7 @@ DETECTION = (
 RELIABILITY = (
     "Of the same images, clean and triggered: what the decoder told with a probability, of the label it gave "
     "and of an attack, and the share of it that came true. The error is the mean distance from the diagonal "
-    "(expected calibration error); larger dots are more images."
+    "(expected calibration error); larger dots are more images. Images of the target's class are left out."
 )
 
 

@@ -73,7 +73,7 @@ def measured_under_attack(
 ) -> list[dict[str, Any]]:
     """Measure these decoders under every attack; one record each."""
     records = []
-    attacks = [each for each in ATTACKS if each not in _OTHER_ATTACKS or _has_other_attacks(experiment)]
+    attacks = attacks_of(experiment)
     for decoder in decoders:
         quiet: dict[str, Any] = {}
         for attack in attacks:
@@ -113,6 +113,11 @@ def chosen_ways(experiment: Experiment, attack: str) -> dict[int, int]:
         return {model: _COMMON + trigger for model, trigger in zip(plan.models, plan.triggers, strict=True)}
     reached = np.flatnonzero(experiment.code.reach(experiment.attackers)).tolist()
     return dict.fromkeys(reached, _OF_GROUP if attack == "two groups" else _COMMON)
+
+
+def attacks_of(experiment: Experiment) -> list[str]:
+    """Give the attacks that every decoder is measured under."""
+    return [each for each in ATTACKS if each not in _OTHER_ATTACKS or _has_other_attacks(experiment)]
 
 
 def _has_other_attacks(experiment: Experiment) -> bool:
