@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,24 @@ def data_directory() -> Path:
     if not directory.is_dir():
         pytest.skip(f"no data directory at {directory}; set FLOWER_CODED_DATA to one (see docs/data.md)")
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_torch() -> Iterator[None]:
+    """No test hands a number of torch's threads on to the next: the last bits of sums depend on it."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 0
+    yield
+    if torch is not None and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread_of_torch() -> None:
+    """With more, torch divides the sums of a program that is alone among them: last bits may differ."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

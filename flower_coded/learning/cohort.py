@@ -10,7 +10,8 @@ the optimizers work entry by entry. Order, dropout masks and losses are those of
 Users may have different numbers of images. A batch is filled up to the widest of its step with images whose
 loss counts nothing, and rows that have done all their steps leave the stack: rows are sorted by their number
 of steps, so those who are left are a slice. The widest batch is that of all jobs, whatever part of them is
-trained in one program: on a CPU the number of models in a program changes no bit.
+trained in one program: on a CPU, and with one thread of torch, the number of models in a program changes no
+bit. (With several a program that is alone has them all, and torch divides its sums among them.)
 
 How many rows make one program is measured (:mod:`flower_coded.learning.program_size`). On a CPU with several
 threads, each of them trains programs of its own.

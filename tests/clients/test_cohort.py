@@ -16,6 +16,8 @@ from flower_coded.learning import ModelState, build_model, get_state, initial_st
 from flower_coded.learning.cohort import TrainJob, train_jobs
 from flower_coded.testing import InProcessGrid
 
+pytestmark = pytest.mark.usefixtures("one_thread_of_torch")
+
 NUM_USERS = 6
 CONFIG = {"local-epochs": 1, "seed": 3, "samples-per-user": 25, "attackers": "1,4", "poison-rate": 0.5}
 SINGLE = get_state(build_model("small-cnn", (1, 8, 8), 10, seed=1))

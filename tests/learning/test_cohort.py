@@ -97,6 +97,7 @@ def test_every_shipped_architecture_is_tested_above() -> None:
     assert set(MODEL_NAMES) == {*(name.partition("+")[0] for name in BY_HAND), "resnet18"}
 
 
+@pytest.mark.usefixtures("one_thread_of_torch")
 @pytest.mark.parametrize("name", BY_HAND)
 def test_the_number_of_models_in_a_program_changes_no_bit(name: str) -> None:
     model, jobs = jobs_of(name, [33, 20, 40, 7, 33], num_models=2)
