@@ -59,7 +59,10 @@ def data_directory() -> Path:
 
 @pytest.fixture(autouse=True)
 def _threads_of_torch() -> Iterator[None]:
-    """No test hands a number of torch's threads on to the next: the last bits of sums depend on it."""
+    """No test hands a number of torch's threads on to the next: the last bits of sums depend on it.
+
+    Numba does, where it first runs a loop in parallel: its OpenMP pool tells torch's library, too.
+    """
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else 0
     yield

@@ -241,12 +241,11 @@ class _Trial:
     def _judged(self, answers: NDArray[np.int64], memory: object) -> NDArray[np.float64]:
         """Score, success and framing of every sample, (B, 3)."""
         decoded = self.decoder.decode(answers, memory)
-        columns = self.decoder.code.matrix.T
+        alike = self.decoder.code.alike
         # Naming a user whose column is an attacker's is not framing: one of these is meant.
-        is_guilty = (columns[:, None] == columns[list(self.attackers)][None]).all(axis=2).any(axis=1)
-        innocent = ~is_guilty
+        innocent = ~alike[list(self.attackers)].any(axis=0)
         if self.blamed is not None:
-            innocent &= (columns == columns[self.blamed]).all(axis=1)
+            innocent &= alike[self.blamed]
         is_attack = decoded.attack_probability > 0.5
         named = decoded.named[:, innocent].any(axis=1)
         suspected = decoded.suspects[:, innocent].any(axis=1) & is_attack

@@ -96,20 +96,18 @@ def run_sweep_file(
         lost, before = _undone_by_anybody(part, store), len(part) + 1
         while 0 < len(lost) < before:  # others gave them up, or have set them aside and not begun
             before = len(lost)
-            share(drift=Drift.ACCEPT)
+            share(drift=Drift.REFUSE if met is Drift.REFUSE else Drift.ACCEPT)  # set aside once
             lost = _undone_by_anybody(part, store)
     left = {run.key for run in plan.runs} - store.keys()
     if lost:
         told = f"{len(lost)} runs are not done, and nobody is doing them; the same command goes on"
         typer.echo(told, err=True)
-    if left and shard:
-        typer.echo(f"{len(left)} runs of other shards are not done yet; the last shard writes the report")
+    others = len(left - lost)
+    if others and shard:
+        typer.echo(f"{others} runs of other shards are not done yet; the last shard writes the report")
         return FAILED if lost else _status(sweep_table(plan, store))
-    if left - lost:
-        told = (
-            f"{len(left - lost)} runs are being done elsewhere; the same command completes the report later"
-        )
-        typer.echo(told)
+    if others:
+        typer.echo(f"{others} runs are being done elsewhere; the same command completes the report later")
     status = _write_results(plan, store)
     return FAILED if lost else status
 

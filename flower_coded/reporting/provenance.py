@@ -7,6 +7,8 @@ was mailed to somebody can be cited, and made again.
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -20,10 +22,23 @@ from typing import Any
 import flower_coded
 from flower_coded.threads import available_processors
 
-__all__ = ["describe_provenance", "provenance_now", "read_provenance"]
+__all__ = ["code_digest", "describe_provenance", "provenance_now", "read_provenance"]
 
 _PACKAGES = ("flwr", "numpy", "torch")
 _GIT_SECONDS = 5.0
+_DECIDES_NO_RESULT = {"cli", "reporting", "scenarios"}
+
+
+@functools.cache
+def code_digest(root: Path = Path(flower_coded.__file__).parent) -> str:
+    """Digest of the package's Python files by name and content, 12 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        relative = file.relative_to(root)
+        if relative.parts[0] not in _DECIDES_NO_RESULT:
+            digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def provenance_now() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from flower_coded.errors import ParameterError
 from flower_coded.reporting.charts import draw_lines
 from flower_coded.reporting.figures import save_figure
 from flower_coded.reporting.html import Report
-from flower_coded.reporting.provenance import provenance_now, read_provenance
+from flower_coded.reporting.provenance import code_digest, provenance_now, read_provenance
 from flower_coded.reporting.tables import Record, Table, write_json
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ class RunDirectory:
     def resume(cls, path: str | Path, config: Mapping[str, Any]) -> RunDirectory:
         """Take up the run that is there, if its settings are these; otherwise begin one and write them.
 
+        A digest of this package's code is one of the settings, ``version-code``: records that stand in one
+        table are made by one version.
+
         Parameters
         ----------
         path : path
@@ -104,7 +107,7 @@ class RunDirectory:
         Raises
         ------
         ParameterError
-            If there are records made with other settings; the settings that differ are named.
+            If there are records made with other settings, or by another version; what differs is named.
 
         Examples
         --------
@@ -120,6 +123,7 @@ class RunDirectory:
         """
         run = cls(Path(path).resolve())
         run.path.mkdir(parents=True, exist_ok=True)
+        config = {**config, "version-code": code_digest()}
         if (run.path / "metrics.json").is_file():
             before = run.config()
             changed = [key for key in sorted({*before, *config}) if before.get(key) != config.get(key)]

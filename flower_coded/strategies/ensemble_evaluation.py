@@ -316,12 +316,7 @@ class EnsembleEvaluator:
 
     def _is_guilty(self) -> NDArray[np.bool_]:
         """Tell whose column is an attacker's, (n,): naming one of these is right."""
-        return np.asarray(self._alike()[self.attackers].any(axis=0))
-
-    def _alike(self) -> NDArray[np.bool_]:
-        """Tell which users (n, n) have equal columns, so that the code cannot tell them apart."""
-        columns = self.code.matrix.T
-        return np.asarray((columns[:, None] == columns[None]).all(axis=2))
+        return np.asarray(self.code.alike[self.attackers].any(axis=0))
 
     def _attack_metrics(self, answers: NDArray[np.int64], decoded: Decoded) -> dict[str, Measured]:
         labels = self._measuring[1][: answers.shape[1]]
@@ -374,7 +369,7 @@ class EnsembleEvaluator:
         suspected = decoded.suspects[attacked].sum(axis=0) / number
         named = decoded.named[attacked].sum(axis=0) / number
         lists = {
-            "suspected-users": np.flatnonzero(self._alike() @ suspected > 0.5),
+            "suspected-users": np.flatnonzero(self.code.alike @ suspected > 0.5),
             "named-users": np.flatnonzero(named > 0.5),
         }
         rates: dict[str, Measured] = {"suspect-rates": [float(share) for share in suspected]}

@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from flower_coded.codes import SubsetCode
 from flower_coded.strategies import (
     CodedSubsetAggregation,
@@ -95,10 +97,9 @@ def accused_users(code: SubsetCode, named: Iterable[int], attackers: Sequence[in
     >>> accused_users(code, [0, 1, 2, 3], attackers=[1])
     {1, 2}
     """
-    columns = [column.tobytes() for column in code.matrix.T]
     accused: set[int] = set()
-    for column in {columns[user] for user in named}:
-        alike = [user for user in range(code.num_users) if columns[user] == column]
+    for user in named:
+        alike = np.flatnonzero(code.alike[user]).tolist()
         accused.update(set(alike) & set(attackers) or alike[:1])
     return accused
 

@@ -6,24 +6,21 @@ package's own code, stand in every record. What draws pages and reads commands d
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import flower_coded
 from flower_coded.errors import ParameterError
+from flower_coded.reporting.provenance import code_digest
 from flower_coded.sweep.store import SweepStore
 
-__all__ = ["Drift", "code_digest", "describe_drift", "drift_of", "meet_drift", "pending_drift", "versions"]
+__all__ = ["Drift", "describe_drift", "drift_of", "meet_drift", "pending_drift", "versions"]
 
 _PACKAGES = ("flwr", "torch", "numpy")
-_DECIDES_NO_RESULT = {"cli", "reporting", "scenarios"}
 _PREFIX = "version-"
 
 
@@ -73,18 +70,6 @@ def versions() -> dict[str, str]:
     found = {"flower-coded": flower_coded.__version__, "python": platform.python_version()}
     found |= {name: version(name) for name in _PACKAGES} | {"code": code_digest()}
     return {_PREFIX + name: number for name, number in found.items()}
-
-
-@functools.cache
-def code_digest(root: Path = Path(flower_coded.__file__).parent) -> str:
-    """Digest of the package's Python files by name and content, 12 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        relative = file.relative_to(root)
-        if relative.parts[0] not in _DECIDES_NO_RESULT:
-            digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def drift_of(record: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, str]:

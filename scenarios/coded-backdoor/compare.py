@@ -42,7 +42,6 @@ from flower_coded.cli.scenario import find_scenario
 from flower_coded.codes import DECODER_NAMES
 from flower_coded.errors import ParameterError
 from flower_coded.reporting import RunDirectory
-from flower_coded.sweep.drift import code_digest
 
 Task = TypeVar("Task")
 
@@ -98,9 +97,7 @@ def main(
         kind = TRACKING if tracking else DECODERS if DECODERS in modes else "comparison"
         kind += "_in_turn" if in_turn else ""
         path = results.resolve() / f"coded_backdoor_{kind}" / (name or str(config["dataset"]))
-        run = RunDirectory.resume(
-            path, config | {"version-code": code_digest()}
-        )  # figures of one table, one code
+        run = RunDirectory.resume(path, config)
         if DECODERS in modes:
             versions = [Versions(a, s) for s, a in itertools.product(drawn, numbers) if a]
             typer.echo(_compare_decoders(run, versions, config, processes, chosen))

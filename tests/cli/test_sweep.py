@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from flower_coded.cli import app
 from flower_coded.sweep.claims import Claims
+from flower_coded.sweep.drift import Drift
 from flower_coded.sweep.plan import SweepPlan
 from flower_coded.sweep.store import SweepStore
 
@@ -65,30 +66,44 @@ def test_a_sweep_says_what_other_processes_are_doing(tmp_path: Path, monkeypatch
     assert result.exit_code == 0
 
 
-def test_runs_that_others_give_up_meanwhile_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds: list[int] = []
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["REFUSE", "REFUSE"]),
+        (["--accept-drift"], ["ACCEPT", "ACCEPT"]),
+        (["--rerun-drifted"], ["RERUN", "ACCEPT"]),
+    ],
+)
+def test_runs_that_others_give_up_meanwhile_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], expected: list[str]
+) -> None:
+    met: list[str] = []
 
-    def in_two_rounds(plan: SweepPlan, store: SweepStore, **_: Any) -> None:
-        rounds.append(len(rounds))
-        run = plan.runs[rounds[-1]]
-        store.write(run.key, {"status": "done"})
+    def in_two_rounds(plan: SweepPlan, store: SweepStore, *, drift: Drift, **_: Any) -> None:
+        store.write(plan.runs[len(met)].key, {"status": "done"})
+        met.append(drift.name)
 
     monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", in_two_rounds)
     monkeypatch.setattr("flower_coded.cli.sweep._write_results", lambda plan, store: 0)
     (tmp_path / "tiny.toml").write_text(GRID)
-    result = CliRunner().invoke(app, ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path)])
-    assert (rounds, result.exit_code) == ([0, 1], 0), result.output
+    command = ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), *options]
+    result = CliRunner().invoke(app, command)
+    assert (met, result.exit_code) == (expected, 0), result.output
 
 
-@pytest.mark.parametrize("shard", [[], ["--shard", "1/1"]])
+@pytest.mark.parametrize(
+    ("shard", "lost", "others"), [([], 2, 0), (["--shard", "1/1"], 2, 0), (["--shard", "1/2"], 1, 1)]
+)
 def test_a_sweep_that_ends_early_says_so_and_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: list[str], lost: int, others: int
 ) -> None:
     monkeypatch.setattr("flower_coded.cli.sweep.run_sweep", lambda *_, **__: 0)
     (tmp_path / "tiny.toml").write_text(GRID)
     command = ["sweep", str(tmp_path / "tiny.toml"), "--results", str(tmp_path), *shard]
     result = CliRunner().invoke(app, command)
-    assert "2 runs are not done, and nobody is doing them" in result.output
+    assert f"{lost} runs are not done, and nobody is doing them" in result.output
+    assert ("of other shards" in result.output) == bool(others)
+    assert not others or f"{others} runs of other shards are not done yet" in result.output
     assert result.exit_code == 1
 
 

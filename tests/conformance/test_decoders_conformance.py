@@ -69,6 +69,7 @@ def test_decoder__gives_a_well_formed_answer(decoder: EnsembleDecoder) -> None:
     assert decoded.labels.shape == (number,)
     np.testing.assert_allclose(decoded.label_probabilities.sum(axis=1), 1.0)
     assert np.array_equal(decoded.label_probabilities.argmax(axis=1), decoded.labels)
+    assert ((decoded.label_probabilities >= 0) & (decoded.label_probabilities <= 1)).all()
     assert ((decoded.attack_probability >= 0) & (decoded.attack_probability <= 1)).all()
     assert decoded.suspects.shape == decoded.named.shape == (number, num_users)
     assert decoded.suspects.dtype == decoded.named.dtype == np.bool_

@@ -52,3 +52,16 @@ def test_report__manages_without_rounds_and_settings(tmp_path: Path) -> None:
     run.write_metrics([{"method": "FedAvg", "accuracy": 0.5}])
     assert run.config() == {}
     assert "FedAvg" in run.report().to_html()
+
+
+def test_records_go_on_under_the_same_settings_and_the_same_code_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunDirectory.resume(tmp_path, {"seed": 1})
+    RunDirectory.resume(tmp_path, {"seed": 2}).write_metrics([{"accuracy": 0.5}])  # nothing was there to mix
+    assert RunDirectory.resume(tmp_path, {"seed": 2}).metrics().records() == [{"accuracy": 0.5}]
+    with pytest.raises(ParameterError, match=f"another seed; received '{tmp_path.name}'"):
+        RunDirectory.resume(tmp_path, {"seed": 1})
+    monkeypatch.setattr("flower_coded.reporting.run_directory.code_digest", lambda: "another")
+    with pytest.raises(ParameterError, match="another version-code"):
+        RunDirectory.resume(tmp_path, {"seed": 2})

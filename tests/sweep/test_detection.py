@@ -7,7 +7,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from flower_coded.sweep.detection import Detection
+from flower_coded.codes import partition_code
+from flower_coded.sweep.detection import Detection, accused_users
 from flower_coded.sweep.metered import MeteredGrid, content_bytes
 
 
@@ -24,6 +25,22 @@ def test_detection__is_undefined_where_there_is_nothing_to_count() -> None:
     assert (nobody.precision, nobody.recall, nobody.f1) == (None, 0.0, 0.0)
     clean = Detection.of([{4}], attackers=())
     assert (clean.precision, clean.recall, clean.f1) == (0.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("named", "attackers", "accused"),
+    [
+        ([], [0], set()),
+        ([0, 1], [1], {1}),  # they train the same models: a right name, once
+        ([0, 1], [0, 1], {0, 1}),  # both attack, and both are found
+        ([0, 1], [2], {0}),  # a wrong name, once
+        ([0, 1, 2, 3], [3], {0, 3}),
+    ],
+)
+def test_accused_users__of_those_who_train_the_same_models_one_side_is_meant(
+    named: list[int], attackers: list[int], accused: set[int]
+) -> None:
+    assert accused_users(partition_code(2, 4), named, attackers) == accused
 
 
 def answering_app() -> ClientApp:

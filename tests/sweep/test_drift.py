@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from flower_coded.errors import ParameterError
-from flower_coded.sweep.drift import Drift, code_digest, describe_drift, meet_drift, pending_drift, versions
+from flower_coded.reporting.provenance import code_digest
+from flower_coded.sweep.drift import Drift, describe_drift, meet_drift, pending_drift, versions
 from flower_coded.sweep.store import SweepStore
 
 

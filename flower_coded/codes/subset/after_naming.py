@@ -107,8 +107,7 @@ def exclude_named(code: SubsetCode, named: Sequence[int], *, max_honest_lost: in
         raise ParameterError("named", f"must be users 0 .. {code.num_users - 1}", list(named))
     if max_honest_lost < 0:
         raise ParameterError("max_honest_lost", "must not be negative", max_honest_lost)
-    columns = code.matrix.T
-    groups = {tuple(np.flatnonzero((columns == columns[user]).all(axis=1)).tolist()) for user in set(named)}
+    groups = {tuple(np.flatnonzero(code.alike[user]).tolist()) for user in set(named)}
     users: list[int] = []
     spared: list[int] = []
     lost = 0
@@ -118,7 +117,7 @@ def exclude_named(code: SubsetCode, named: Sequence[int], *, max_honest_lost: in
         lost += (len(group) - 1) * fits
     if len(users) == code.num_users:
         raise ParameterError("named", "must leave somebody to train with", list(named))
-    clean = np.flatnonzero(~columns[users].any(axis=0))
+    clean = np.flatnonzero(~code.reach(users))
     return Exclusion(tuple(sorted(users)), tuple(sorted(spared)), lost, tuple(clean.tolist()))
 
 

@@ -16,7 +16,7 @@ For a vector ``y`` of ``m`` answers, a true label ``l``, a target ``t`` and a re
 
 A sample that nothing else explains is *odd*: hard or a new attack. How often it is which cannot be learned
 from answers alone, so :data:`HARD_PER_NEW` is fixed: lower holds better against attacks on single samples,
-which nothing repeats. Clean accuracy hardly depends on it between 1 and 3 (docs/codes.md has the figures).
+which nothing repeats, higher loses less on clean ones (``benchmarks/new_attack_prior.py``).
 
 Everything is a log, relative to nothing, and includes the uniform prior of labels.
 """

@@ -263,8 +263,7 @@ class JointDecoder(EnsembleDecoder):
         best = stream.coalitions.kept[0]
         is_repeated = repeated > 0.5
         users, members = self._sets.users[best], self._sets.members[best]
-        sizes = (self.code.matrix.T[:, None] == self.code.matrix.T[None]).all(axis=2).sum(axis=1)
-        alternatives = float(np.prod(sizes[users].astype(np.float64)))
+        alternatives = float(np.prod(self.code.alike.sum(axis=1)[users], dtype=np.float64))
         accused = self._named_mask(stream) & members
         return Decoded(
             labels=probabilities.argmax(axis=1)[inverse].astype(np.int64),

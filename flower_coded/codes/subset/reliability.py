@@ -70,10 +70,13 @@ def reliability(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 1
     ([0.0, 0.5], 0.25)
     """
     told, is_true = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=bool)
-    if told.ndim != 1 or told.shape != is_true.shape or not len(told):
+    if told.ndim != 1 or not len(told):
+        raise ParameterError("probabilities", "must be a vector, not empty", told.shape, hint="(100,)")
+    if told.shape != is_true.shape:
         raise ParameterError("outcomes", f"must be one per probability, of shape {told.shape}", is_true.shape)
     if not ((told >= 0) & (told <= 1)).all():
-        raise ParameterError("probabilities", "must lie in [0, 1]", told)
+        outside = told[~((told >= 0) & (told <= 1))][0]
+        raise ParameterError("probabilities", "must lie in [0, 1]", float(outside))
     if num_bins < 1:
         raise ParameterError("num_bins", "must be at least 1", num_bins, hint="10")
     bins = np.minimum((told * num_bins).astype(np.int64), num_bins - 1)  # 1 belongs to the last bin

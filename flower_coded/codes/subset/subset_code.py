@@ -135,6 +135,21 @@ class SubsetCode:
         return float(self.matrix.sum() / self.num_users)
 
     @cached_property
+    def alike(self) -> NDArray[np.bool_]:
+        """Which users (n, n) have equal columns, so that no answers tell them apart; read-only.
+
+        Examples
+        --------
+        >>> SubsetCode(["110", "001"]).alike.astype(int).tolist()
+        [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+        """
+        _, group_of = np.unique(self.matrix, axis=1, return_inverse=True)
+        groups = group_of.ravel()
+        found = np.asarray(groups[:, None] == groups)
+        found.setflags(write=False)
+        return found
+
+    @cached_property
     def guarantees(self) -> Guarantees:
         """The most colluding users the code withstands, indiscriminate and selective ones.
 

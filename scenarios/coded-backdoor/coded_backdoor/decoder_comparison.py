@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from coded_backdoor.experiment import Config, prepare
 from coded_backdoor.under_attack import FEW_IMAGES, measured_under_attack, trained_versions
 from flower_coded.codes import DECODER_NAMES
@@ -117,7 +119,6 @@ def summary(records: Sequence[dict[str, Any]], config: Config) -> list[dict[str,
 def _rightly_and_wrongly_named(record: dict[str, Any], config: Config) -> tuple[int, int]:
     """Count the users whom a run names: those whose column of the code is an attacker's, and others."""
     experiment = Versions.of(record).experiment(config)
-    columns = experiment.code.matrix.T
-    guilty = {columns[user].tobytes() for user in experiment.attackers}
-    named = [columns[int(user)].tobytes() in guilty for user in str(record["named"] or "").split()]
-    return sum(named), len(named) - sum(named)
+    guilty = set(np.flatnonzero(experiment.code.alike[list(experiment.attackers)].any(axis=0)).tolist())
+    named = {int(user) for user in str(record["named"] or "").split()}
+    return len(named & guilty), len(named - guilty)

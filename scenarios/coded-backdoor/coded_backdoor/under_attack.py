@@ -96,7 +96,9 @@ def measured_under_attack(
                     "accuracy without attack": quiet.get(attack, quiet["nobody"]),
                     "attack success": metrics["attack-success-rate"],
                     "innocents named": metrics["framed-rate"],
-                    "calibration error": metrics["label-calibration-error"],
+                    "calibration error, labels": metrics["label-calibration-error"],
+                    # Where nobody has planted anything, no stamped image is attacked.
+                    "calibration error, attacks": metrics["attack-calibration-error"] if ways else None,
                     "named": " ".join(map(str, metrics.get("named-users", []))),
                     "poisoned models": len(ways),
                 }

@@ -46,9 +46,9 @@ def test_probabilities_that_are_right_have_no_error_and_others_their_distance() 
 @pytest.mark.parametrize(
     ("told", "is_true", "num_bins", "name"),
     [
-        ([], [], 10, "outcomes"),
+        ([], [], 10, "probabilities"),
         ([0.5, 0.5], [True], 10, "outcomes"),
-        ([[0.5]], [[True]], 10, "outcomes"),
+        ([[0.5]], [[True]], 10, "probabilities"),
         ([1.1], [True], 10, "probabilities"),
         ([np.nan], [True], 10, "probabilities"),
         ([0.5], [True], 0, "num_bins"),

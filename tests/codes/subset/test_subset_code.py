@@ -165,3 +165,13 @@ def test_subset_code__refuses_unknown_kinds_and_impossible_attackers() -> None:
         SubsetCode(BCC_1_2_3, kind="bdc")
     with pytest.raises(ParameterError, match="num_attackers must lie in"):
         SubsetCode(BCC_1_2_3, num_attackers=4)
+
+
+def test_alike__tells_which_columns_are_equal() -> None:
+    generator = np.random.default_rng(4)
+    for _ in range(20):
+        code = SubsetCode(np.vstack([generator.random((3, 9)) < 0.5, np.ones((1, 9), bool)]))
+        columns = code.matrix.T.tolist()
+        assert code.alike.tolist() == [[one == other for other in columns] for one in columns]
+    with pytest.raises(ValueError, match="read-only"):
+        code.alike[0, 0] = False
